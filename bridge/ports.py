@@ -1,0 +1,132 @@
+"""The seams: what each room may ask of another. Siblings meet here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.messages import JointCommand, RobotState
+from urdf.description import ArmDescription
+from urdf.pose import Array, Pose
+
+
+class Clock(Protocol):
+    """Time in monotonic nanoseconds."""
+
+    def now_ns(self) -> int:
+        """Return the time now."""
+        ...
+
+    def sleep_until(self, deadline_ns: int) -> None:
+        """Return at `deadline_ns`, or at once when it has passed."""
+        ...
+
+
+class Robot(Protocol):
+    """An arm that takes joint commands: simulated, on a servo bus, or on the other end of a wire."""
+
+    @property
+    def description(self) -> ArmDescription:
+        """What arm this is."""
+        ...
+
+    def read_state(self) -> RobotState:
+        """Return the newest estimate at once; never waits for a servo."""
+        ...
+
+    def send(self, command: JointCommand) -> JointCommand:
+        """Pass the command through the safety filter to the motors; return what was really sent."""
+        ...
+
+    def hold(self) -> None:
+        """Stand still now, without reading anything first."""
+        ...
+
+    def close(self) -> None:
+        """Give the arm back; calling it twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Intrinsics:
+    """A pinhole camera with OpenCV's five distortion coefficients (k1 k2 p1 p2 k3); focal lengths in pixels."""
+
+    width_px: int
+    height_px: int
+    fx_px: float
+    fy_px: float
+    cx_px: float
+    cy_px: float
+    distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    def matrix(self) -> Array:
+        """Return the (3, 3) camera matrix."""
+        return np.array([[self.fx_px, 0.0, self.cx_px], [0.0, self.fy_px, self.cy_px], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture, stamped at capture (ns of the reader's monotonic clock). `rgb` is (H, W, 3) uint8."""
+
+    name: str
+    seq: int
+    stamp_ns: int
+    rgb: NDArray[np.uint8]
+    intrinsics: Intrinsics
+    depth_m: NDArray[np.float32] | None = None
+
+
+class Camera(Protocol):
+    """A camera that hands out its newest frame."""
+
+    def read(self, max_age_s: float) -> Frame:
+        """Return the newest frame; raises StaleFrame when it is older than `max_age_s`."""
+        ...
+
+    def close(self) -> None:
+        """Release the camera."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSighting:
+    """Where the block was, and when: `stamp_ns` is the capture time on the reader's monotonic clock."""
+
+    base_from_block: Pose
+    stamp_ns: int
+    marker_ids: tuple[int, ...] = ()
+
+
+class BlockSource(Protocol):
+    """Whatever knows where the block is: the simulator, or a camera and markers."""
+
+    def read_block(self) -> BlockSighting | None:
+        """Return the newest sighting, or None when the block has not been seen."""
+        ...
+
+    def missing(self) -> str:
+        """Say in words what was looked for and not found (empty when nothing is missing)."""
+        ...
+
+
+class Policy(Protocol):
+    """Whatever decides."""
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the action in [-1, 1] for one observation."""
+        ...
+
+
+class Kinematics(Protocol):
+    """Inverse kinematics in the desk frame of one rig."""
+
+    def solve(self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None) -> Array:
+        """Return arm joints (n - 1,) that put the tool there with its jaws along `yaw_rad`; raises Unreachable.
+
+        Position comes first, the tool may tilt inside the rig's cone, limits are never violated. The jaws are
+        symmetric: yaw is met modulo pi. `near_rad` is where the arm is now.
+        """
+        ...

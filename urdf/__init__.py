@@ -1,0 +1,1 @@
+"""What each arm is: kinematics, limits, tool, gripper law and rigs. NumPy only."""

@@ -1,0 +1,121 @@
+"""Forward kinematics in NumPy: the half that a Raspberry Pi needs. Lengths come from the URDF and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from urdf.errors import ArmError
+from urdf.pose import Array, Pose
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """One URDF joint. `axis` (3,) is a unit vector in the joint frame; limits in rad (or m if prismatic)."""
+
+    name: str
+    kind: str
+    parent: str
+    child: str
+    parent_from_joint: Pose
+    axis: Array
+    lower: float
+    upper: float
+    max_speed: float
+    max_effort: float
+
+
+def _vector(text: str | None, default: str) -> Array:
+    return np.array([float(v) for v in (text or default).split()])
+
+
+def parse_urdf(path: Path) -> tuple[Joint, ...]:
+    """Return the joints of a URDF, parents before children; raises ArmError where it is no tree."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise ArmError(f"cannot read the URDF {path}: {error}") from error
+    joints: list[Joint] = []
+    for element in root.findall("joint"):
+        origin, axis, limit = element.find("origin"), element.find("axis"), element.find("limit")
+        parent, child = element.find("parent"), element.find("child")
+        if parent is None or child is None:
+            raise ArmError(f"{path}: joint {element.get('name')!r} lacks its parent or child")
+        xyz = _vector(origin.get("xyz") if origin is not None else None, "0 0 0")
+        rpy = _vector(origin.get("rpy") if origin is not None else None, "0 0 0")
+        direction = _vector(axis.get("xyz") if axis is not None else None, "1 0 0")
+        limits = limit.attrib if limit is not None else {}
+        joints.append(
+            Joint(
+                name=str(element.get("name")),
+                kind=str(element.get("type")),
+                parent=str(parent.get("link")),
+                child=str(child.get("link")),
+                parent_from_joint=Pose.from_rpy(xyz, rpy),
+                axis=direction / np.linalg.norm(direction),
+                lower=float(limits.get("lower", 0.0)),
+                upper=float(limits.get("upper", 0.0)),
+                max_speed=float(limits.get("velocity", 0.0)),
+                max_effort=float(limits.get("effort", 0.0)),
+            )
+        )
+    return _parents_first(path, joints)
+
+
+def _parents_first(path: Path, joints: Sequence[Joint]) -> tuple[Joint, ...]:
+    children = {j.child for j in joints}
+    roots = {j.parent for j in joints} - children
+    if len(roots) != 1:
+        raise ArmError(f"{path}: expected one root link, found {sorted(roots)}")
+    known, ordered, waiting = set(roots), [], list(joints)
+    while waiting:
+        ready = [j for j in waiting if j.parent in known]
+        if not ready:
+            raise ArmError(f"{path}: joints form a loop: {[j.name for j in waiting]}")
+        ordered += ready
+        known |= {j.child for j in ready}
+        waiting = [j for j in waiting if j not in ready]
+    return tuple(ordered)
+
+
+class Chain:
+    """A kinematic tree with its constant parts precomputed as matrices."""
+
+    def __init__(self, joints: Sequence[Joint]) -> None:
+        self.joints = tuple(joints)
+        self.root = self.joints[0].parent
+        self._origins = [j.parent_from_joint.as_matrix() for j in self.joints]
+
+    def link_matrices(self, angles: Mapping[str, float]) -> dict[str, Array]:
+        """Return `base_from_link` (4, 4) of every link; joints absent from `angles` stand at zero."""
+        poses: dict[str, Array] = {self.root: np.eye(4)}
+        for joint, origin in zip(self.joints, self._origins, strict=True):
+            value = angles.get(joint.name, 0.0)
+            matrix = poses[joint.parent] @ origin
+            if value != 0.0:
+                matrix = matrix @ _motion(joint, value)
+            poses[joint.child] = matrix
+        return poses
+
+    def link_matrix(self, link: str, angles: Mapping[str, float]) -> Array:
+        """Return `base_from_link` (4, 4) of one link."""
+        return self.link_matrices(angles)[link]
+
+
+def _motion(joint: Joint, value: float) -> Array:
+    matrix = np.eye(4)
+    if joint.kind == "prismatic":
+        matrix[:3, 3] = value * joint.axis
+        return matrix
+    x, y, z = joint.axis
+    c, s = math.cos(value), math.sin(value)
+    t = 1.0 - c
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = t * x * x + c, t * x * y - s * z, t * x * z + s * y
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = t * x * y + s * z, t * y * y + c, t * y * z - s * x
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = t * x * z - s * y, t * y * z + s * x, t * z * z + c
+    return matrix

@@ -1,0 +1,39 @@
+"""Errors of the arm descriptions."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ArmError(Exception):
+    """An arm description is missing, wrong or asked for something it cannot do."""
+
+
+def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
+    """Return the valid names, the most similar to `name` first."""
+    return sorted(valid, key=lambda v: -difflib.SequenceMatcher(None, name.lower(), v.lower()).ratio())
+
+
+class UnknownName(ArmError):
+    """A name that is not in a closed list; the message lists the valid ones, nearest first."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        self.valid = nearest_first(name, valid)
+        listing = ", ".join(self.valid) or "(none yet)"
+        super().__init__(f"unknown {kind} {name!r}; valid, nearest first: {listing}")
+
+
+class Unreachable(ArmError):
+    """No joint angles inside the limits put the tool there.
+
+    `residual_m` is the distance that remains, `limiting_joint` the joint that stands at its limit
+    (None where length, not a limit, is what is missing).
+    """
+
+    def __init__(self, position_m: Iterable[float], residual_m: float, limiting_joint: str | None) -> None:
+        self.residual_m = residual_m
+        self.limiting_joint = limiting_joint
+        where = ", ".join(f"{v:+.4f}" for v in position_m)
+        why = f"{limiting_joint} is at its limit" if limiting_joint else "the arm is too short or the tilt cone too narrow"
+        super().__init__(f"tool position ({where}) m is unreachable: {1000 * residual_m:.2f} mm remain, {why}")
