@@ -10,6 +10,8 @@ import msgspec
 
 from urdf.errors import UnknownName
 
+_MARKS_OF_A_RUN = ("run.json", "metrics.jsonl", "policy")
+
 
 def data_root() -> Path:
     """Return the folder of robots, runs and episodes: $TANDEM_DATA, or `data` in the working directory."""
@@ -39,7 +41,7 @@ def resolve_run(name: str, data: Path | None = None) -> Path:
     Raises UnknownName, which lists the runs that exist, the most similar name first.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    if any((path / mark).exists() for mark in _MARKS_OF_A_RUN):
         return path
     folders = run_folders(data)
     if name == "newest" and folders:

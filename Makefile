@@ -1,0 +1,61 @@
+# `make setup` makes .venv from pyproject.toml and constraints.txt; it does nothing when neither changed.
+#   PYTHON=/path/to/python3.11   which interpreter to use
+#   TORCH_INDEX=URL              where to take another build of PyTorch from (README: CPU or CUDA)
+
+SHELL := /bin/bash
+BIN := .venv/bin
+ROOMS := urdf bridge hardware calibration perception sim policies scripts
+PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
+PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-pi check format bench clean
+
+help: ## list these targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: .venv/.installed ## make .venv (CPython 3.11) and install everything, pinned
+
+.venv/.installed: pyproject.toml constraints.txt
+	@python="$$($(FIND_PYTHON))" && \
+	if ! [ -x $(BIN)/python ]; then echo "setup: making .venv with $$python"; "$$python" -m venv --clear .venv; fi
+	@echo "setup: installing the pinned packages (about 2 minutes, downloads aside)"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[workstation,dev]'
+	@touch $@
+	@echo "setup: done"
+
+demo: setup ## train, start the lab, run 20 episodes across the bridge, write data/demo/report.html
+	@$(BIN)/tandem demo
+
+test: setup ## run the tests
+	@$(BIN)/python -m pytest
+
+test-pi: .venv-pi/.installed ## run the Raspberry Pi half's tests with the base install alone
+	@.venv-pi/bin/python -m pytest -p no:cacheprovider $(PI_TESTS) tests/test_imports.py
+
+.venv-pi/.installed: pyproject.toml constraints.txt
+	@python="$$($(FIND_PYTHON))" && \
+	if ! [ -x .venv-pi/bin/python ]; then "$$python" -m venv --clear .venv-pi; fi
+	@echo "test-pi: installing the base packages alone"
+	@.venv-pi/bin/python -m pip install $(PIP_FLAGS) -e '.[test]'
+	@touch $@
+
+check: setup ## format, lint, types, import contracts, the Pi half alone, all tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test-pi
+	$(BIN)/python -m pytest
+
+format: setup ## format the code and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## measure what is promised in numbers, into data/bench/
+	@$(BIN)/tandem bench
+
+clean: ## remove the environments and every build product (data/ stays)
+	rm -rf .venv .venv-pi build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(ROOMS) tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,162 @@
+"""`tandem`: reads the first words, imports that one subcommand, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 the work failed, 2 the arguments or files are wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
+
+from scripts.exit_codes import describe
+from urdf.errors import UnknownName
+
+Args = TypeVar("Args")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One subcommand: what it does in a line, and how to parse its words and run it."""
+
+    summary: str
+    run: Callable[[Sequence[str]], int]
+
+
+def _parse(name: str, kind: type[Args], words: Sequence[str]) -> Args:
+    import tyro  # 40 ms that `tandem --help` does not need
+
+    return tyro.cli(kind, prog=f"tandem {name}", args=list(words))
+
+
+def _train(words: Sequence[str]) -> int:
+    from scripts.train import TrainArgs, run
+
+    return run(_parse("train", TrainArgs, words))
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    from scripts.evaluate import EvaluateArgs, run
+
+    return run(_parse("evaluate", EvaluateArgs, words))
+
+
+def _run(words: Sequence[str]) -> int:
+    from scripts.run import RunArgs, run
+
+    return run(_parse("run", RunArgs, words))
+
+
+def _lab(words: Sequence[str]) -> int:
+    from scripts.lab import LabArgs, run
+
+    return run(_parse("lab", LabArgs, words))
+
+
+def _serve(words: Sequence[str]) -> int:
+    from scripts.serve import ServeArgs, run
+
+    return run(_parse("serve", ServeArgs, words))
+
+
+def _jog(words: Sequence[str]) -> int:
+    from scripts.jog import JogArgs, run
+
+    return run(_parse("jog", JogArgs, words))
+
+
+def _calibrate_servos(words: Sequence[str]) -> int:
+    from scripts.calibrate_servos import CalibrateServosArgs, run
+
+    return run(_parse("calibrate servos", CalibrateServosArgs, words))
+
+
+def _demo(words: Sequence[str]) -> int:
+    from scripts.programs.demo import DemoArgs, run
+
+    return run(_parse("demo", DemoArgs, words))
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command("train, start the lab, run the policy on it and write a report: no questions asked", _demo),
+    "train": Command("train a policy in simulation", _train),
+    "evaluate": Command("count how often a policy succeeds in simulation", _evaluate),
+    "run": Command("run a policy on an arm: the lab's or one on the desk", _run),
+    "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
+    "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
+    "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),
+    "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
+}
+
+
+def help_text() -> str:
+    """Return what `tandem --help` prints."""
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: tandem COMMAND [options]",
+            "",
+            "Two arms, one loop: train in simulation, run the same policy on the arm on the desk.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`tandem COMMAND --help` lists a command's options with their units. With --json a command prints one JSON",
+            "object as the last line of stdout. Data lives in ./data, or in $TANDEM_DATA.",
+            "Exit codes: 0 done, 1 the work failed, 2 the arguments or files are wrong, 130 interrupted.",
+        ]
+    )
+
+
+def find_command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the command that the first one or two words name, and the words after it; raises UnknownName."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name, words[length:]
+    asked = words[0]
+    if any(name.startswith(f"{asked} ") for name in COMMANDS):
+        asked = " ".join(words[:2])
+    raise UnknownName("command", asked, COMMANDS)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `tandem` with `words` (default: the command line) and return its exit code."""
+    words = sys.argv[1:] if words is None else words
+    if not words:
+        print(help_text(), file=sys.stderr)
+        return 2
+    if words[0] in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if words[0] == "--version":
+        print(_version())
+        return 0
+    prefix = "tandem"
+    try:
+        name, rest = find_command(words)
+        prefix = f"tandem {name}"
+        return COMMANDS[name].run(rest)
+    except KeyboardInterrupt:
+        print(f"{prefix}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        known = describe(error)
+        if known is None:
+            raise
+        print(f"{prefix}: {known.line}", file=sys.stderr)
+        return known.exit_code
+
+
+def _version() -> str:
+    try:
+        return version("tandem-arm")
+    except PackageNotFoundError:
+        return "not installed (running from the source tree)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
