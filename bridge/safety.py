@@ -1,0 +1,182 @@
+"""SafetyFilter: the last word before any motor. Pure and total: every input has an output, and the worst is a hold.
+
+Order of the rules: finite -> joint limits with braking distance, speed, lead -> one common scale -> floor and
+self-collision of the output. Per-joint clipping would bend the path (and bend it into the table); one scale for all
+arm joints keeps it straight in joint space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.guards import GuardModel
+from urdf.description import ArmDescription, Rig
+from urdf.pose import Array
+
+LIMIT_TOLERANCE_RAD = 1.5e-3  # about one servo count (180 deg / 2200): nearer than this to a limit is the limit
+RETURN_SPEED_RAD_S = 0.3  # a joint found outside its limits comes back this slowly
+LAG_S = 0.2  # no arm joint's output runs further ahead of its measurement than a servo's dead time explains
+MIN_DURATION_S, MAX_DURATION_S = 1e-3, 5.0  # the servo board counts the time of a move in milliseconds
+COARSE_STEP_RAD = 0.1  # longer steps are checked along the way too: 0.1 rad at full stretch is 3 cm
+PATH_SAMPLES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyState:
+    """What the filter remembers: the last output (n,) and the mean speed (n,) of the last step."""
+
+    position_rad: Array
+    velocity_rad_s: Array
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyOutput:
+    """What may be sent: `limited` when it is not what was asked, `held` when nothing moves; `reason` says why."""
+
+    position_rad: Array
+    duration_s: float
+    limited: bool
+    held: bool
+    reason: str
+
+
+class SafetyFilter:
+    """Limits, speed, floor and self-collision for one arm on one rig."""
+
+    def __init__(
+        self,
+        description: ArmDescription,
+        rig: Rig,
+        period_s: float,
+        max_acceleration_rad_s2: float = 20.0,
+    ) -> None:
+        """Braking at `max_acceleration_rad_s2`: 20 stops an arm servo from full speed in 0.17 s."""
+        self._count = len(description.joint_names)
+        self._lower = description.lower_rad
+        self._upper = description.upper_rad
+        self._speed = description.max_speed_rad_s
+        self._acceleration = max_acceleration_rad_s2
+        self._period_s = period_s
+        self._guards = GuardModel(description, rig)
+        self._names = self._guards.check_names(description)
+        self._fractions = np.arange(1, PATH_SAMPLES + 1)[:, None] / PATH_SAMPLES
+
+    def initial(self, position_rad: Array) -> SafetyState:
+        """Return the state of an arm that stands at `position_rad`; raises ValueError when that is no finite pose."""
+        position = np.array(position_rad, dtype=np.float64)
+        if position.shape != (self._count,) or not np.isfinite(position).all():
+            raise ValueError(f"expected {self._count} finite joint angles, got {position_rad!r}")
+        return _state(position, np.zeros(self._count))
+
+    def step(
+        self, state: SafetyState, target_rad: Array, measured_rad: Array, duration_s: float
+    ) -> tuple[SafetyState, SafetyOutput]:
+        """Return the next state and what may be sent towards `target_rad`, to be reached after `duration_s`."""
+        target, measured = self._vector(target_rad), self._vector(measured_rad)
+        if target is None:
+            return self._hold(state, "the target is not finite or not one angle per joint")
+        if measured is None:
+            return self._hold(state, "the measured position is not finite or not one angle per joint")
+        if not 0.0 < duration_s < np.inf:
+            return self._hold(state, f"the duration {duration_s} s is not positive and finite")
+        duration_s = min(max(float(duration_s), MIN_DURATION_S), MAX_DURATION_S)
+        start = state.position_rad
+        step, reason = self._scaled(start, self._inside(start, target) - start, measured, duration_s)
+        step, blocked = self._clear(start, step)
+        position = start + step
+        # The sums above round: a hair over the limit would be outside it. Joints that started outside keep coming back.
+        position = np.minimum(np.maximum(position, np.minimum(start, self._lower)), np.maximum(start, self._upper))
+        limited = bool((np.abs(position - target) > 1e-9).any())
+        held = limited and bool((np.abs(step) < 1e-9).all())
+        output = SafetyOutput(position, duration_s, limited, held, (blocked or reason) if limited else "")
+        position.setflags(write=False)
+        return _state(position, (position - start) / duration_s), output
+
+    def _vector(self, values: Array) -> Array | None:
+        try:
+            array = np.asarray(values, dtype=np.float64)
+        except (ValueError, TypeError):
+            return None
+        return array if array.shape == (self._count,) and np.isfinite(array).all() else None
+
+    def _hold(self, state: SafetyState, reason: str) -> tuple[SafetyState, SafetyOutput]:
+        output = SafetyOutput(state.position_rad, self._period_s, limited=True, held=True, reason=reason)
+        return _state(state.position_rad, np.zeros(self._count)), output
+
+    def _inside(self, start: Array, target: Array) -> Array:
+        """Return the target moved into the limits where it misses them by a rounding, or the joint is outside."""
+        nearest = np.minimum(np.maximum(target, self._lower), self._upper)
+        outside = (start < self._lower) | (start > self._upper)
+        return np.where(outside | (np.abs(target - nearest) < LIMIT_TOLERANCE_RAD), nearest, target)
+
+    def _scaled(self, start: Array, step: Array, measured: Array, duration_s: float) -> tuple[Array, str]:
+        """Return the step under limits, braking, speed and lead, scaled as one, and what bound it.
+
+        The gripper has its own scale: it bends no path, and a jaw that squeezes a block must not
+        stop the arm. Its lead is free, because squeezing is leading.
+        """
+        size = np.abs(step)
+        up = step > 0
+        reach = self._speed * (duration_s + LAG_S)
+        reach[-1] = np.inf
+        room = np.where(up, self._upper - start, start - self._lower)
+        lead = np.where(up, measured - start, start - measured) + reach
+        outside = (start < self._lower) | (start > self._upper)
+        allowed = np.minimum(np.where(outside, RETURN_SPEED_RAD_S, self._speed) * duration_s, np.maximum(lead, 0.0))
+        allowed = np.minimum(allowed, self._braked(np.maximum(room, 0.0), duration_s))
+        scales = np.minimum(allowed / np.maximum(size, 1e-300), 1.0)
+        worst = int(np.argmin(scales[:-1]))
+        scaled = step * scales[worst]
+        scaled[-1] = step[-1] * scales[-1]
+        reason = ""
+        if scales[worst] < 1.0 or scales[-1] < 1.0:
+            joint = worst if scales[worst] < 1.0 else self._count - 1
+            reason = f"joint {joint + 1}: " + _bound(allowed[joint], lead[joint], room[joint])
+        return scaled, reason
+
+    def _braked(self, room: Array, duration_s: float) -> Array:
+        """Return the longest step after which steps shrinking by `a T^2` still end within `room`.
+
+        In units of a T^2, a step v followed by v - 1, v - 2, ... down to its fraction covers (k + 1) v - k (k + 1) / 2
+        with k = floor(v); solved for v. Nearer than one unit this is the room itself.
+        """
+        unit = self._acceleration * duration_s * duration_s
+        distance = room / unit
+        whole = np.floor((np.sqrt(1.0 + 8.0 * distance) - 1.0) / 2.0)
+        return unit * (distance / (whole + 1.0) + whole / 2.0)
+
+    def _clear(self, start: Array, step: Array) -> tuple[Array, str]:
+        """Return the part of the step that hits neither floor nor arm, and what stopped it.
+
+        A check may be negative as long as it does not get worse: motion that leads out of a hit is allowed.
+        """
+        coarse = bool((np.abs(step) > COARSE_STEP_RAD).any())
+        if not coarse:
+            now, then = self._guards.clearances_m(np.array((start, start + step)))
+            if not ((then < 0.0) & (then < now)).any():
+                return step, ""
+        path = np.concatenate((start[None], start + self._fractions * step))
+        checks = self._guards.clearances_m(path)
+        worse = (checks[1:] < 0.0) & (checks[1:] < checks[0])
+        bad = worse.any(axis=1)
+        if not bad.any():
+            return step, ""
+        good = int(np.argmax(bad))
+        shrunk = step * (good / PATH_SAMPLES)
+        if not self._guards.moved_by_gripper:
+            shrunk[-1] = step[-1]
+        return shrunk, "guard: " + self._names[int(np.argmax(worse[good]))]
+
+
+def _bound(allowed: float, lead: float, room: float) -> str:
+    if lead <= allowed:
+        return "does not follow its commands"
+    return "limit" if room <= allowed else "speed or braking distance"
+
+
+def _state(position_rad: Array, velocity_rad_s: Array) -> SafetyState:
+    position_rad.setflags(write=False)
+    velocity_rad_s.setflags(write=False)
+    return SafetyState(position_rad, velocity_rad_s)
