@@ -1,0 +1,115 @@
+"""The `tandem` command as people meet it: exit codes, messages, speed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import PolicyMismatch, RobotLost
+from scripts import main as tandem
+from scripts.exit_codes import describe
+from urdf.errors import ArmError, Unreachable
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run_tandem(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.main", *words],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_help_names_every_command_and_answers_within_a_second() -> None:
+    started = time.monotonic()
+    done = run_tandem("--help")
+    took_s = time.monotonic() - started
+    assert done.returncode == 0
+    for name in tandem.COMMANDS:
+        assert f"  {name} " in done.stdout
+    assert took_s < 1.0
+
+
+def test_no_command_prints_the_help_and_is_bad_input() -> None:
+    done = run_tandem()
+    assert done.returncode == 2
+    assert "usage: tandem" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"), [(("trian",), "train"), (("calibrate", "servo"), "calibrate servos"), (("labb", "-x"), "lab")]
+)
+def test_an_unknown_command_lists_the_valid_ones_nearest_first(words: tuple[str, ...], nearest: str) -> None:
+    done = run_tandem(*words)
+    assert done.returncode == 2
+    assert f"nearest first: {nearest}, " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", list(tandem.COMMANDS))
+def test_each_command_explains_itself_and_takes_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tandem.main([*name.split(), "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: tandem {name}" in shown
+    assert "--json" in shown
+
+
+@pytest.mark.parametrize("name", list(tandem.COMMANDS))
+def test_an_unknown_option_is_bad_input(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tandem.main([*name.split(), "--no-such-option"])
+    assert caught.value.code == 2
+    assert "no-such-option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (ArmError("arm.toml: no joints"), 2),
+        (PolicyMismatch("made for another arm"), 2),
+        (FileNotFoundError(2, "No such file or directory", "missing.toml"), 2),
+        (Unreachable((0.5, 0.0, 0.0), 0.1, None), 1),
+        (RobotLost("no answer for 1 s"), 1),
+        (ModuleNotFoundError("No module named 'torch'", name="torch.nn"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_typed_errors_become_one_line_and_an_exit_code(
+    error: BaseException, exit_code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_words: object) -> int:
+        raise error
+
+    monkeypatch.setitem(tandem.COMMANDS, "train", tandem.Command("fail", fail))
+    assert tandem.main(["train"]) == exit_code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tandem train: ")
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_the_line_names_the_missing_file_and_the_missing_extra() -> None:
+    missing = describe(FileNotFoundError(2, "No such file or directory", "missing.toml"))
+    assert missing is not None
+    assert "missing.toml" in missing.line
+    extra = describe(ModuleNotFoundError("No module named 'pybullet'", name="pybullet"))
+    assert extra is not None
+    assert "tandem-arm[workstation]" in extra.line
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_words: object) -> int:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setitem(tandem.COMMANDS, "train", tandem.Command("fail", fail))
+    with pytest.raises(ZeroDivisionError):
+        tandem.main(["train"])
+    assert describe(ModuleNotFoundError("No module named 'scripts.gone'", name="scripts.gone")) is None

@@ -1,0 +1,46 @@
+"""What the Raspberry Pi half loads. These tests also run in an environment with the base install alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = (
+    "torch", "pybullet", "gymnasium", "mediapipe", "scipy", "cv2", "pinocchio", "onnxruntime", "onnx", "matplotlib",
+    "stable_baselines3", "PIL", "rich",
+)  # fmt: skip
+
+PI_MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for room in ("urdf", "bridge", "hardware", "calibration")
+    for path in (ROOT / room).rglob("*.py")
+    if path.name != "__init__.py"
+    # Pinocchio and OpenCV are what these modules are about; nothing on the Pi loads them unasked.
+    and path != ROOT / "urdf" / "kinematics.py"
+    and ROOT / "hardware" / "cameras" not in path.parents
+)
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    probe = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import hardware, bridge, urdf, calibration", "import " + ", ".join(PI_MODULES)])
+def test_the_pi_half_loads_nothing_heavy(statement: str) -> None:
+    assert not modules_loaded_by(statement) & set(HEAVY)
+
+
+def test_the_pi_half_is_more_than_empty_packages() -> None:
+    assert {"urdf.description", "bridge.messages", "bridge.safety"} <= set(PI_MODULES)
+
+
+@pytest.mark.parametrize("statement", ["import scripts.main", "import scripts.cli"])
+def test_the_command_itself_loads_nothing_heavy(statement: str) -> None:
+    assert not modules_loaded_by(statement) & {*HEAVY, "tyro", "numpy"}
