@@ -1,0 +1,164 @@
+"""The printed targets: the desk's reference board and the markers of the block. Data, pictures to print, detection.
+
+Corners run clockwise from a marker's top left, as OpenCV orders them. A target's frame has z out of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urdf.pose import Array, Pose
+
+Image = NDArray[np.uint8]
+
+#: Both targets draw from one dictionary, so one detector finds them in one pass.
+DICTIONARY = "DICT_4X4_50"
+
+BLOCK_SIZE_M = 0.030
+_MARKER_M = 0.020
+_BOARD_COLUMNS, _BOARD_ROWS = 6, 5
+_BOARD_MARKER_M, _BOARD_GAP_M = 0.030, 0.007
+_BOARD_FIRST_ID = 10
+_UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """One square marker on a target."""
+
+    id: int
+    name: str
+    size_m: float
+    target_from_marker: Pose
+
+    def corners_m(self) -> Array:
+        """Return the corners (4, 3) in the target's frame."""
+        h = self.size_m / 2
+        return self.target_from_marker.apply([[-h, h, 0.0], [h, h, 0.0], [h, -h, 0.0], [-h, -h, 0.0]])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A rigid thing with markers on it."""
+
+    name: str
+    size_m: tuple[float, float, float]
+    markers: tuple[Marker, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of all its markers."""
+        return tuple(m.id for m in self.markers)
+
+    def matches(self, seen_px: Mapping[int, Array]) -> tuple[tuple[int, ...], Array, Array]:
+        """Return (ids, corners in the target's frame (n, 3), the same corners in the picture (n, 2))."""
+        found = [m for m in self.markers if m.id in seen_px]
+        if not found:
+            return (), np.zeros((0, 3)), np.zeros((0, 2))
+        object_m = np.concatenate([m.corners_m() for m in found])
+        image_px = np.concatenate([seen_px[m.id] for m in found])
+        return tuple(m.id for m in found), object_m, image_px
+
+
+def _desk_board() -> Target:
+    """A grid of markers with its middle left free: the block works inside the ring and hides nothing of it.
+
+    The ring spans the whole block area, so the camera's pose is interpolated there, never extrapolated. It prints on
+    one A4 sheet.
+    """
+    pitch = _BOARD_MARKER_M + _BOARD_GAP_M
+    markers: list[Marker] = []
+    for row in range(_BOARD_ROWS):
+        for column in range(_BOARD_COLUMNS):
+            if 0 < row < _BOARD_ROWS - 1 and 0 < column < _BOARD_COLUMNS - 1:
+                continue
+            x = (column - (_BOARD_COLUMNS - 1) / 2) * pitch
+            y = ((_BOARD_ROWS - 1) / 2 - row) * pitch
+            number = _BOARD_FIRST_ID + len(markers)
+            place = Pose(np.array([x, y, 0.0]), _UPRIGHT)
+            markers.append(Marker(number, f"row {row}, column {column}", _BOARD_MARKER_M, place))
+    size = (_BOARD_COLUMNS * pitch + _BOARD_GAP_M, _BOARD_ROWS * pitch + _BOARD_GAP_M, 0.0)
+    return Target("desk board", size, tuple(markers))
+
+
+def _block() -> Target:
+    """One marker on each face but the bottom one; the block's frame sits at its centre. Side markers stand upright."""
+    faces: list[tuple[str, list[float], list[float]]] = [
+        ("+x", [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]),
+        ("-x", [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]),
+        ("+y", [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]),
+        ("-y", [0.0, -1.0, 0.0], [1.0, 0.0, 0.0]),
+        ("+z", [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]),
+    ]
+    markers: list[Marker] = []
+    for number, (name, normal, right) in enumerate(faces):
+        z, x = np.array(normal), np.array(right)
+        matrix = np.eye(4)
+        matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = x, np.cross(z, x), z
+        matrix[:3, 3] = z * BLOCK_SIZE_M / 2
+        markers.append(Marker(number, name, _MARKER_M, Pose.from_matrix(matrix)))
+    return Target("block", (BLOCK_SIZE_M,) * 3, tuple(markers))
+
+
+DESK_BOARD = _desk_board()
+BLOCK = _block()
+
+
+def marker_image(marker_id: int, side_px: int) -> Image:
+    """Return one marker (side_px, side_px), black and white, without a quiet zone."""
+    import cv2
+
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
+    return np.asarray(cv2.aruco.generateImageMarker(dictionary, marker_id, side_px), dtype=np.uint8)
+
+
+def board_image(px_per_mm: int = 10, board: Target = DESK_BOARD) -> Image:
+    """Return the board (H, W, 3) to print at `px_per_mm`; its upper edge is the board's +y."""
+    import cv2
+
+    width, height = (round(1000 * v * px_per_mm) for v in board.size_m[:2])
+    picture = np.full((height, width, 3), 255, dtype=np.uint8)
+    for marker in board.markers:
+        side = round(1000 * marker.size_m * px_per_mm)
+        x, y, _ = marker.corners_m()[0]
+        left, top = round(width / 2 + 1000 * x * px_per_mm), round(height / 2 - 1000 * y * px_per_mm)
+        picture[top : top + side, left : left + side] = marker_image(marker.id, side)[:, :, None]
+    frame = round((_BOARD_MARKER_M + 1.5 * _BOARD_GAP_M) * 1000 * px_per_mm)
+    cv2.rectangle(picture, (frame, frame), (width - frame, height - frame), (205, 210, 216), max(1, px_per_mm // 2))
+    return picture
+
+
+def face_image(marker: Marker, px_per_mm: int = 10, paper_rgb: tuple[int, int, int] = (255, 255, 255)) -> Image:
+    """Return one face of the block (N, N, 3) to print at `px_per_mm`; the paper is the marker's quiet zone."""
+    side, whole = (round(1000 * v * px_per_mm) for v in (marker.size_m, BLOCK_SIZE_M))
+    picture = np.empty((whole, whole, 3), dtype=np.uint8)
+    picture[:] = paper_rgb
+    inset = (whole - side) // 2
+    bits = marker_image(marker.id, side)[:, :, None] > 0
+    tile = picture[inset : inset + side, inset : inset + side]
+    tile[:] = np.where(bits, tile, 0)
+    return picture
+
+
+def detect_markers(rgb: Image) -> dict[int, Array]:
+    """Return the sub-pixel corners (4, 2) of every marker in an RGB picture (H, W, 3), by id.
+
+    Pixel centres have whole coordinates. An id that is seen twice says nothing about where its target is: left out.
+    """
+    import cv2
+
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    parameters.minMarkerPerimeterRate = 0.05  # of the larger image side: a face of the block seen at a slant
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
+    detector = cv2.aruco.ArucoDetector(dictionary, parameters)
+    corners, ids, _ = detector.detectMarkers(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    if len(corners) == 0:
+        return {}
+    numbers = [int(n) for n in np.asarray(ids).ravel()]
+    seen = zip(numbers, corners, strict=True)
+    return {n: np.asarray(c, dtype=np.float64).reshape(4, 2) for n, c in seen if numbers.count(n) == 1}
