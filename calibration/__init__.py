@@ -1,0 +1,1 @@
+"""Measured facts about one physical arm: artifacts on disk, counts <-> radians, and how its servos move."""

@@ -1,0 +1,29 @@
+"""Errors of calibration artifacts and routines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class CalibrationError(Exception):
+    """A calibration is missing, unreadable, made for something else, or not good enough."""
+
+
+class NotCalibrated(CalibrationError):
+    """This robot has no such calibration; the message says how to make one. There is no default."""
+
+    def __init__(self, what: str, serial: str, path: Path, how: str) -> None:
+        self.path = path
+        super().__init__(f"robot {serial!r} has no {what} calibration: expected {path}. {how}")
+
+
+class BadArtifact(CalibrationError):
+    """A calibration file that cannot be read: truncated, of another schema, with missing or unknown fields."""
+
+
+class ForeignCalibration(CalibrationError):
+    """A calibration of another robot, another arm or another variant of it."""
+
+
+class RoutineStopped(CalibrationError):
+    """The person stopped a calibration routine before it was complete; nothing was written in place of the old one."""

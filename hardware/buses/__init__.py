@@ -1,0 +1,1 @@
+"""Servo buses, one file per protocol."""

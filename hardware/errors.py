@@ -1,0 +1,110 @@
+"""Errors of buses, servos and ports."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class HardwareError(Exception):
+    """The physical arm, or what leads to it, is not as it must be."""
+
+
+class BusError(HardwareError):
+    """One exchange on the servo bus failed."""
+
+
+class NoReply(BusError):
+    """A servo did not answer in time, all retries included."""
+
+
+class BadChecksum(BusError):
+    """Replies came, but their checksums were wrong, all retries included."""
+
+
+class WrongServo(BusError):
+    """The bus does not carry the servos that the calibration names."""
+
+    def __init__(self, missing: Iterable[int], unexpected: Iterable[int], port: str) -> None:
+        self.missing, self.unexpected = tuple(missing), tuple(unexpected)
+        parts = [f"servo {i} does not answer" for i in self.missing]
+        parts += [f"servo {i} answers but is not in the calibration" for i in self.unexpected]
+        advice = "check the 12 V supply and the servo cables" if self.missing else "check the servo ids"
+        super().__init__(f"{port}: {'; '.join(parts)}: {advice}")
+
+
+class BusLost(BusError):
+    """The port is gone: unplugged, or the board has stopped answering altogether."""
+
+
+class BadCommand(HardwareError):
+    """A count or a duration that no servo of this bus accepts; nothing was sent."""
+
+
+class PortError(HardwareError):
+    """A serial port cannot be used."""
+
+
+class PortMissing(PortError):
+    """There is no such serial port, or it may not be opened."""
+
+
+class PortBusy(PortError):
+    """Another process holds the serial port."""
+
+
+class Stalled(HardwareError):
+    """A servo pressed against something until its own protection cut its torque."""
+
+
+class RobotFaulted(HardwareError):
+    """A fault has latched: no command is accepted until the robot is connected again."""
+
+
+def port_error(port: str, error: OSError | None) -> PortError:
+    """Return the named error of a port that could not be opened: missing, forbidden, or held by whom."""
+    path = Path(port)
+    if not path.exists():
+        found = sorted(str(p) for pattern in ("ttyUSB*", "ttyACM*") for p in Path("/dev").glob(pattern))
+        listing = ", ".join(found) or "none: is the cable plugged in?"
+        return PortMissing(f"there is no serial port {port}; ports found: {listing}")
+    if not os.access(path, os.R_OK | os.W_OK):
+        return PortMissing(_permission_text(path))
+    holders = port_holders(path)
+    blocked = error is not None and error.errno in (errno.EBUSY, errno.EAGAIN, errno.EACCES)
+    if holders or blocked:
+        who = "; held by " + ", ".join(holders) if holders else "; who holds it cannot be seen from this account"
+        return PortBusy(f"serial port {port} is busy{who}: end that program and try again")
+    return PortError(f"cannot open serial port {port}: {error}")
+
+
+def _permission_text(path: Path) -> str:
+    info = path.stat()
+    try:
+        owner, group = pwd.getpwuid(info.st_uid).pw_name, grp.getgrgid(info.st_gid).gr_name
+    except KeyError:
+        owner, group = str(info.st_uid), str(info.st_gid)
+    return (
+        f"serial port {path} may not be opened by this user: it is {stat.filemode(info.st_mode)} {owner}:{group}; "
+        f"join the group with `sudo usermod -aG {group} $USER` and log in again"
+    )
+
+
+def port_holders(path: Path) -> list[str]:
+    """Return 'name (pid N)' of the other processes that have `path` open, as far as /proc shows them."""
+    device = path.resolve()
+    holders: list[str] = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        try:
+            if any(Path(os.readlink(fd)) == device for fd in (process / "fd").iterdir()):
+                holders.append(f"{(process / 'comm').read_text().strip()} (pid {process.name})")
+        except OSError:  # another user's process, or one that has just ended
+            continue
+    return holders

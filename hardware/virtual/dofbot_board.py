@@ -1,0 +1,293 @@
+"""DofbotBoard: a Dofbot-SE servo board on a pseudo-terminal, with the real board's manners and faults on request.
+
+An outer loop calls `step(now_ns)`, some hundred times a second; nothing in it waits. What the board does on the wire is
+recorded in `heard`, what its servos do is pushed into a `Plant`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import select
+import threading
+import tty
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.ports import Clock
+from calibration.actuator import SERVO_SPEED_RAD_S, ActuatorModel, ActuatorState
+from hardware.errors import HardwareError
+from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, position_reply, spoil, version_reply
+from hardware.virtual.plant import SERVO_COUNT, Plant
+from urdf.pose import Array
+
+#: Counts per radian of the servo's own shaft; the fifth servo's scale is its own. Ref: Arm_Lib.py.
+TICKS_PER_RAD: Array = np.array([2200 / math.pi] * 4 + [3320 / math.radians(270)] + [2200 / math.pi])
+LOWEST_TICKS, HIGHEST_TICKS = 96, 4000
+_FIRMWARE = 7
+
+
+@dataclass(frozen=True, slots=True)
+class BoardManners:
+    """How the real board behaves. Ref: notes of nahyud546/dofbot-se and Practitioner108/dofbot_sci_ws; DS-SY15A sheet."""
+
+    read_s: tuple[float, float] = (0.050, 0.080)
+    swallows_first: bool = True
+    stall_ticks: float = 60.0
+    stall_s: float = 3.0
+    still_ticks: float = 8.0
+
+
+@dataclass(slots=True)
+class BoardFaults:
+    """Faults on request: how many more times each happens; `FOREVER` until cleared."""
+
+    FOREVER = 1 << 60
+
+    drop_replies: int = 0
+    corrupt_replies: int = 0
+    ignore_frames: int = 0
+    absent_servos: set[int] = field(default_factory=set[int])
+
+    def clear(self) -> None:
+        """End every fault."""
+        self.drop_replies = self.corrupt_replies = self.ignore_frames = 0
+        self.absent_servos.clear()
+
+
+class DofbotBoard:
+    """The board. `port` is what a serial driver opens; `link` gives it a stable name."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        rng: np.random.Generator,
+        now_ns: int,
+        actuator: ActuatorModel | None = None,
+        manners: BoardManners | None = None,
+        link: Path | None = None,
+        torque_on: bool = False,
+    ) -> None:
+        self.plant = plant
+        self.manners = manners or BoardManners()
+        self.faults = BoardFaults()
+        self.heard: deque[HeardFrame] = deque(maxlen=20_000)
+        self.replies_sent = self.unknown_commands = 0
+        self._rng = rng
+        self._actuator = ActuatorState(
+            actuator or ActuatorModel((SERVO_SPEED_RAD_S,) * SERVO_COUNT),
+            plant.positions_ticks() / TICKS_PER_RAD,
+            now_ns * 1e-9,
+        )
+        self._targets: Array = plant.positions_ticks()
+        self._torque: NDArray[np.bool_] = np.full(SERVO_COUNT, torque_on)
+        self._stalled: NDArray[np.bool_] = np.zeros(SERVO_COUNT, dtype=np.bool_)
+        self._still_since_ns = [now_ns] * SERVO_COUNT
+        self._still_at: Array = plant.positions_ticks()
+        self._scanner = CommandScanner()
+        self._reads: deque[int] = deque()
+        self._read_due_ns: int | None = None
+        self._is_open = False
+        self._swallow = False
+        self._master, self.port = _open_pty(link)
+        self._link = link
+
+    @property
+    def torque_on(self) -> tuple[bool, ...]:
+        """Each servo's torque."""
+        return tuple(bool(v) for v in self._torque)
+
+    @property
+    def stalled_servos(self) -> tuple[int, ...]:
+        """The ids of the servos whose stall protection has cut their torque."""
+        return tuple(i + 1 for i in range(SERVO_COUNT) if self._stalled[i])
+
+    @property
+    def setpoint_ticks(self) -> Array:
+        """Where the servos' own controllers are heading right now (6,)."""
+        return self._actuator.position_rad * TICKS_PER_RAD
+
+    def step(self, now_ns: int) -> None:
+        """Hear, move, protect, answer: everything up to `now_ns`; never waits."""
+        self._listen(now_ns)
+        self._actuator.advance_to(now_ns * 1e-9)
+        self.plant.drive(self.setpoint_ticks, self._torque.copy())
+        self._protect(now_ns)
+        self._answer(now_ns)
+
+    def close(self) -> None:
+        """Pull the plug: whoever has the port open loses it."""
+        if self._master < 0:
+            return
+        os.close(self._master)
+        self._master = -1
+        if self._link is not None and self._link.is_symlink():
+            self._link.unlink()
+
+    @contextlib.contextmanager
+    def run_in_thread(self, clock: Clock, period_s: float = 1 / 240) -> Iterator[DofbotBoard]:
+        """Step the board in a thread of its own for as long as the context lasts; its errors surface at the end."""
+        stop = threading.Event()
+        failures: list[BaseException] = []
+
+        def loop() -> None:
+            try:
+                while not stop.is_set() and self._master >= 0:
+                    if self._is_open:
+                        select.select([self._master], [], [], period_s)
+                    else:  # a hung-up pty is always readable
+                        stop.wait(period_s)
+                    self.step(clock.now_ns())
+            except OSError as error:
+                if self._master >= 0:
+                    failures.append(error)
+            except Exception as error:  # noqa: BLE001 - handed to the thread that owns the board
+                failures.append(error)
+
+        thread = threading.Thread(target=loop, name="dofbot board", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join(timeout=2.0)
+            if failures:
+                raise HardwareError(f"the virtual board failed: {failures[0]!r}") from failures[0]
+
+    # The wire --------------------------------------------------------------------------------------
+    def _listen(self, now_ns: int) -> None:
+        data = self._receive()
+        for command, payload in self._scanner.scan(data) if data else ():
+            swallowed, self._swallow = self._swallow, False
+            ignored = self.faults.ignore_frames > 0
+            self.faults.ignore_frames -= ignored
+            self.heard.append(HeardFrame(now_ns, command, payload, swallowed or ignored))
+            if not (swallowed or ignored):
+                self._execute(command, payload, now_ns)
+
+    def _receive(self) -> bytes:
+        try:
+            data = os.read(self._master, 4096)
+        except BlockingIOError:
+            data = b""
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self._hang_up()
+            return b""
+        if not self._is_open:
+            self._is_open, self._swallow = True, self.manners.swallows_first
+        return data
+
+    def _hang_up(self) -> None:
+        self._is_open = False
+        self._scanner.forget()
+        self._reads.clear()
+        self._read_due_ns = None
+
+    def _execute(self, command: int, data: bytes, now_ns: int) -> None:
+        words = [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data) - 1, 2)]
+        match command, len(data):
+            case (0x01, 0):
+                self._say(version_reply(_FIRMWARE))
+            case (0x1A, 1):
+                self._set_torque(data[0] != 0, now_ns)
+            case (0x1D, 14):
+                self._move(dict(enumerate(words[:6])), words[6], now_ns)
+            case (0x17, 4):
+                self._move(dict.fromkeys(range(SERVO_COUNT), words[0]), words[1], now_ns)
+            case (c, 4) if 0x11 <= c <= 0x16:
+                self._move({c - 0x11: words[0]}, words[1], now_ns)
+            case (c, 0) if 0x31 <= c <= 0x36:
+                self._reads.append(c - 0x30)
+            case (0x02, 3) | (0x06, 1):
+                pass  # lamp and buzzer
+            case _:
+                self.unknown_commands += 1
+
+    def _answer(self, now_ns: int) -> None:
+        while self._reads:
+            if self._read_due_ns is None:
+                low, high = self.manners.read_s
+                self._read_due_ns = now_ns + round(self._rng.uniform(low, high) * 1e9)
+            if now_ns < self._read_due_ns:
+                return
+            self._read_due_ns = None
+            servo_id = self._reads.popleft()
+            ticks = round(float(self.plant.positions_ticks()[servo_id - 1]))
+            self._say(position_reply(servo_id, 0 if servo_id in self.faults.absent_servos else max(1, ticks)))
+
+    def _say(self, frame: bytes) -> None:
+        if self.faults.drop_replies > 0:
+            self.faults.drop_replies -= 1
+            return
+        if self.faults.corrupt_replies > 0:
+            self.faults.corrupt_replies -= 1
+            frame = spoil(frame)
+        if self._is_open:
+            with contextlib.suppress(BlockingIOError):  # nobody reads: a real UART drops bytes too
+                os.write(self._master, frame)
+                self.replies_sent += 1
+
+    # The servos ------------------------------------------------------------------------------------
+    def _move(self, targets: dict[int, int], move_ms: int, now_ns: int) -> None:
+        self._actuator.advance_to(now_ns * 1e-9)
+        whole = len(targets) == SERVO_COUNT and all(LOWEST_TICKS <= t <= HIGHEST_TICKS for t in targets.values())
+        for index, ticks in targets.items():
+            if LOWEST_TICKS <= ticks <= HIGHEST_TICKS and index + 1 not in self.faults.absent_servos:
+                self._targets[index] = ticks
+        if whole and self._torque.all():
+            self._actuator.submit(self._targets / TICKS_PER_RAD, move_ms / 1000)
+            return
+        for index in targets:
+            if self._torque[index]:
+                target = float(self._targets[index] / TICKS_PER_RAD[index])
+                self._actuator.submit_joint(index, target, move_ms / 1000)
+
+    def _set_torque(self, on: bool, now_ns: int) -> None:
+        """Torque on pulls every servo to its last target at full speed, as the real ones do."""
+        self._actuator.advance_to(now_ns * 1e-9)
+        positions = self.plant.positions_ticks() / TICKS_PER_RAD
+        for index in range(SERVO_COUNT):
+            if on and not self._torque[index]:
+                self._actuator.reset_joint(index, float(positions[index]))
+                self._actuator.submit_joint(index, float(self._targets[index] / TICKS_PER_RAD[index]), 0.0)
+                self._still_since_ns[index] = now_ns
+        self._torque[:] = on
+        self._stalled[:] = False
+
+    def _protect(self, now_ns: int) -> None:
+        """Cut the torque of a servo that has pressed away from its setpoint without moving for too long."""
+        positions = self.plant.positions_ticks()
+        lag = np.abs(self.setpoint_ticks - positions)
+        for index in range(SERVO_COUNT):
+            moved = abs(float(positions[index] - self._still_at[index])) > self.manners.still_ticks
+            if moved or lag[index] <= self.manners.stall_ticks or not self._torque[index]:
+                self._still_since_ns[index] = now_ns
+                self._still_at[index] = positions[index]
+            elif now_ns - self._still_since_ns[index] >= self.manners.stall_s * 1e9:
+                self._torque[index] = False
+                self._stalled[index] = True
+
+
+def _open_pty(link: Path | None) -> tuple[int, str]:
+    """Return (master fd, name of the port), raw and closed at the far end, so that an opening can be noticed."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    name = os.ttyname(slave)
+    os.close(slave)
+    os.set_blocking(master, False)
+    if link is None:
+        return master, name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.symlink_to(name)
+    os.replace(temporary, link)
+    return master, str(link)
