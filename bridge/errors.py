@@ -25,3 +25,11 @@ class CommandRefused(BridgeError):
 
 class PolicyMismatch(BridgeError):
     """A policy was made for another arm, rig, task or layout, or computes other numbers than when it was saved."""
+
+
+class EndpointRefused(BridgeError):
+    """An endpoint that this link does not serve: only loopback and ipc, until connections carry keys."""
+
+
+class SessionRefused(BridgeError):
+    """The robot's server does not take this session: another protocol, another arm, or somebody else in control."""

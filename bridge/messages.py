@@ -54,3 +54,89 @@ class JointCommand(Struct, frozen=True, tag="command", forbid_unknown_fields=Tru
         _finite("duration_s, ttl_s", (self.duration_s, self.ttl_s))
         if self.duration_s <= 0 or self.ttl_s <= 0:
             raise BadMessage(f"duration_s {self.duration_s} and ttl_s {self.ttl_s} must be positive")
+
+
+#: Both ends must speak the same number; a change of any message below changes it.
+PROTOCOL_VERSION = 1
+
+
+class Hello(Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
+    """Client: who I am and which arm I believe to be talking to. `session` is new for every connection."""
+
+    session: str
+    protocol: int
+    arm: str
+    arm_sha256: str
+    stamp_ns: int
+
+
+class Welcome(Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
+    """Server: the session is known. `hello_stamp_ns` is the client's own; `received_ns` is by the server's clock."""
+
+    session: str
+    protocol: int
+    arm: str
+    arm_sha256: str
+    rig: str
+    period_s: float
+    hello_stamp_ns: int
+    received_ns: int
+    state: RobotState
+
+
+class Ping(Struct, frozen=True, tag="ping", forbid_unknown_fields=True):
+    """Client: what is your time, and where is the arm? Needs no session and keeps nothing alive."""
+
+    stamp_ns: int
+
+
+class Pong(Struct, frozen=True, tag="pong", forbid_unknown_fields=True):
+    """Server: the answer to the ping of `ping_stamp_ns` (client's clock), received at `received_ns` (server's)."""
+
+    ping_stamp_ns: int
+    received_ns: int
+    state: RobotState
+
+
+class Move(Struct, frozen=True, tag="move", forbid_unknown_fields=True):
+    """Client: a command of a session. Its `stamp_ns` is the client's time, converted into the server's clock."""
+
+    session: str
+    command: JointCommand
+
+
+class Hold(Struct, frozen=True, tag="hold", forbid_unknown_fields=True):
+    """Client: stand still now. Anybody may say so, at any time; late or repeated it does no harm."""
+
+    session: str
+    seq: int
+
+
+class Ack(Struct, frozen=True, tag="ack", forbid_unknown_fields=True):
+    """Server: the answer to Move or Hold `seq`. `sent` is what really went to the motors, None where nothing did.
+
+    `verdict` is `accepted` or the name of the rule that refused; `reason` says it in words.
+    """
+
+    seq: int
+    verdict: str
+    reason: str
+    sent: JointCommand | None
+    state: RobotState
+    received_ns: int
+
+
+class Bye(Struct, frozen=True, tag="bye", forbid_unknown_fields=True):
+    """Client: the session ends; the arm holds and control is free. The server answers with the same."""
+
+    session: str
+
+
+class ErrorReply(Struct, frozen=True, tag="error", forbid_unknown_fields=True):
+    """Server: what came was no message, or the session cannot be taken."""
+
+    reason: str
+
+
+ClientMessage = Hello | Ping | Move | Hold | Bye
+ServerMessage = Welcome | Pong | Ack | Bye | ErrorReply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +48,21 @@ class Robot(Protocol):
 
     def close(self) -> None:
         """Give the arm back; calling it twice is harmless."""
+        ...
+
+
+class RelaxingRobot(Robot, Protocol):
+    """A robot whose motors can let go: whoever owns one decides how it is left."""
+
+    def relax(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
+        """Ramp slowly to `rest_rad` (n,), then switch the torque off; blocks until done.
+
+        When `should_stop` turns true on the way the arm holds where it is and keeps its torque: a raised arm falls.
+        """
+        ...
+
+    def torque_off(self) -> None:
+        """Let go at once, wherever the arm is."""
         ...
 
 

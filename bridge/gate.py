@@ -1,0 +1,85 @@
+"""CommandGate: which commands may move the arm. No input, no output, no clock of its own: facts in, a verdict out.
+
+    known session -> newer than anything the session sent -> still alive by the receiver's clock -> session in control
+
+A command is judged once: whatever the verdict, its number is used up, so no copy of it can be accepted later.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from bridge.messages import JointCommand
+
+LEASE_S = 1.0  # a session that has commanded nothing for so long has lost control to whoever asks
+MAX_TTL_S = 0.5  # no sender can make a command live longer
+MAX_AHEAD_S = 0.1  # a stamp further in the future comes from a wrong clock offset, and would outlive its time
+MAX_SESSIONS = 256
+
+
+class Verdict(StrEnum):
+    """What the gate says of a command."""
+
+    ACCEPTED = "accepted"
+    UNKNOWN_SESSION = "unknown session"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    FUTURE = "future"
+    BUSY = "busy"
+    MISFIT = "misfit"
+    ROBOT = "robot"
+
+
+class CommandGate:
+    """Remembers, session by session, the last number seen, and which session is in control."""
+
+    def __init__(self, joint_count: int) -> None:
+        self._joint_count = joint_count
+        self._last_seq: dict[str, int] = {}
+        self._controller = ""
+        self._heard_ns = 0
+
+    @property
+    def controller(self) -> str:
+        """The session that moved the arm last, or empty."""
+        return self._controller
+
+    def open(self, session: str) -> None:
+        """Make a session known. Saying hello again forgets nothing: a replayed greeting reopens no old number."""
+        if session in self._last_seq:
+            return
+        if len(self._last_seq) >= MAX_SESSIONS:
+            del self._last_seq[next(s for s in self._last_seq if s != self._controller)]
+        self._last_seq[session] = -1
+
+    def close(self, session: str) -> bool:
+        """Forget a session; return whether it was in control. Its commands are refused from now on."""
+        in_control = session != "" and session == self._controller
+        if in_control:
+            self._controller = ""
+        self._last_seq.pop(session, None)
+        return in_control
+
+    def judge(self, session: str, command: JointCommand, now_ns: int) -> tuple[Verdict, str]:
+        """Return the verdict and, for a refusal, the reason in words. An accepted command takes or keeps control."""
+        last = self._last_seq.get(session)
+        if last is None:
+            return Verdict.UNKNOWN_SESSION, f"session {session!r} is not open here: say hello first"
+        if command.seq <= last:
+            return Verdict.DUPLICATE, f"number {command.seq} is not newer than {last}"
+        self._last_seq[session] = command.seq
+        age_s = (now_ns - command.stamp_ns) * 1e-9
+        ttl_s = min(command.ttl_s, MAX_TTL_S)
+        if age_s > ttl_s:
+            return Verdict.STALE, f"the command is {age_s:.3f} s old and was good for {ttl_s:.3f} s"
+        if age_s < -MAX_AHEAD_S:
+            return Verdict.FUTURE, f"the command is stamped {-age_s:.3f} s in the future: the clock offset is wrong"
+        if len(command.position_rad) != self._joint_count:
+            return Verdict.MISFIT, f"{len(command.position_rad)} angles for an arm of {self._joint_count} joints"
+        if self._taken(session, now_ns):
+            return Verdict.BUSY, f"session {self._controller!r} is in control"
+        self._controller, self._heard_ns = session, now_ns
+        return Verdict.ACCEPTED, ""
+
+    def _taken(self, session: str, now_ns: int) -> bool:
+        return self._controller not in ("", session) and (now_ns - self._heard_ns) * 1e-9 < LEASE_S

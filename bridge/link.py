@@ -1,0 +1,92 @@
+"""What both ends of the link share: where it may be served, and the bytes of a message.
+
+One message is one frame of msgpack: ZeroMQ's CONFLATE and partial failures cannot cut it in two. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bridge.errors import BadMessage, EndpointRefused
+from bridge.messages import ClientMessage, ServerMessage
+
+MAX_MESSAGE_BYTES = 4096
+MAX_IPC_PATH_BYTES = 106  # sockaddr_un holds 108, libzmq keeps one and C's terminator the other
+
+Message = TypeVar("Message")
+
+_encoder = msgspec.msgpack.Encoder()
+_from_client: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
+_from_server: msgspec.msgpack.Decoder[ServerMessage] = msgspec.msgpack.Decoder(ServerMessage)
+
+
+def check_endpoint(endpoint: str) -> str:
+    """Return the endpoint in the form that ZeroMQ takes; raises EndpointRefused unless it is ipc or loopback."""
+    if endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        length = len(os.fsencode(path))
+        if not 0 < length <= MAX_IPC_PATH_BYTES:
+            raise EndpointRefused(
+                f"the path of {endpoint!r} has {length} bytes, an ipc socket takes 1 to {MAX_IPC_PATH_BYTES}: "
+                "use a shorter one, such as ipc:///tmp/tandem.sock"
+            )
+        return endpoint
+    parts = urlsplit(endpoint)
+    if parts.scheme == "tcp" and _is_loopback(parts.hostname or ""):
+        return endpoint.replace("//localhost", "//127.0.0.1", 1)
+    raise EndpointRefused(
+        f"{endpoint!r} is no endpoint of this link: expected ipc://PATH or tcp://127.0.0.1:PORT. "
+        "Serving on the network comes together with keys; until then run both ends on one machine or use an SSH tunnel"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_unserved(endpoint: str) -> None:
+    """Raise EndpointRefused when a live server already owns this ipc path: binding would silently take it away."""
+    path = endpoint.removeprefix("ipc://")
+    if path == endpoint or path.startswith("@") or not os.path.exists(path):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:  # left behind by a server that died
+            return
+    raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
+
+
+def encode(message: ClientMessage | ServerMessage) -> bytes:
+    """Return the bytes of a message."""
+    return _encoder.encode(message)
+
+
+def decode_client(data: bytes) -> ClientMessage:
+    """Return what a client sent; raises BadMessage."""
+    return _decode(_from_client, data)
+
+
+def decode_server(data: bytes) -> ServerMessage:
+    """Return what a server sent; raises BadMessage."""
+    return _decode(_from_server, data)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Message], data: bytes) -> Message:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise BadMessage(f"a message of {len(data)} bytes: the longest is {MAX_MESSAGE_BYTES}")
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadMessage(f"{len(data)} bytes are no message of this protocol: {error}") from error
