@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from urdf.description import Rig
 from urdf.pose import Array, Pose
 
 Image = NDArray[np.uint8]
@@ -108,6 +109,11 @@ DESK_BOARD = _desk_board()
 BLOCK = _block()
 
 
+def desk_from_board(rig: Rig) -> Pose:
+    """Return where the reference board lies on the desk of a rig: flat, in the middle of the block area."""
+    return Pose(np.array([*rig.area_center_m, 0.0]), _UPRIGHT)
+
+
 def marker_image(marker_id: int, side_px: int) -> Image:
     """Return one marker (side_px, side_px), black and white, without a quiet zone."""
     import cv2
@@ -153,6 +159,7 @@ def detect_markers(rgb: Image) -> dict[int, Array]:
 
     parameters = cv2.aruco.DetectorParameters()
     parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
+    parameters.relativeCornerRefinmentWinSize = 0.5  # of a marker's cell: 0.3, the default, doubles the error here
     parameters.minMarkerPerimeterRate = 0.05  # of the larger image side: a face of the block seen at a slant
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
     detector = cv2.aruco.ArucoDetector(dictionary, parameters)
