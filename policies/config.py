@@ -1,0 +1,76 @@
+"""How to train: a frozen configuration and its named presets. No torch, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from policies.errors import BadConfig
+from urdf.errors import UnknownName
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Settings of one soft actor-critic training run. A decision is one `env.step` of one environment.
+
+    Ref: Haarnoja et al., Soft Actor-Critic Algorithms and Applications, arXiv 1812.05905.
+    """
+
+    task: str
+    action_repeat: int = 2
+    """Control periods that one decision lasts."""
+    discount: float = 0.95
+    """Discount per decision."""
+    reward_scale: float = 10.0
+    """Factor on the reward before learning; it sets what a success is worth against entropy."""
+    network: tuple[int, ...] = (64, 64)
+    """Hidden layers of the actor and of each of the two critics."""
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    updates_per_decision: float = 1.0
+    """Gradient steps per decision; they run while the workers simulate."""
+    learning_starts: int = 500
+    """Decisions drawn uniformly before the first gradient step."""
+    target_rate: float = 0.01
+    """Share of the critic that moves into its target at each gradient step (tau)."""
+    initial_entropy: float = 0.2
+    """Entropy coefficient at the start; it is tuned automatically from there."""
+    buffer_size: int = 100_000
+    max_decisions: int = 40_000
+    workers: int = 2
+    """Processes that simulate, for training and again for evaluation."""
+    torch_threads: int = 1
+    """One is fastest for networks this small, and leaves the cores to the simulation."""
+    evaluate_every: int = 2_000
+    """Decisions between evaluations."""
+    evaluation_episodes: int = 60
+    final_episodes: int = 100
+    """Episodes of the last evaluation, of the exported policy; none of them was used to choose it."""
+    stop_success_rate: float = 0.97
+    """Training ends when this rate is met in `stop_evaluations` evaluations in a row."""
+    stop_evaluations: int = 2
+    checkpoint_every_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        counts = ("action_repeat", "batch_size", "max_decisions", "workers", "evaluate_every", "evaluation_episodes")
+        for name in (*counts, "final_episodes", "stop_evaluations"):
+            if getattr(self, name) < 1:
+                raise BadConfig(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if not 0.0 < self.discount < 1.0 or self.reward_scale <= 0.0:
+            raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
+
+    @property
+    def updates_per_step(self) -> int:
+        """Gradient steps per step of all workers."""
+        return max(1, round(self.updates_per_decision * self.workers))
+
+
+PRESETS: Mapping[str, TrainConfig] = MappingProxyType({"grasp": TrainConfig(task="grasp")})
+
+
+def find_preset(name: str, presets: Mapping[str, TrainConfig] = PRESETS) -> TrainConfig:
+    """Return a preset; raises UnknownName with the valid names, nearest first."""
+    if name not in presets:
+        raise UnknownName("preset", name, presets)
+    return presets[name]

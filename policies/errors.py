@@ -1,0 +1,19 @@
+"""Errors of the policies. A policy that does not fit the robot raises `bridge.errors.PolicyMismatch`."""
+
+from __future__ import annotations
+
+
+class PolicyError(Exception):
+    """A policy could not be trained, stored or loaded."""
+
+
+class ArtifactError(PolicyError):
+    """The files of a saved policy are missing, damaged or of another schema."""
+
+
+class CheckpointError(PolicyError):
+    """No usable checkpoint: missing, truncated, or written by another configuration."""
+
+
+class BadConfig(PolicyError):
+    """A training setting that makes no sense."""

@@ -1,0 +1,262 @@
+"""`tandem train`: train a policy in simulation, and leave a run folder that says everything about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Protocol, cast
+
+import gymnasium
+import msgspec
+from rich.console import Console
+
+from policies.artifact import SCHEMA as MANIFEST_SCHEMA
+from policies.artifact import Layout, LayoutRecord, PolicyManifest, write_json
+from policies.config import PRESETS, TrainConfig, find_preset
+from policies.metrics import read_metrics
+from policies.training import Hooks, TrainResult, train
+from policies.workers import Environment, EnvironmentFactory
+from scripts import run_folder
+from scripts.cli import data_root, emit_json, resolve_run
+from scripts.exit_codes import DONE, INTERRUPTED
+from scripts.learning_curve import draw_learning_curve
+from scripts.provenance import git_commit, versions
+from scripts.run_folder import RunConfig, RunRecord
+from scripts.training_progress import TrainingProgress, minutes
+from urdf.description import ArmDescription
+from urdf.errors import UnknownName
+
+CURVE_NAME = "learning_curve.png"
+_ENVIRONMENTS: Mapping[str, str] = {"grasp": "Tandem/Dofbot-Grasp-v0"}
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """Train a policy in simulation until two evaluations in a row reach 97 %, and export it as ONNX.
+
+    Leaves data/runs/<task>/<UTC>_<preset>_seed<n>/. Ctrl-C stops with a run that --resume goes on with.
+    """
+
+    preset: str = "grasp"
+    """Named settings: what is trained, and how."""
+    rig: str = "table"
+    """How the arm is mounted: table or hanging."""
+    seed: int = 0
+    """Seed of networks, exploration and episodes."""
+    steps: int | None = None
+    """Decisions to train at most, those of the resumed run included (default: the preset's)."""
+    resume: str | None = None
+    """Go on with a run: its folder, its name, or `newest`; preset, rig and seed are the run's own."""
+    json: bool = False
+    """Print one JSON object as the last line of stdout: run, success_rate, episodes, env_steps, wall_s."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedTask:
+    """Builds a task's environment in whichever process calls it."""
+
+    task: str
+    rig: str
+    action_repeat: int
+
+    def __call__(self) -> Environment:
+        """Return a new environment."""
+        import sim  # noqa: F401  registers the environments
+
+        environment = gymnasium.make(
+            _ENVIRONMENTS[self.task], rig=self.rig, action_repeat=self.action_repeat, disable_env_checker=True
+        )
+        return cast(Environment, environment)
+
+
+def simulated(config: TrainConfig, rig: str) -> EnvironmentFactory:
+    """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
+    if config.task not in _ENVIRONMENTS:
+        raise UnknownName("task", config.task, _ENVIRONMENTS)
+    return SimulatedTask(config.task, rig, config.action_repeat)
+
+
+class RobotEnvironment(Protocol):
+    """What an environment tells about the robot behind it."""
+
+    description: ArmDescription
+    observation_layout: Layout
+    action_layout: Layout
+    control_rate_hz: float
+    action_repeat: int
+
+
+class TrainSummary(msgspec.Struct, frozen=True):
+    """The JSON line: `episodes` and `env_steps` (decisions) count training.
+
+    `success_rate` is the exported policy's on new episodes; null in an interrupted run, which exported none yet.
+    """
+
+    run: str
+    success_rate: float | None
+    episodes: int
+    env_steps: int
+    wall_s: float
+
+
+class StopOnSignal:
+    """A context in which the first Ctrl-C or SIGTERM asks to stop, and the second stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> StopOnSignal:
+        self._before = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def manifest_for(config: RunConfig, make_environment: EnvironmentFactory) -> PolicyManifest:
+    """Return the manifest of a policy trained in this environment; name and hashes are filled in later."""
+    environment = make_environment()
+    try:
+        robot = cast(RobotEnvironment, environment.unwrapped)
+        return PolicyManifest(
+            schema=MANIFEST_SCHEMA,
+            task=config.train.task,
+            rig=config.rig,
+            arm=robot.description.name,
+            arm_sha256=robot.description.sha256,
+            observation=LayoutRecord.of(robot.observation_layout),
+            action=LayoutRecord.of(robot.action_layout),
+            control_rate_hz=float(robot.control_rate_hz),
+            action_repeat=int(robot.action_repeat),
+            normaliser="none: the observation layout scales every number",
+            training_run="",
+            git_commit=config.git_commit,
+            versions=config.versions,
+            onnx_sha256="",
+            golden_sha256="",
+        )
+    finally:
+        environment.close()
+
+
+def run(
+    args: TrainArgs,
+    environments: Callable[[TrainConfig, str], EnvironmentFactory] = simulated,
+    presets: Mapping[str, TrainConfig] = PRESETS,
+) -> int:
+    """Train, export, draw and record; return the exit code."""
+    console = Console(stderr=args.json)
+    config, folder = _prepare(args, presets)
+    factory = environments(config.train, config.rig)
+    # Built before the folder is made, so that a rig that does not exist leaves nothing behind.
+    manifest = manifest_for(config, factory)
+    resumed = folder is not None
+    if folder is None:
+        folder = run_folder.create_run_folder(data_root(), config)
+    manifest = msgspec.structs.replace(manifest, training_run=folder.name)
+    _tell(console, _opening(config, folder, resumed))
+    with StopOnSignal() as stop, TrainingProgress(console) as progress:
+        hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
+        preload = ("sim",) if environments is simulated else ()
+        result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed, preload)
+    exit_status = INTERRUPTED if result.end == "interrupted" else DONE
+    _draw(folder, config)
+    _record(folder, config, result, exit_status)
+    _tell(console, _closing(config, folder, result))
+    summary = TrainSummary(
+        run=str(folder),
+        success_rate=result.final.success_rate if result.final else None,
+        episodes=result.episodes,
+        env_steps=result.decisions,
+        wall_s=round(result.wall_s, 3),
+    )
+    emit_json(summary, args.json)
+    return exit_status
+
+
+def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunConfig, Path | None]:
+    """Return the run's configuration, and its folder when it is resumed."""
+    folder: Path | None = None
+    if args.resume is not None:
+        folder = resolve_run(args.resume)
+        config = run_folder.read_run_config(folder)
+    else:
+        config = RunConfig(
+            schema=run_folder.SCHEMA,
+            preset=args.preset,
+            rig=args.rig,
+            seed=args.seed,
+            train=find_preset(args.preset, presets),
+            git_commit=git_commit(),
+            versions=versions(),
+            started_utc=run_folder.utc_now(),
+        )
+    if args.steps is not None:
+        config = msgspec.structs.replace(config, train=dataclasses.replace(config.train, max_decisions=args.steps))
+    return config, folder
+
+
+def _tell(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _opening(config: RunConfig, folder: Path, resumed: bool) -> str:
+    settings = config.train
+    verb = "Going on with" if resumed else "Training"
+    return (
+        f"{verb} {settings.task} on rig {config.rig} (seed {config.seed}) in {folder}: until "
+        f"{settings.stop_evaluations} evaluations in a row reach {100 * settings.stop_success_rate:.0f} %, at most "
+        f"{settings.max_decisions:,} decisions. Ctrl-C stops; --resume {folder.name} goes on."
+    )
+
+
+def _closing(config: RunConfig, folder: Path, result: TrainResult) -> str:
+    if result.final is None:
+        return (
+            f"Stopped after {result.decisions:,} decisions and {minutes(result.wall_s)}. "
+            f"Go on with: tandem train --resume {folder.name}"
+        )
+    low, high = result.final.wilson
+    verdict = "" if result.end == "success" else " The budget ended before the goal was met twice in a row."
+    return (
+        f"The policy succeeds in {result.final.successes} of {result.final.episodes} new episodes "
+        f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence) after {result.decisions:,} decisions and "
+        f"{minutes(result.wall_s)}.{verdict} Policy: {folder / 'policy'}, curve: {folder / CURVE_NAME}"
+    )
+
+
+def _draw(folder: Path, config: RunConfig) -> None:
+    title = f"{config.train.task} on rig {config.rig}, seed {config.seed}"
+    rows = read_metrics(folder / "metrics.jsonl")
+    draw_learning_curve(rows, folder / CURVE_NAME, title, config.train.stop_success_rate)
+
+
+def _record(folder: Path, config: RunConfig, result: TrainResult, exit_status: int) -> None:
+    final = result.final
+    record = RunRecord(
+        schema=run_folder.SCHEMA,
+        config=config,
+        ended_utc=run_folder.utc_now(),
+        exit_status=exit_status,
+        end=result.end,
+        decisions=result.decisions,
+        episodes=result.episodes,
+        updates=result.updates,
+        wall_s=result.wall_s,
+        success_rate=final.success_rate if final else None,
+        successes=final.successes if final else 0,
+        evaluated_episodes=final.episodes if final else 0,
+        policy_decisions=result.policy_decisions,
+        files_sha256=run_folder.file_hashes(folder),
+    )
+    write_json(folder / run_folder.RUN_NAME, record)
