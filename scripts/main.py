@@ -73,6 +73,12 @@ def _calibrate_servos(words: Sequence[str]) -> int:
     return run(_parse("calibrate servos", CalibrateServosArgs, words))
 
 
+def _bench(words: Sequence[str]) -> int:
+    from scripts.bench import BenchArgs, run
+
+    return run(_parse("bench", BenchArgs, words))
+
+
 def _demo(words: Sequence[str]) -> int:
     from scripts.programs.demo import DemoArgs, run
 
@@ -88,6 +94,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
     "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),
     "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
+    "bench": Command("measure the figures that were promised and say which hold", _bench),
 }
 
 

@@ -1,0 +1,1 @@
+"""Programs composed of several rooms: the demonstration and the benches."""
