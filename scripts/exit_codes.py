@@ -31,13 +31,18 @@ def describe(error: Exception) -> KnownError | None:
         return KnownError(f"{error.strerror or error}{where}", BAD_INPUT)
     for kind, exit_code in _typed_errors():
         if isinstance(error, kind):
-            return KnownError(str(error) or type(error).__name__, exit_code)
+            return KnownError(" ".join(str(error).split()) or type(error).__name__, exit_code)
     return None
 
 
 def _typed_errors() -> list[tuple[type[Exception], int]]:
     """Return each room's errors with their exit codes, the particular before the general; imported when needed."""
     from bridge.errors import BridgeError, PolicyMismatch
+    from calibration.errors import CalibrationError, RoutineStopped
+    from hardware.errors import HardwareError, PortError, WrongServo
+    from perception.errors import PerceptionError
+    from policies.errors import ArtifactError, BadConfig, CheckpointError, PolicyError
+    from sim.errors import SimError
     from urdf.errors import ArmError, Unreachable
 
     return [
@@ -45,6 +50,17 @@ def _typed_errors() -> list[tuple[type[Exception], int]]:
         (ArmError, BAD_INPUT),
         (PolicyMismatch, BAD_INPUT),
         (BridgeError, FAILED),
+        (PortError, BAD_INPUT),
+        (WrongServo, BAD_INPUT),
+        (HardwareError, FAILED),
+        (RoutineStopped, INTERRUPTED),
+        (CalibrationError, BAD_INPUT),
+        (PerceptionError, FAILED),
+        (ArtifactError, BAD_INPUT),
+        (BadConfig, BAD_INPUT),
+        (CheckpointError, BAD_INPUT),
+        (PolicyError, FAILED),
+        (SimError, BAD_INPUT),
     ]
 
 

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import PolicyMismatch, RobotLost
+from calibration.errors import BadArtifact, RoutineStopped
+from hardware.errors import NoReply, PortBusy
+from perception.errors import PerceptionError
+from policies.errors import CheckpointError
 from scripts import main as tandem
 from scripts.exit_codes import describe
+from sim.errors import SimError
 from urdf.errors import ArmError, Unreachable
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,6 +83,13 @@ def test_an_unknown_option_is_bad_input(name: str, capsys: pytest.CaptureFixture
         (FileNotFoundError(2, "No such file or directory", "missing.toml"), 2),
         (Unreachable((0.5, 0.0, 0.0), 0.1, None), 1),
         (RobotLost("no answer for 1 s"), 1),
+        (PortBusy("the port is held by another process"), 2),
+        (NoReply("servo 3 did not answer"), 1),
+        (BadArtifact("servo.json: truncated"), 2),
+        (RoutineStopped("stopped before it was complete"), 130),
+        (PerceptionError("no marker"), 1),
+        (CheckpointError("no usable checkpoint"), 2),
+        (SimError("no such field"), 2),
         (ModuleNotFoundError("No module named 'torch'", name="torch.nn"), 2),
         (KeyboardInterrupt(), 130),
     ],
