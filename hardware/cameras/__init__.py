@@ -1,0 +1,1 @@
+"""Cameras behind one port: the newest frame with its age, or StaleFrame."""
