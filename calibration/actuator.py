@@ -96,6 +96,18 @@ class ActuatorState:
         self._velocity[joint] = 0.0
         self._pending[joint].clear()
 
+    def copy(self) -> ActuatorState:
+        """Return an independent copy, to look ahead with."""
+        twin = ActuatorState(self.model, self._position, self._now_s)
+        twin._velocity, twin._target = list(self._velocity), list(self._target)
+        twin._move_end_s = list(self._move_end_s)
+        twin._pending = [deque(p) for p in self._pending]
+        return twin
+
+    def is_busy(self, joint: int) -> bool:
+        """Return whether a joint moves or has a command in its dead time."""
+        return self._velocity[joint] != 0.0 or bool(self._pending[joint])
+
     @property
     def now_s(self) -> float:
         """The time up to which the motion has been computed."""

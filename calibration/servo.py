@@ -24,9 +24,7 @@ from urdf.pose import Array
 #: What a bus servo accepts. Ref: vendor register sheet i2c_register_map.xlsx, registers 0x11-0x16.
 MIN_TICKS, MAX_TICKS = 96, 4000
 ARTIFACT_NAME = "servo"
-HOW_TO_CALIBRATE = (
-    "Run `tandem calibrate-servos --port PORT --serial SERIAL`; until then only `tandem jog` moves this arm."
-)
+HOW_TO_CALIBRATE = "Run `tandem calibrate servos`; until then only `tandem jog` moves this arm."
 
 # The vendor library's scales: ticks = 900 + 2200 deg / 180, for joint 5 ticks = 380 + 3320 deg / 270.
 # Ref: KNDG01001/Dofbot-Serial_i2c Arm_Lib.py, Arm_serial_servo_write6.
@@ -59,10 +57,18 @@ class JointServo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def to_ticks(self, angle_rad: float) -> int:
         """Return the nearest count inside the servo's range; raises CalibrationError where the angle is not finite."""
+        return self.nearest_ticks(angle_rad, self.lower_ticks)
+
+    def nearest_ticks(self, angle_rad: float, from_ticks: int) -> int:
+        """Return the nearest count; a servo found outside its range at `from_ticks` may stay there, but go no further.
+
+        Clamping it to the range at once would make it jump.
+        """
         if not math.isfinite(angle_rad):
             raise CalibrationError(f"{self.joint}: an angle must be finite, got {angle_rad}")
         ticks = math.floor(self.zero_ticks + self.ticks_per_rad * angle_rad + 0.5)
-        return min(max(ticks, self.lower_ticks), self.upper_ticks)
+        ticks = min(max(ticks, min(self.lower_ticks, from_ticks)), max(self.upper_ticks, from_ticks))
+        return min(max(ticks, MIN_TICKS), MAX_TICKS)
 
     def to_rad(self, ticks: float) -> float:
         """Return the joint angle at a count."""

@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from bridge.errors import CommandRefused
+
 
 class HardwareError(Exception):
     """The physical arm, or what leads to it, is not as it must be."""
@@ -62,8 +64,12 @@ class Stalled(HardwareError):
     """A servo pressed against something until its own protection cut its torque."""
 
 
-class RobotFaulted(HardwareError):
+class RobotFaulted(HardwareError, CommandRefused):
     """A fault has latched: no command is accepted until the robot is connected again."""
+
+
+class RelaxBlocked(HardwareError):
+    """The way to the rest pose is not clear, so the arm holds and keeps its torque: a raised arm falls."""
 
 
 def port_error(port: str, error: OSError | None) -> PortError:

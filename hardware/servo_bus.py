@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hardware.errors import BadChecksum, NoReply, WrongServo
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -80,3 +82,17 @@ class ServoBus(Protocol):
     def close(self) -> None:
         """Give the port back without moving or releasing the servos; calling it twice is harmless."""
         ...
+
+def find_servos(bus: ServoBus, servo_ids: Sequence[int]) -> list[Reading]:
+    """Read every expected servo, in order; raises one WrongServo that names all missing and unexpected ids."""
+    readings: list[Reading] = []
+    missing: list[int] = []
+    for servo_id in servo_ids:
+        try:
+            readings.append(bus.read_ticks(servo_id))
+        except (NoReply, BadChecksum):
+            missing.append(servo_id)
+    unexpected = [i for i in bus.servo_ids if i not in servo_ids and bus.ping(i)]
+    if missing or unexpected:
+        raise WrongServo(missing, unexpected, bus.port)
+    return readings

@@ -14,7 +14,7 @@ import select
 import threading
 import tty
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,7 @@ _FIRMWARE = 7
 
 @dataclass(frozen=True, slots=True)
 class BoardManners:
-    """How the real board behaves. Ref: notes of nahyud546/dofbot-se and Practitioner108/dofbot_sci_ws; DS-SY15A sheet."""
+    """How the real board behaves. Ref: notes of nahyud546/dofbot-se, Practitioner108/dofbot_sci_ws; DS-SY15A."""
 
     read_s: tuple[float, float] = (0.050, 0.080)
     swallows_first: bool = True
@@ -132,7 +132,7 @@ class DofbotBoard:
             self._link.unlink()
 
     @contextlib.contextmanager
-    def run_in_thread(self, clock: Clock, period_s: float = 1 / 240) -> Iterator[DofbotBoard]:
+    def run_in_thread(self, clock: Clock, period_s: float = 1 / 240) -> Generator[DofbotBoard]:
         """Step the board in a thread of its own for as long as the context lasts; its errors surface at the end."""
         stop = threading.Event()
         failures: list[BaseException] = []
@@ -148,7 +148,7 @@ class DofbotBoard:
             except OSError as error:
                 if self._master >= 0:
                     failures.append(error)
-            except Exception as error:  # noqa: BLE001 - handed to the thread that owns the board
+            except Exception as error:  # surfaces in the thread that owns the board
                 failures.append(error)
 
         thread = threading.Thread(target=loop, name="dofbot board", daemon=True)

@@ -1,0 +1,148 @@
+"""PoseEstimate: where the arm is now, although reading all six servos takes a third of a second.
+
+    estimate = actuator model of the commands sent + a correction per joint, renewed by each reading
+
+A reading of a standing joint is trusted almost entirely. While the joint moves, not knowing exactly when the servo
+looked at its potentiometer makes the reading uncertain in proportion to the speed, and it counts for less. The gripper
+is the exception: whether its jaws still move decides a grasp, so each of its readings is believed at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+from calibration.actuator import ActuatorModel, ActuatorState
+from urdf.pose import Array
+
+#: How far model and arm may drift apart between readings, how finely a servo reads, and how uncertain the instant is.
+_DRIFT_RAD = math.radians(0.5)
+_NOISE_RAD = math.radians(0.05)
+_TIMING_S = 0.03
+
+
+class PoseEstimate:
+    """Times are monotonic nanoseconds of one clock, passed in. Not locked: its owner sees to that."""
+
+    def __init__(self, model: ActuatorModel, measured_rad: Array, now_ns: int) -> None:
+        """Start from a measured pose (n,) at rest."""
+        self._zero_ns = now_ns
+        self._state = ActuatorState(model, measured_rad)
+        self._correction = [0.0] * model.joint_count
+        self._read_ns = [now_ns] * model.joint_count
+
+    @property
+    def joint_count(self) -> int:
+        """The number of joints."""
+        return len(self._correction)
+
+    def command(self, position_rad: Array, duration_s: float, now_ns: int) -> None:
+        """Take note of a command written at `now_ns`."""
+        self._advance(now_ns)
+        self._state.submit(position_rad, duration_s)
+
+    def stopping_point_rad(self, now_ns: int) -> Array:
+        """Return the setpoint (n,) at which a hold written now will find the servos: after their dead time."""
+        self._advance(now_ns)
+        ahead = self._state.copy()
+        ahead.advance_to(self._state.now_s + self._state.model.dead_time_s)
+        return ahead.position_rad
+
+    def setpoint_rad(self, now_ns: int) -> Array:
+        """Return where the servos' controllers pull (n,): the commands alone, without what the readings say."""
+        self._advance(now_ns)
+        return self._state.position_rad
+
+    def at(self, now_ns: int) -> tuple[Array, Array]:
+        """Return the estimated position (n,) and velocity (n,) now."""
+        self._advance(now_ns)
+        return self._state.position_rad + self._correction, self._state.velocity_rad_s
+
+    def reading_age_s(self, now_ns: int) -> tuple[float, ...]:
+        """Return the age of each joint's last reading."""
+        return tuple((now_ns - read_ns) * 1e-9 for read_ns in self._read_ns)
+
+    def correct(self, joint: int, measured_rad: float, stamp_ns: int) -> float:
+        """Take in a reading; return by how much the joint lags its setpoint (signed, setpoint - measured)."""
+        self._advance(stamp_ns)
+        velocity = float(self._state.velocity_rad_s[joint])
+        late_s = self._state.now_s - (stamp_ns - self._zero_ns) * 1e-9
+        lag = float(self._state.position_rad[joint]) - velocity * late_s - measured_rad
+        gain = 1.0
+        if joint != self.joint_count - 1:
+            variance = _NOISE_RAD**2 + (velocity * _TIMING_S) ** 2
+            gain = _DRIFT_RAD**2 / (_DRIFT_RAD**2 + variance)
+        self._correction[joint] += gain * (-lag - self._correction[joint])
+        self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
+        return lag
+
+    def let_go(self, joint: int, measured_rad: float, stamp_ns: int) -> None:
+        """Take in a reading of a joint without torque: it is where it is, whatever was commanded."""
+        self._advance(stamp_ns)
+        self._state.reset_joint(joint, measured_rad)
+        self._correction[joint] = 0.0
+        self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
+
+    def is_moving(self, joint: int, now_ns: int) -> bool:
+        """Return whether a joint is on its way or about to be."""
+        self._advance(now_ns)
+        return self._state.is_busy(joint)
+
+    def _advance(self, now_ns: int) -> None:
+        self._state.advance_to((now_ns - self._zero_ns) * 1e-9)
+
+
+class ReadSchedule:
+    """Which servo to read next: round robin, and every second turn the gripper while it moves."""
+
+    def __init__(self, joint_count: int) -> None:
+        self._count = joint_count
+        self._next = 0
+        self._last = -1
+
+    def next(self, gripper_moves: bool) -> int:
+        """Return the joint to read now."""
+        gripper = self._count - 1
+        if gripper_moves and self._last != gripper:
+            self._last = gripper
+            return gripper
+        joint = self._next
+        if gripper_moves and joint == gripper:
+            joint = 0
+        self._next = (joint + 1) % self._count
+        self._last = joint
+        return joint
+
+
+class FollowMonitor:
+    """Notices a servo that no longer follows: its own protection, a person, or an obstacle has stopped it.
+
+    Stall protection cuts a servo's torque after 3 s of pressing more than 60 counts away from its target without
+    moving (Ref: DS-SY15A sheet). A standing arm joint far from its setpoint on two readings in a row has lost its
+    torque or is blocked. The gripper is meant to press, so only the stall rule applies to it.
+    """
+
+    STALL_TICKS, STILL_TICKS, STALL_S = 60.0, 8.0, 3.0
+    FAR_RAD = 0.25
+
+    def __init__(self, joint_names: tuple[str, ...], now_ns: int) -> None:
+        count = len(joint_names)
+        self._names = joint_names
+        self._still_since_ns = [now_ns] * count
+        self._still_at_ticks: list[float] = [math.nan] * count
+        self._far_readings = [0] * count
+
+    def check(self, joint: int, ticks: int, lag_rad: float, lag_ticks: float, moving: bool, stamp_ns: int) -> str:
+        """Return what is wrong with a joint after a reading, or an empty text."""
+        stands = abs(ticks - self._still_at_ticks[joint]) <= self.STILL_TICKS
+        if not stands or abs(lag_ticks) <= self.STALL_TICKS:
+            self._still_since_ns[joint] = stamp_ns
+            self._still_at_ticks[joint] = ticks
+        is_gripper = joint == len(self._names) - 1
+        far = abs(lag_rad) > self.FAR_RAD and not moving and not is_gripper
+        self._far_readings[joint] = self._far_readings[joint] + 1 if far else 0
+        where = f"{self._names[joint]} stands {math.degrees(abs(lag_rad)):.1f} deg from where it was sent"
+        if (stamp_ns - self._still_since_ns[joint]) * 1e-9 >= self.STALL_S:
+            return f"stalled: {where} for {self.STALL_S:g} s, so its servo has cut its torque"
+        if self._far_readings[joint] >= 2:
+            return f"does not follow: {where}: torque is off or something blocks it"
+        return ""
