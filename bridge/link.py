@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import tempfile
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -53,6 +54,12 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def default_endpoint(robot: str) -> str:
+    """Return where a robot of this name is served unless said otherwise: a socket of this user's alone."""
+    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return check_endpoint(f"ipc://{folder}/tandem-{os.getuid()}-{robot}.sock")
 
 
 def check_unserved(endpoint: str) -> None:

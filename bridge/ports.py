@@ -58,6 +58,7 @@ class RelaxingRobot(Robot, Protocol):
         """Ramp slowly to `rest_rad` (n,), then switch the torque off; blocks until done.
 
         When `should_stop` turns true on the way the arm holds where it is and keeps its torque: a raised arm falls.
+        So it does where the way is blocked, and then raises.
         """
         ...
 

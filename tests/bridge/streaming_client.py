@@ -25,7 +25,8 @@ def main(endpoint: str) -> None:
         target[0] = start[0] + 0.8 * math.sin(k * 0.05)
         robot.send(JointCommand(k, clock.now_ns(), tuple(target.tolist()), 0.05))
         if k == 2:
-            print("moving", flush=True)
+            sys.stdout.write("moving\n")
+            sys.stdout.flush()
         clock.sleep_until(begin_ns + (k + 1) * PERIOD_NS)
 
 

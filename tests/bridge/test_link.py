@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -275,7 +277,8 @@ def test_no_server_is_an_error_in_bounded_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x00", b"\xc1" * 10, b"\x91" * 3000, b"\xde\xff\xff", b"{}", bytes(MAX_MESSAGE_BYTES + 1), b"\x81\xa4type\xa4move"],
+    [b"", b"\x00", b"\xc1" * 10, b"\x91" * 3000, b"\xde\xff\xff", b"{}", bytes(MAX_MESSAGE_BYTES + 1),
+     b"\x81\xa4type\xa4move"],
 )  # fmt: skip
 def test_a_corrupt_message_is_counted_dropped_and_answered_and_the_arm_holds(
     data: bytes, raw: Raw, robot: SetpointRobot, server: RobotServer
@@ -303,8 +306,6 @@ def test_a_number_that_is_not_finite_is_corrupt_on_the_wire(
 ) -> None:
     raw.greet()
     data = encode(Move("raw", command_to(np.full(6, 0.123))))
-    import struct
-
     sound = struct.pack(">d", 0.123)
     assert data.count(sound) == 6
     raw.socket.send(data.replace(sound, struct.pack(">d", poison), 1))
@@ -463,7 +464,5 @@ def test_every_message_survives_the_wire(message: ClientMessage) -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_but_bad_message(data: bytes) -> None:
     for decode in (decode_client, decode_server):
-        try:
+        with contextlib.suppress(BadMessage):
             decode(data)
-        except BadMessage as error:
-            assert str(error)

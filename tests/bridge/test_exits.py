@@ -1,0 +1,206 @@
+"""How the arm is left, read off the wire: a real server process on a servo board that speaks the real bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from bridge.clock import MonotonicClock
+from calibration.servo import ServoCalibration
+from hardware.virtual.dofbot_board import DofbotBoard
+from hardware.virtual.dofbot_wire import HeardFrame
+from hardware.virtual.plant import FreePlant
+from tests.bridge.benches import eventually
+from urdf.description import load_arm
+
+ARM = load_arm("dofbot")
+REST_RAD = ARM.rig("table").rest_rad
+START_RAD = REST_RAD + np.array([-0.3, 0.2, 0.1, 0.1, 0.0, 0.3])
+NAME = "unit7"
+CLOCK = MonotonicClock()
+MOVE_SIX, TORQUE = 0x1D, 0x1A
+
+
+class SpeedPlant(FreePlant):
+    """A plant that writes down when its joints moved."""
+
+    def __init__(self, start_ticks: tuple[int, ...]) -> None:
+        super().__init__(CLOCK, start_ticks)
+        self.moved_ns: list[int] = []
+
+    def drive(self, setpoint_ticks: np.ndarray, torque_on: np.ndarray) -> None:
+        before = self.positions_ticks()
+        super().drive(setpoint_ticks, torque_on)
+        if np.abs(self.positions_ticks() - before).max() > 0.05:
+            self.moved_ns.append(time.monotonic_ns())
+
+
+class Bench:
+    """A board on a pty with a calibrated unit, and the processes that use it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calibration = ServoCalibration.nominal(ARM, NAME)
+        self.calibration.save(folder)
+        self.plant = SpeedPlant(self.calibration.to_ticks(START_RAD))
+        self.board = DofbotBoard(self.plant, np.random.default_rng(3), CLOCK.now_ns())
+        self.endpoint = f"ipc://{folder}/arm.sock"
+        self._environment = os.environ | {"TANDEM_DATA": str(folder), "PYTHONUNBUFFERED": "1"}
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(self, words: list[str], until: str) -> subprocess.Popen[str]:
+        """Start a Python process and wait for the line that starts with `until`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], stdout=subprocess.PIPE, text=True, env=self._environment
+        )
+        self._processes.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(until):
+                return process
+        raise AssertionError(f"{words} ended with {process.wait()} before saying {until!r}")
+
+    def serve(self, on_exit: str = "relax") -> subprocess.Popen[str]:
+        words = ["scripts.main", "serve", "--port", self.board.port, "--robot", NAME, "--endpoint", self.endpoint]
+        return self.start([*words, "--on-exit", on_exit], "ready")
+
+    def stream(self) -> subprocess.Popen[str]:
+        return self.start(["tests.bridge.streaming_client", self.endpoint], "moving")
+
+    def heard(self, since_ns: int) -> list[HeardFrame]:
+        """The frames after `since_ns` that command something."""
+        return [f for f in list(self.board.heard) if f.stamp_ns >= since_ns and f.command in (MOVE_SIX, TORQUE)]
+
+    def target_rad(self, frame: HeardFrame) -> np.ndarray:
+        words = [int.from_bytes(frame.data[i : i + 2], "big") for i in range(0, 12, 2)]
+        return self.calibration.to_rad(words)
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self.board.close()
+
+
+@pytest.fixture
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
+    bench = Bench(tmp_path_factory.mktemp("b"))
+    with bench.board.run_in_thread(CLOCK):
+        yield bench
+        bench.end()
+
+
+def assert_ramp_to_rest_then_torque_off(bench: Bench, since_ns: int) -> None:
+    """The wire carries a slow ramp that ends in the rest pose, then torque off, then nothing."""
+    frames = bench.heard(since_ns)
+    moves = [f for f in frames if f.command == MOVE_SIX]
+    offs = [f for f in frames if f.command == TORQUE]
+    assert offs
+    assert all(f.data == b"\x00" for f in offs)
+    assert moves[-1].stamp_ns < offs[0].stamp_ns
+    assert frames[-1].command == TORQUE
+    targets = np.array([bench.target_rad(f) for f in moves])
+    np.testing.assert_allclose(targets[-1], REST_RAD, atol=5e-3)
+    assert np.abs(targets[0] - REST_RAD).max() > 0.1
+    gaps_s = np.diff([f.stamp_ns for f in moves]) * 1e-9
+    assert len(moves) >= 8
+    speeds = np.abs(np.diff(targets, axis=0)).max(axis=1) / 0.05
+    assert np.sort(speeds)[:-2].max() < 0.8  # two frames may belong to the end of the stream
+    assert np.median(gaps_s) == pytest.approx(0.05, abs=0.02)
+    assert (offs[0].stamp_ns - moves[-1].stamp_ns) * 1e-9 > 0.1
+    assert not any(bench.board.torque_on)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_the_arm_down_before_it_lets_go(bench: Bench, number: signal.Signals) -> None:
+    server = bench.serve()
+    bench.stream()
+    time.sleep(0.4)
+    signalled_ns = time.monotonic_ns()
+    server.send_signal(number)
+    assert server.wait(timeout=15) == (130 if number is signal.SIGINT else 0)
+    assert_ramp_to_rest_then_torque_off(bench, signalled_ns)
+
+
+def test_an_exception_inside_the_server_sets_the_arm_down_before_it_lets_go(bench: Bench) -> None:
+    words = ["tests.bridge.failing_server", bench.board.port, NAME, bench.endpoint, "relax", "1.5"]
+    server = bench.start(words, "ready")
+    bench.stream()
+    started_ns = time.monotonic_ns()
+    assert server.wait(timeout=15) == 1
+    frames = bench.heard(started_ns)
+    streamed = max(f.stamp_ns for f in frames if f.command == MOVE_SIX and f.stamp_ns < started_ns + 0.3e9)
+    assert_ramp_to_rest_then_torque_off(bench, streamed + 1)
+
+
+def test_a_server_whose_terminal_has_gone_still_sets_the_arm_down(bench: Bench) -> None:
+    """Nobody reads its output any more: printing fails, the arm must not."""
+    server = bench.serve()
+    assert server.stdout is not None
+    server.stdout.close()
+    signalled_ns = time.monotonic_ns()
+    server.send_signal(signal.SIGHUP)
+    server.wait(timeout=15)
+    assert_ramp_to_rest_then_torque_off(bench, signalled_ns)
+
+
+@pytest.mark.parametrize(("on_exit", "torque_left_on"), [("hold", True), ("torque_off", False)])
+def test_on_exit_is_obeyed(bench: Bench, on_exit: Literal["hold", "torque_off"], torque_left_on: bool) -> None:
+    server = bench.serve(on_exit)
+    signalled_ns = time.monotonic_ns()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=5) == 0
+    time.sleep(0.1)
+    frames = bench.heard(signalled_ns)
+    assert {f.command for f in frames} == ({MOVE_SIX} if torque_left_on else {TORQUE})
+    assert all(on == torque_left_on for on in bench.board.torque_on)
+
+
+def test_a_second_signal_stops_the_ramp_and_keeps_the_torque(bench: Bench) -> None:
+    server = bench.serve()
+    server.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    second_ns = time.monotonic_ns()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=5) == 0
+    frames = bench.heard(second_ns + 100_000_000)
+    assert frames == []
+    assert all(bench.board.torque_on)
+    assert not any(f.command == TORQUE and f.data == b"\x00" for f in bench.heard(0))
+
+
+def test_a_client_killed_while_the_arm_moves_leaves_it_standing(bench: Bench) -> None:
+    """Hold frame on the wire within 300 ms, every joint at rest within 500 ms, torque still on."""
+    bench.serve()
+    client = bench.stream()
+    assert eventually(lambda: bool(bench.plant.moved_ns))
+    time.sleep(0.5)
+    killed_ns = time.monotonic_ns()
+    assert (killed_ns - bench.plant.moved_ns[-1]) * 1e-9 < 0.1  # it did move when it was killed
+    client.kill()
+    time.sleep(1.2)
+    after = [f for f in bench.heard(killed_ns) if f.command == MOVE_SIX]
+    assert after
+    assert (after[-1].stamp_ns - killed_ns) * 1e-9 < 0.3
+    assert (bench.plant.moved_ns[-1] - killed_ns) * 1e-9 < 0.5
+    assert all(bench.board.torque_on)
+    assert [f for f in bench.heard(killed_ns) if f.command == TORQUE] == []
+
+
+def test_without_a_calibration_nothing_is_opened(bench: Bench, tmp_path: Path) -> None:
+    words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME]
+    environment = os.environ | {"TANDEM_DATA": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", *words], env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "calibrat" in done.stderr
+    assert list(bench.board.heard) == []
