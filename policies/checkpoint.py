@@ -27,15 +27,17 @@ _KEPT = 2
 
 
 class Counters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far a run has come. `streak` counts the evaluations in a row that met the stop rate."""
+    """How far a run has come. `best_score` is success rate and return of the best evaluation.
+
+    `streak` counts the evaluations in a row that met the stop rate.
+    """
 
     decisions: int
     episodes: int
     updates: int
     wall_s: float
     last_evaluation: int
-    best_success_rate: float
-    best_return: float
+    best_score: tuple[float, float] | None
     best_decisions: int
     streak: int
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from pathlib import Path
@@ -24,7 +23,6 @@ def network_actions(network: torch.nn.Module, observations: NDArray[np.float32])
 def onnx_bytes(network: torch.nn.Module, observation_size: int) -> bytes:
     """Return the ONNX file of a network that maps observations (n, d) to actions (n, a), for any n."""
     example = torch.zeros(2, observation_size)
-    buffer = io.BytesIO()
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -44,8 +42,7 @@ def onnx_bytes(network: torch.nn.Module, observation_size: int) -> bytes:
         log.setLevel(level)
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    program.save(buffer)
-    return buffer.getvalue()
+    return program.model_proto.SerializeToString()
 
 
 def export_policy(

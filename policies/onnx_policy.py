@@ -7,6 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NotImplemented,
+)
 
 from bridge.errors import PolicyMismatch
 from policies.artifact import GOLDEN_TOLERANCE, GoldenPairs, Layout, LayoutRecord, PolicyManifest, load_artifact
@@ -29,7 +36,7 @@ class OnnxPolicy:
         options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises its own unexported types
+        except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented) as error:
             raise ArtifactError(f"{folder}: ONNX Runtime cannot load the network: {error}") from error
         self._input = self._session.get_inputs()[0].name
         _check_golden(self, golden)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,7 +38,7 @@ _RECENT = 100
 _ROW_EVERY = 250
 _PROGRESS_EVERY_S = 0.25
 _GOLDEN_PAIRS = 64
-_NO_PROGRESS = Counters(0, 0, 0, 0.0, 0, -1.0, -np.inf, 0, 0)
+_NO_PROGRESS = Counters(0, 0, 0, 0.0, 0, None, 0, 0)
 
 End = Literal["success", "budget", "interrupted"]
 
@@ -90,7 +90,6 @@ def train(
     seed: int,
     hooks: Hooks | None = None,
     resume: bool = False,
-    preload: Sequence[str] = (),
 ) -> TrainResult:
     """Train into `folder` (checkpoints, metrics, tensorboard, policy) and return how it ended.
 
@@ -98,7 +97,7 @@ def train(
     """
     torch.set_num_threads(config.torch_threads)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, environment, folder, manifest, seed, hooks or Hooks(), resume, preload)
+    run = _Run(config, environment, folder, manifest, seed, hooks or Hooks(), resume)
     try:
         return run.finish(run.learn())
     finally:
@@ -115,7 +114,6 @@ class _Run:
         seed: int,
         hooks: Hooks,
         resume: bool,
-        preload: Sequence[str],
     ) -> None:
         self._start = time.monotonic()
         self._config, self._folder, self._manifest, self._seed, self._hooks = config, folder, manifest, seed, hooks
@@ -123,8 +121,8 @@ class _Run:
         recovered = read_newest(self._checkpoints, "last") if resume else None
         self._counters = recovered.checkpoint.counters if recovered else _NO_PROGRESS
         self._wall_before_s = self._counters.wall_s
-        self._workers = TrainingWorkers(start_workers(environment, config.workers, preload), config.reward_scale)
-        self._judges = start_workers(environment, config.workers, preload)
+        self._workers = TrainingWorkers(start_workers(environment, config.workers), config.reward_scale)
+        self._judges = start_workers(environment, config.workers)
         self._model = build_sac(config, self._workers, seed, folder / "tensorboard")
         self._actor = DeterministicActor(self._model)
         self._metrics = MetricsFile(folder / "metrics.jsonl", self._counters.decisions if recovered else None)
@@ -290,14 +288,10 @@ class _Run:
 
     def _keep_best(self, judged: EvaluationResult) -> None:
         counters = self._counters
-        if (judged.success_rate, judged.mean_return) < (counters.best_success_rate, counters.best_return):
+        score = (judged.success_rate, judged.mean_return)
+        if counters.best_score is not None and score < counters.best_score:
             return
-        self._counters = msgspec.structs.replace(
-            counters,
-            best_success_rate=judged.success_rate,
-            best_return=judged.mean_return,
-            best_decisions=counters.decisions,
-        )
+        self._counters = msgspec.structs.replace(counters, best_score=score, best_decisions=counters.decisions)
         save_checkpoint(self._checkpoints, "best", Checkpoint(self._counters, policy_tensors(self._model)))
 
     def save(self) -> None:

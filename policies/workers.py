@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import Protocol
 
 import gymnasium
@@ -20,6 +21,9 @@ from policies.evaluation import EvaluationResult
 Environment = gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
 #: Builds one environment; it is sent to the worker processes, so it must be importable there.
 EnvironmentFactory = Callable[[], Environment]
+
+
+_STABLE_BASELINES_WORKER = "stable_baselines3.common.vec_env.subproc_vec_env"
 
 
 class BatchPolicy(Protocol):
@@ -49,13 +53,17 @@ class _Worker:
         return self.factory()
 
 
-def start_workers(factory: EnvironmentFactory, count: int, preload: Sequence[str] = ()) -> SubprocVecEnv:
-    """Start `count` processes with one environment each.
+def warm_up(preload: Sequence[str] = ()) -> None:
+    """Start the fork server that workers are forked from; it imports in the background what every worker needs.
 
-    `preload` names modules that the fork server imports once, so that not every worker loads them anew.
+    `preload` names further modules; call this before anything slow, and before `start_workers`.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stable_baselines3.common.vec_env.subproc_vec_env", *preload])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([_STABLE_BASELINES_WORKER, *preload])
+    forkserver.ensure_running()
+
+
+def start_workers(factory: EnvironmentFactory, count: int) -> SubprocVecEnv:
+    """Start `count` processes with one environment each."""
     return SubprocVecEnv([_Worker(factory)] * count, start_method="forkserver")
 
 

@@ -25,8 +25,7 @@ def draw_learning_curve(rows: list[Row], path: Path, title: str, bar: float) -> 
 
     train = [row for row in rows if isinstance(row, TrainRow)]
     evaluations = [row for row in rows if isinstance(row, EvaluationRow)]
-    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": _INK}
-    with mpl.rc_context(style):
+    with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure, panels = plt.subplots(2, 2, figsize=(10.5, 6.2), sharex="col", sharey="row", layout="constrained")
         for column, unit in enumerate(("decisions", "seconds")):
             _success_panel(panels[0][column], train, evaluations, unit, bar)

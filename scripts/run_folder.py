@@ -76,7 +76,7 @@ def read_run_config(folder: Path) -> RunConfig:
     except (OSError, msgspec.MsgspecError) as error:
         raise ArtifactError(f"{path}: {error}; expected the configuration of a training run") from error
     # msgspec refuses unknown fields of Structs, but passes over those of a dataclass.
-    if msgspec.json.decode(data) != msgspec.to_builtins(config) or config.schema != SCHEMA:
+    if msgspec.json.decode(data) != msgspec.json.decode(msgspec.json.encode(config)) or config.schema != SCHEMA:
         raise ArtifactError(f"{path}: written by another version (schema {config.schema}); start the run again")
     return config
 

@@ -19,7 +19,7 @@ from policies.artifact import Layout, LayoutRecord, PolicyManifest, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, train
-from policies.workers import Environment, EnvironmentFactory
+from policies.workers import Environment, EnvironmentFactory, warm_up
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run
 from scripts.exit_codes import DONE, INTERRUPTED
@@ -158,6 +158,7 @@ def run(
     console = Console(stderr=args.json)
     config, folder = _prepare(args, presets)
     factory = environments(config.train, config.rig)
+    warm_up(["sim"] if environments is simulated else [])
     # Built before the folder is made, so that a rig that does not exist leaves nothing behind.
     manifest = manifest_for(config, factory)
     resumed = folder is not None
@@ -167,8 +168,7 @@ def run(
     _tell(console, _opening(config, folder, resumed))
     with StopOnSignal() as stop, TrainingProgress(console) as progress:
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
-        preload = ("sim",) if environments is simulated else ()
-        result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed, preload)
+        result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed)
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)
     _record(folder, config, result, exit_status)

@@ -41,10 +41,9 @@ class PointEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     It ends at success, or is truncated after 20 moves. Random moves rarely succeed: the goal is small.
     """
 
-    observation_space = gymnasium.spaces.Box(-4.0, 4.0, (2,), np.float32)
-    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-
     def __init__(self, step_s: float = 0.0) -> None:
+        self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (2,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.description = load_arm("dofbot")
         self.observation_layout = LayoutRecord("point", 1, ("goal_x", "goal_y"))
         self.action_layout = LayoutRecord("point_move", 1, ("x", "y"))

@@ -1,0 +1,226 @@
+"""`tandem train` on a small stand-in task: real processes, real signals, real learning."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from policies.checkpoint import CheckpointState
+from policies.evaluation import evaluate
+from policies.metrics import EvaluationRow, TrainRow, read_metrics
+from policies.onnx_policy import OnnxPolicy
+from scripts.run_folder import RunRecord, file_hashes
+from tests.fakes.point_task import PointEnv
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(data: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.fakes.point_task", *words]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "TANDEM_DATA": str(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def only_run(data: Path) -> Path:
+    (run,) = (data / "runs" / "point").iterdir()
+    return run
+
+
+def newest_state(data: Path) -> CheckpointState:
+    path = max(only_run(data).glob("checkpoints/last_*"))
+    return msgspec.json.decode((path / "state.json").read_bytes(), type=CheckpointState)
+
+
+def wait_for_checkpoint(data: Path, process: subprocess.Popen[str], beyond: int = 0) -> int:
+    """Return the decisions of a checkpoint that lies beyond `beyond`, as soon as there is one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = [int(p.name.removeprefix("last_")) for p in data.glob("runs/point/*/checkpoints/last_*")]
+        if found and max(found) > beyond:
+            return max(found)
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint within 60 s")
+
+
+def descendants_gone(group: int) -> bool:
+    """Return whether no process of the group is left, waiting up to 10 s."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object], str]:
+    """A whole run: its folder, its JSON line and what it said."""
+    data = tmp_path_factory.mktemp("data")
+    process = start(data, "--preset", "point", "--json")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return only_run(data), json.loads(out.splitlines()[-1]), err
+
+
+def test_training_learns_the_task_and_stops_by_itself(finished: tuple[Path, dict[str, object], str]) -> None:
+    folder, result, said = finished
+    rows = read_metrics(folder / "metrics.jsonl")
+    evaluations = [row for row in rows if isinstance(row, EvaluationRow)]
+    assert [row.success_rate >= 0.97 for row in evaluations[-2:]] == [True, True]
+    assert evaluations[-1].decisions < 6_000
+    first = next(row for row in rows if isinstance(row, TrainRow))
+    assert first.success_rate < 0.9, "the task must not be solved by the random start"
+    policy = OnnxPolicy(folder / "policy")
+    assert evaluate(policy, PointEnv(), 200, seed=77).success_rate >= 0.95
+    assert "The policy succeeds in" in said
+    assert set(result) == {"run", "success_rate", "episodes", "env_steps", "wall_s"}
+
+
+def test_the_json_line_agrees_with_the_run_record(finished: tuple[Path, dict[str, object], str]) -> None:
+    folder, result, _ = finished
+    record = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunRecord)
+    assert Path(str(result["run"])) == folder
+    assert result["env_steps"] == record.decisions
+    assert result["episodes"] == record.episodes
+    assert result["success_rate"] == record.success_rate
+    assert (record.end, record.exit_status) == ("success", 0)
+    assert record.files_sha256 == file_hashes(folder)
+    assert set(record.files_sha256) == {"policy/policy.onnx", "policy/manifest.json", "policy/golden.npz"}
+    assert record.config.versions["torch"]
+
+
+def test_the_run_folder_holds_no_pickle(finished: tuple[Path, dict[str, object], str]) -> None:
+    folder, _, _ = finished
+    names = {p.suffix for p in folder.rglob("*") if p.is_file()}
+    assert not names & {".zip", ".pkl", ".pickle", ".pt", ".pth"}
+    for path in folder.rglob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(arrays[name].dtype != object for name in arrays.files)
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert list(folder.glob("tensorboard/events*"))
+
+
+def test_the_golden_pairs_are_observations_of_the_task(finished: tuple[Path, dict[str, object], str]) -> None:
+    folder, _, _ = finished
+    with np.load(folder / "policy" / "golden.npz", allow_pickle=False) as golden:
+        assert golden["observations"].shape == (64, 2)
+        assert 0.05 < np.abs(golden["observations"]).mean() < 2.0
+
+
+def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> None:
+    process = start(tmp_path, "--preset", "point-slow", "--json")
+    wait_for_checkpoint(tmp_path, process, beyond=100)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert json.loads(out.splitlines()[-1])["success_rate"] is None
+    assert descendants_gone(process.pid)
+    folder = only_run(tmp_path)
+    assert not (folder / "policy").exists()
+    stopped = newest_state(tmp_path)
+    with np.load(max(folder.glob("checkpoints/last_*")) / "replay.npz", allow_pickle=False) as replay:
+        assert replay["rewards"].size == stopped.counters.decisions
+    assert f"--resume {folder.name}" in err
+
+    target = stopped.counters.decisions + 300
+    process = start(tmp_path, "--resume", folder.name, "--steps", str(target), "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert f"{stopped.counters.decisions} decisions" in err
+    result = json.loads(out.splitlines()[-1])
+    assert result["env_steps"] == pytest.approx(target, abs=2)
+    after = newest_state(tmp_path)
+    assert after.counters.episodes > stopped.counters.episodes
+    assert after.counters.updates > stopped.counters.updates
+    assert after.counters.wall_s > stopped.counters.wall_s
+    with np.load(max(folder.glob("checkpoints/last_*")) / "replay.npz", allow_pickle=False) as replay:
+        assert replay["rewards"].size == after.counters.decisions, "the replay of before the stop is still there"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a run whose learner was killed after at least two checkpoints."""
+    data = tmp_path_factory.mktemp("killed")
+    process = start(data, "--preset", "point-slow", "--json")
+    wait_for_checkpoint(data, process, beyond=max(100, wait_for_checkpoint(data, process)))
+    os.kill(process.pid, signal.SIGKILL)  # the learner alone: the workers must notice by themselves
+    process.communicate(timeout=30)
+    assert descendants_gone(process.pid)
+    return data
+
+
+def resumed(data: Path, more: int) -> tuple[dict[str, object], str]:
+    """Resume the only run until `more` decisions after its newest sound checkpoint; return its JSON and its words."""
+    steps = str(newest_state(data).counters.decisions + more)
+    process = start(data, "--resume", only_run(data).name, "--steps", steps, "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1]), err
+
+
+def test_sigkill_loses_at_most_what_came_after_the_last_checkpoint(killed: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(killed, tmp_path / "data"))
+    folder = only_run(data)
+    assert not (folder / "run.json").exists()
+    stopped = newest_state(data).counters
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"kind":"train","deci')  # what a kill in the middle of a line leaves
+
+    result, said = resumed(data, 200)
+    assert f"going on from last_{stopped.decisions:09d}" in said
+    assert result["env_steps"] == pytest.approx(stopped.decisions + 200, abs=2)
+    assert newest_state(data).counters.episodes > stopped.episodes
+    decisions = [row.decisions for row in read_metrics(folder / "metrics.jsonl")]
+    assert decisions == sorted(decisions)
+    assert (folder / "run.json").exists()
+
+
+def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_said(killed: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(killed, tmp_path / "data"))
+    older, newer = sorted(only_run(data).glob("checkpoints/last_*"))
+    weights = newer / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    _, said = resumed(data, 50)
+    assert re.search(rf"damaged checkpoint left out: .*{newer.name}", said)
+    assert f"going on from {older.name}" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "grap"], "unknown preset 'grap'; valid, nearest first: grasp"),
+        (["--steps", "0"], "max_decisions is 0"),
+        (["--resume", "nowhere"], "unknown run 'nowhere'"),
+    ],
+)
+def test_bad_arguments_exit_with_2_and_say_what_would_be_right(
+    tmp_path: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scripts.main import main
+
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    assert main(["train", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
