@@ -22,9 +22,9 @@ _DESK_SIDE_M, _DESK_PX_PER_M = 2.4, 1000
 
 _BOARD_PX_PER_MM = 8
 
-_FOCAL_PX = 520.0  # 49 degrees of view from top to bottom, as a common desk webcam
+_FOCAL_PX = 510.0  # 50 degrees of view from top to bottom, as a common desk webcam
 LAB_INTRINSICS = Intrinsics(640, 480, _FOCAL_PX, _FOCAL_PX, 319.5, 239.5)
-_DISTANCE_M, _ELEVATION_RAD, _LOOK_M = 0.40, math.radians(36.0), np.array([0.0, -0.025, 0.045])
+_DISTANCE_M, _ELEVATION_RAD, _LOOK_M = 0.40, math.radians(36.0), np.array([0.0, -0.035, 0.062])
 
 
 def nominal_camera(rig: Rig) -> Pose:

@@ -1,0 +1,273 @@
+"""`tandem lab`: a servo board on a pty, the world that it moves, a camera, a stage hand and the arm's own server.
+
+Four processes: this one (physics and servo board, 240 Hz in real time), the camera, and the robot server, which finds
+a serial port and knows nothing of what is behind it; whoever runs a policy is the fourth.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+
+from bridge.errors import BridgeError
+from calibration.actuator import SERVO_SPEED_RAD_S, ActuatorModel
+from calibration.artifacts import utc_now
+from calibration.errors import CalibrationError
+from calibration.servo import ServoCalibration
+from hardware.virtual.dofbot_board import DofbotBoard
+from scripts.cli import data_root, emit_json, say
+from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from scripts.programs.lab_eye import EyeSetup, SceneMirror, start_eye
+from scripts.programs.lab_loop import Lab
+from scripts.programs.lab_plant import LabPlant
+from scripts.programs.lab_stage import StageServer
+from scripts.programs.process_tree import before_exec
+from scripts.programs.robot_file import RobotFile, RobotFileError
+from sim.lab import LabWorld
+from sim.lab_scene import nominal_camera
+from sim.lab_truth import LabTruth
+from urdf.description import ArmDescription, load_arm
+
+ROBOT_NAME = "lab"
+_CHILD_LOOK_S = 0.2
+_READY_S = 40.0
+_LEAVE_S = 20.0
+
+
+class LabFailed(BridgeError):
+    """A part of the lab did not start, or ended while it was needed."""
+
+
+@dataclass(frozen=True)
+class LabArgs:
+    """Start the arm you have when you have no arm. Ends on Ctrl-C or SIGTERM, the arm relaxed."""
+
+    rig: str = "table"
+    """How the arm is mounted: table or hanging."""
+    seed: int = 0
+    """Seed of what is hidden: servo zeros, lag, the camera's place, the block's mass and friction."""
+    out: Path | None = None
+    """Folder for truth.json and the server's log. Default: data/labs/UTC_seedN."""
+    arm: str = "dofbot"
+    """Which arm it is."""
+    json: bool = False
+    """Print the lab's own statistics as one JSON object on the last line."""
+
+
+def run(args: LabArgs) -> int:
+    """Run the lab until told to stop; return the exit code."""
+    description, data = load_arm(args.arm), data_root()
+    description.rig(args.rig)
+    other = running_lab(data)
+    if other is not None:
+        say(f"a lab runs already (pid {other.pid}): end it first, or set TANDEM_DATA to another folder", args.json)
+        return BAD_INPUT
+    out = args.out or data / "labs" / f"{utc_now()}_seed{args.seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stop = stack.enter_context(_Stop().listening())
+        robot = _addresses(args, stack.enter_context(_short_folder()), out)
+        lab, children = _build(args, description, robot, out, stack)
+        _wait_until_ready(lab, children, robot, stop)
+        if stop.number is None:
+            stack.callback(robot.save(ROBOT_NAME, data).unlink, missing_ok=True)
+            _tell_ready(robot, args.json)
+        _turn_until(lab, children, stop.requested)
+    status = lab.status()
+    say(f"the lab is closed: {status.physics_s:.0f} s of physics, {status.lost_s:.2f} s lost", args.json)
+    emit_json({"lab": status, "truth": robot.truth_path}, args.json)
+    return INTERRUPTED if stop.number == signal.SIGINT else DONE
+
+
+def running_lab(data: Path) -> RobotFile | None:
+    """Return where the lab of this data folder is reached, None where none runs."""
+    try:
+        robot = RobotFile.load(ROBOT_NAME, data)
+    except RobotFileError:
+        return None
+    return robot if robot.is_alive else None
+
+
+# Building ----------------------------------------------------------------------------------------
+def _addresses(args: LabArgs, sockets: Path, out: Path) -> RobotFile:
+    return RobotFile(
+        arm=args.arm,
+        rig=args.rig,
+        port=str(sockets / "servos"),
+        endpoint=f"ipc://{sockets}/arm",
+        camera_endpoint=f"ipc://{sockets}/camera",
+        stage_endpoint=f"ipc://{sockets}/stage",
+        truth_path=str((out / "truth.json").resolve()),
+        pid=os.getpid(),
+    )
+
+
+def _build(
+    args: LabArgs, description: ArmDescription, robot: RobotFile, out: Path, stack: ExitStack
+) -> tuple[Lab, _Children]:
+    """Start every part; `stack` ends them in reverse: the server first, while the board still answers it."""
+    rig, truth = description.rig(args.rig), LabTruth.draw(args.seed, len(description.joint_names))
+    calibration = _nominal_calibration(description, data_root())
+    world = LabWorld(description, rig, truth, Path(robot.truth_path))
+    stack.callback(world.close)
+    board = _board(LabPlant(world, calibration), truth, Path(robot.port), args.seed)
+    stack.callback(board.close)
+    stage = StageServer(robot.stage_endpoint)
+    stack.callback(stage.close)
+    mirror = SceneMirror(tuple(world.scene()[0]))
+    camera = truth.desk_from_camera(nominal_camera(rig))
+    cache = Path(robot.port).parent / "cache"
+    eye = start_eye(EyeSetup(args.arm, args.rig, camera, robot.camera_endpoint, cache, args.seed), mirror)
+    stack.callback(_end_eye, eye)
+    lab = Lab(world, board, mirror, stage, args.seed)
+    log = out / "server.log"
+    server = _start_server(robot, log)
+    stack.callback(_end_server, lab, server, args.json)
+    return lab, _Children(eye, server, log)
+
+
+def _nominal_calibration(description: ArmDescription, data: Path) -> ServoCalibration:
+    """Return the servo calibration of the unit "lab", which is the nominal one: its true zeros are hidden."""
+    try:
+        return ServoCalibration.load(ROBOT_NAME, description, data)
+    except CalibrationError:  # none yet, or one for another variant of the arm
+        calibration = ServoCalibration.nominal(description, ROBOT_NAME)
+        calibration.save(data)
+        return calibration
+
+
+def _board(plant: LabPlant, truth: LabTruth, port: Path, seed: int) -> DofbotBoard:
+    count = len(truth.servo_zero_rad)
+    actuator = ActuatorModel((SERVO_SPEED_RAD_S,) * count, dead_time_s=truth.dead_time_s)
+    return DofbotBoard(plant, np.random.default_rng([seed, 2]), time.monotonic_ns(), actuator, link=port)
+
+
+def _start_server(robot: RobotFile, log: Path) -> subprocess.Popen[bytes]:
+    words = ["serve", "--port", robot.port, "--robot", ROBOT_NAME, "--endpoint", robot.endpoint]
+    words += ["--arm", robot.arm, "--rig", robot.rig, "--on-exit", "relax"]
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, "-m", "scripts.main", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C must not reach it before the lab says so
+            preexec_fn=before_exec(signal.SIGTERM),
+        )
+
+
+@contextmanager
+def _short_folder() -> Generator[Path]:
+    """Make a folder whose sockets stay below the 107 characters of an ipc path; remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tandem-lab-"))
+    if len(str(folder)) > 80:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="tandem-lab-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# Running -----------------------------------------------------------------------------------------
+class _Stop:
+    """Remembers the first signal that asked for an end."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def requested(self) -> bool:
+        return self.number is not None
+
+    def note(self, number: int, _frame: object) -> None:
+        self.number = self.number or number
+
+    @contextmanager
+    def listening(self) -> Generator[_Stop]:
+        before = {n: signal.signal(n, self.note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class _Children:
+    """The processes that the lab owns, and where the server writes what it says."""
+
+    eye: BaseProcess
+    server: subprocess.Popen[bytes]
+    server_log: Path
+
+    def check(self) -> None:
+        """Raise LabFailed when one has ended."""
+        code = self.server.poll()
+        if code is not None:
+            said = self.server_log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
+            raise LabFailed(f"the robot server ended with exit code {code}. It said: {said}")
+        if not self.eye.is_alive():
+            raise LabFailed(f"the camera process ended with exit code {self.eye.exitcode}")
+
+
+def _turn_until(lab: Lab, children: _Children, done: Callable[[], bool], limit_s: float | None = None) -> None:
+    """Advance the lab until `done`, looking after its children; raises LabFailed, after `limit_s` as well."""
+    start_s = looked_s = time.monotonic()
+    while not done():
+        lab.turn()
+        now_s = time.monotonic()
+        if now_s - looked_s > _CHILD_LOOK_S:
+            looked_s = now_s
+            children.check()
+            if limit_s is not None and now_s - start_s > limit_s:
+                raise LabFailed(f"the lab is not ready after {limit_s:.0f} s: is the machine overloaded?")
+
+
+def _wait_until_ready(lab: Lab, children: _Children, robot: RobotFile, stop: _Stop) -> None:
+    arm = Path(robot.endpoint.removeprefix("ipc://"))
+    _turn_until(lab, children, lambda: stop.requested() or (arm.exists() and lab.status().frames > 0), _READY_S)
+    lab.lost_ns = 0  # what the start cost is nobody's loss
+
+
+def _tell_ready(robot: RobotFile, json: bool) -> None:
+    say(f"arm     {robot.endpoint}", json)
+    say(f"camera  {robot.camera_endpoint}", json)
+    say(f"stage   {robot.stage_endpoint}", json)
+    say(f"hidden  {robot.truth_path}", json)
+    say(f"ready: lab {robot.arm} ({robot.rig}), pid {robot.pid}. Ctrl-C ends it", json)
+
+
+# Ending ------------------------------------------------------------------------------------------
+def _end_server(lab: Lab, server: subprocess.Popen[bytes], json: bool) -> None:
+    """Have the server leave the arm in peace, which takes a board that still answers; kill it when it does not."""
+    if server.poll() is not None:
+        return
+    say("ending: the arm goes to its rest pose", json)
+    server.send_signal(signal.SIGTERM)
+    end_s = time.monotonic() + _LEAVE_S
+    while server.poll() is None and time.monotonic() < end_s:
+        lab.turn()
+    if server.poll() is None:
+        say(f"the robot server did not end within {_LEAVE_S:.0f} s and is killed", json)
+        server.kill()
+    server.wait()
+
+
+def _end_eye(eye: BaseProcess) -> None:
+    eye.terminate()
+    eye.join(timeout=2.0)
+    if eye.is_alive():
+        eye.kill()
+        eye.join()

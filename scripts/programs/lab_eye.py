@@ -1,0 +1,139 @@
+"""The lab's camera process: mirrors the newest body poses and publishes pictures.
+
+TinyRenderer holds its process for tens of milliseconds a picture, which physics at 240 Hz cannot spare; so it has a
+process of its own, and poses reach it through shared memory that is never locked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.clock import MonotonicClock
+from bridge.ports import Frame
+from scripts.programs.process_tree import die_with_parent
+from urdf.description import load_arm
+from urdf.pose import Array, Pose
+
+CAMERA_NAME = "lab"
+FRAMES_PER_S = 10.0
+_NOISE_RGB = 2.0
+_TRIES = 1000
+
+
+class SceneMirror:
+    """The newest joint angles and block pose, written by one process and read by another, without a lock.
+
+    The writer makes the version odd, writes, and makes it even; a reader that meets an odd or a changed version
+    reads again.
+    """
+
+    def __init__(self, joint_names: tuple[str, ...]) -> None:
+        self.joint_names = joint_names
+        self._numbers = RawArray(ctypes.c_double, len(joint_names) + 7)
+        self._marks = RawArray(ctypes.c_int64, 3)  # version, stamp [ns], pictures published
+
+    def _views(self) -> tuple[Array, NDArray[np.int64]]:
+        return np.frombuffer(self._numbers, dtype=np.float64), np.frombuffer(self._marks, dtype=np.int64)
+
+    def write(self, joint_angles_rad: Mapping[str, float], desk_from_block: Pose, stamp_ns: int) -> None:
+        """Replace what the mirror shows."""
+        numbers, marks = self._views()
+        marks[0] += 1
+        numbers[: len(self.joint_names)] = [joint_angles_rad[name] for name in self.joint_names]
+        numbers[-7:-4], numbers[-4:] = desk_from_block.position_m, desk_from_block.quat_xyzw
+        marks[1] = stamp_ns
+        marks[0] += 1
+
+    def read(self) -> tuple[dict[str, float], Pose, int] | None:
+        """Return (joint angles, desk_from_block, stamp) of one instant, None before the first."""
+        numbers, marks = self._views()
+        for _ in range(_TRIES):
+            version = int(marks[0])
+            copy, stamp_ns = numbers.copy(), int(marks[1])
+            if version % 2 == 0 and version == int(marks[0]):
+                if version == 0:
+                    return None
+                angles = dict(zip(self.joint_names, (float(v) for v in copy[:-7]), strict=True))
+                return angles, Pose(copy[-7:-4], copy[-4:]), stamp_ns
+        raise RuntimeError("the lab's scene changes faster than it can be read: is its process suspended?")
+
+    @property
+    def frames(self) -> int:
+        """How many pictures have been published."""
+        return int(self._views()[1][2])
+
+    def count_frame(self) -> None:
+        """Note that one more picture was published."""
+        self._views()[1][2] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class EyeSetup:
+    """What the camera process needs to know, the camera's true place included."""
+
+    arm: str
+    rig: str
+    desk_from_camera: Pose
+    endpoint: str
+    cache: Path
+    seed: int
+
+
+def start_eye(setup: EyeSetup, mirror: SceneMirror) -> multiprocessing.process.BaseProcess:
+    """Start the camera process; it ends with `terminate()` or with this process."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_watch, args=(setup, mirror, os.getpid()), name="lab camera", daemon=True)
+    process.start()
+    return process
+
+
+def _watch(setup: EyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
+    from hardware.cameras.remote import FrameSender
+    from sim.lab_camera import LabRenderer
+    from sim.lab_scene import LAB_INTRINSICS
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the lab ends its own children
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent(signal.SIGKILL, parent_pid)
+    os.nice(5)  # a late picture is better than a late servo
+    rng = np.random.default_rng(setup.seed)
+    arm = load_arm(setup.arm)
+    renderer = LabRenderer(arm, arm.rig(setup.rig), LAB_INTRINSICS, setup.desk_from_camera, setup.cache, rng)
+    sender, clock = FrameSender(setup.endpoint), MonotonicClock()
+    noise = SensorNoise((LAB_INTRINSICS.height_px, LAB_INTRINSICS.width_px), rng)
+    period_ns, seq = round(1e9 / FRAMES_PER_S), 0
+    due_ns = clock.now_ns()
+    while True:
+        scene = mirror.read()
+        if scene is not None:
+            angles, block, stamp_ns = scene
+            picture = noise.add_to(renderer.draw(angles, block))
+            sender.send(Frame(CAMERA_NAME, seq, stamp_ns, picture, LAB_INTRINSICS))
+            mirror.count_frame()
+            seq += 1
+        due_ns = max(due_ns + period_ns, clock.now_ns())
+        clock.sleep_until(due_ns)
+
+
+class SensorNoise:
+    """Grain as a cheap sensor has: drawn once, shifted at random for every picture."""
+
+    def __init__(self, shape: tuple[int, int], rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._grain = np.clip(np.rint(rng.normal(0.0, _NOISE_RGB, (*shape, 3))), -127, 127).astype(np.int16)
+
+    def add_to(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the picture with this moment's grain."""
+        shift = tuple(int(v) for v in self._rng.integers(0, self._grain.shape[:2]))
+        grain = np.roll(self._grain, shift, axis=(0, 1))
+        return np.clip(picture + grain, 0, 255).astype(np.uint8)

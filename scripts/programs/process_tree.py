@@ -1,0 +1,29 @@
+"""Children that do not outlive their parents, whatever kills those."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(number: signal.Signals, parent_pid: int) -> None:
+    """Have the kernel send this process `number` when its parent dies; end at once where it has died already.
+
+    Ref: Linux prctl(2), PR_SET_PDEATHSIG.
+    """
+    if _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed: is this Linux?")
+    if os.getppid() != parent_pid:
+        sys.exit(1)
+
+
+def before_exec(number: signal.Signals) -> Callable[[], None]:
+    """Return what `subprocess.Popen(preexec_fn=...)` runs in a child that shall get `number` when we die."""
+    parent_pid = os.getpid()
+    return lambda: die_with_parent(number, parent_pid)

@@ -1,0 +1,67 @@
+"""`data/robots/<name>/robot.toml`: what arm a robot is, how it is mounted, and where it is reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from bridge.errors import BridgeError
+from calibration.artifacts import write_atomic
+
+
+class RobotFileError(BridgeError):
+    """A robot.toml that is missing or cannot be read."""
+
+
+class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One robot. Endpoints are empty where there is nothing to reach; `pid` is that of the program that serves it."""
+
+    arm: str
+    rig: str
+    port: str
+    endpoint: str
+    camera_endpoint: str = ""
+    stage_endpoint: str = ""
+    truth_path: str = ""
+    pid: int = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the program that serves it still runs."""
+        if self.pid <= 0:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # somebody else's process
+            return True
+        return True
+
+    def save(self, name: str, data_root: Path) -> Path:
+        """Write the file, whole or not at all; return its path."""
+        lines = [f"{field} = {json.dumps(getattr(self, field))}" for field in self.__struct_fields__]
+        path = robot_file_path(name, data_root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, ("\n".join(lines) + "\n").encode())
+        return path
+
+    @staticmethod
+    def load(name: str, data_root: Path) -> RobotFile:
+        """Read the file strictly; raises RobotFileError."""
+        path = robot_file_path(name, data_root)
+        try:
+            return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RobotFile)
+        except FileNotFoundError as error:
+            raise RobotFileError(f"no robot {name!r}: expected {path}") from error
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise RobotFileError(f"{path}: {error}") from error
+
+
+def robot_file_path(name: str, data_root: Path) -> Path:
+    """Return where the file of a robot lies."""
+    return data_root / "robots" / name / "robot.toml"
