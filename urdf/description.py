@@ -29,10 +29,12 @@ class GripperLaw:
     """The four-bar law of a parallel gripper: joint angle g [rad] <-> opening [m] and tip height [m].
 
     `opening = 2 (offset + a cos g - b sin g)`, `tip = height + a sin g + b cos g`, both from the gripper frame.
-    `followers` maps each URDF joint to its sign: angle = sign * g.
+    `followers` maps each URDF joint to its sign: angle = sign * g. `linkage` names the joints that no motor drives
+    and the joint that each is tied to.
     """
 
     followers: Mapping[str, float]
+    linkage: Mapping[str, str]
     crank_a_m: float
     crank_b_m: float
     offset_m: float
@@ -248,6 +250,7 @@ def _number(table: Mapping[str, object], key: str) -> float:
 def _gripper(table: dict[str, object]) -> GripperLaw:
     return GripperLaw(
         followers={k: float(v) for k, v in cast(dict[str, float], table["followers"]).items()},
+        linkage={k: str(v) for k, v in cast(dict[str, str], table.get("linkage", {})).items()},
         crank_a_m=_number(table, "crank_a_m"),
         crank_b_m=_number(table, "crank_b_m"),
         offset_m=_number(table, "offset_m"),
@@ -293,3 +296,8 @@ def _guards(tables: list[dict[str, object]]) -> tuple[tuple[Guard, ...], tuple[t
         if other.link in cast(list[str], t.get("against", []))
     )
     return guards, pairs
+
+
+def urdf_folder() -> Path:
+    """Return the folder that holds the arms and the objects."""
+    return _HERE

@@ -1,0 +1,240 @@
+"""Inverse kinematics on Pinocchio: position first, tilt free inside the rig's cone, joint limits never violated.
+
+A Dofbot has five joints, so a tool that must be somewhere (3) with its jaws along a heading (1) keeps one freedom: how
+far it leans. A vertical tool leaves the +-90 deg servos almost everywhere, hence the lean is a secondary wish: the
+solver meets position and heading, and spends what freedom is left on standing as upright as the limits allow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pinocchio as pin
+
+from urdf.description import ArmDescription, Rig
+from urdf.errors import Unreachable
+from urdf.pose import Array
+
+_MAX_ITERATIONS = 25
+_GREEDY_ITERATIONS = 10
+_PATIENT_SEEDS = 80
+_SMALL_STEP_RAD = 0.01
+#: The tool is righted only where position and heading are nearly met: far away it would run into limits needlessly.
+_RIGHTING_RANGE_M = 0.01
+_MAX_RIGHTING_RAD = 0.3
+#: Less than this much less tilt in one step ends the righting.
+_TILT_GAIN_RAD = 0.004
+_RIGHTING_LOSS_M = 5e-4
+_POSITION_TOLERANCE_M = 1e-4
+_YAW_TOLERANCE_RAD = 2e-3
+_DAMPING = 1e-8
+_SEED_COUNT = 4000
+#: A radian of heading weighs as much as this many metres when seeds are compared and steps are limited.
+_METRES_PER_RAD = 0.1
+_MAX_STEP_RAD = 0.6
+
+
+class PinocchioKinematics:
+    """Inverse kinematics of one arm in one rig, in the desk frame. Implements `bridge.ports.Kinematics`.
+
+    `margin_rad` is kept from every joint limit (default: the description's). Not thread-safe: it owns scratch memory.
+    """
+
+    def __init__(self, description: ArmDescription, rig: Rig, margin_rad: float | None = None) -> None:
+        self.description = description
+        self.rig = rig
+        count = description.arm_joint_count
+        margin = description.margin_rad if margin_rad is None else margin_rad
+        self.lower_rad = description.lower_rad[:count] + margin
+        self.upper_rad = description.upper_rad[:count] - margin
+        self._model = _arm_model(description)
+        self._data = self._model.createData()
+        parent = self._model.getFrameId(description.tool_link)
+        self._frame = self._model.addFrame(
+            pin.Frame(
+                "tool",
+                self._model.frames[parent].parentJoint,
+                parent,
+                self._model.frames[parent].placement * pin.SE3(description.link_from_tool.as_matrix()),
+                pin.FrameType.OP_FRAME,
+            )
+        )
+        self._data = self._model.createData()
+        self._rotation = rig.desk_from_base.rotation
+        self._rotation6 = np.kron(np.eye(2), self._rotation)
+        self._offset = rig.desk_from_base.position_m
+        self._max_tilt = rig.max_tilt_rad
+        self._seeds_rad, self._seed_keys = self._make_seeds()
+
+    def solve(self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None) -> Array:
+        """Return arm joints (n - 1,) for a tool position (3,) [m] and a jaw heading [rad] in the desk frame.
+
+        Raises Unreachable with the remaining distance and the joint that stands at its limit.
+        """
+        target = np.asarray(desk_position_m, dtype=np.float64)
+        best: tuple[float, Array] | None = None
+        for start, greedy in self._starts(target, yaw_rad, near_rad):
+            q, residual_m, converged = self._descend(start, target, yaw_rad, greedy)
+            if converged:
+                return q
+            if best is None or residual_m < best[0]:
+                best = (residual_m, q)
+        assert best is not None
+        raise Unreachable(target, best[0], self._limiting_joint(best[1]))
+
+    def tool_in_desk(self, position_rad: Array) -> tuple[Array, float, float]:
+        """Return (position (3,) [m], jaw heading [rad], tilt from straight down [rad]) of the tool."""
+        position, rotation = self._forward(np.asarray(position_rad, dtype=np.float64)[: len(self.lower_rad)])
+        return position, math.atan2(rotation[1, 0], rotation[0, 0]), _tilt(rotation)
+
+    # ---------------------------------------------------------------------------------------------
+    def _forward(self, q: Array) -> tuple[Array, Array]:
+        pin.forwardKinematics(self._model, self._data, q)
+        placement = pin.updateFramePlacement(self._model, self._data, self._frame)
+        return self._rotation @ placement.translation + self._offset, self._rotation @ placement.rotation
+
+    def _starts(self, target: Array, yaw_rad: float, near_rad: Array | None) -> Iterator[tuple[Array, bool]]:
+        """Yield joint angles to start from, and whether to right the tool greedily: the present pose, then seeds."""
+        if near_rad is not None:
+            near = np.asarray(near_rad, dtype=np.float64)[: len(self.lower_rad)]
+            yield np.minimum(np.maximum(near, self.lower_rad), self.upper_rad), True
+        double = 2 * yaw_rad  # jaws are symmetric: compare headings modulo pi
+        key = np.array([*target, _METRES_PER_RAD / 2 * math.cos(double), _METRES_PER_RAD / 2 * math.sin(double)])
+        distance = ((self._seed_keys - key) ** 2).sum(axis=1)
+        count = min(_PATIENT_SEEDS, len(distance) - 1)
+        nearest = np.argpartition(distance, count)[:count]
+        ordered = nearest[np.argsort(distance[nearest])]
+        yield self._seeds_rad[ordered[0]], True
+        for index in ordered:
+            yield self._seeds_rad[index], False
+
+    def _make_seeds(self) -> tuple[Array, Array]:
+        """Return joint angles spread over the cone, and their keys (position, doubled heading) for look-up."""
+        rng = np.random.default_rng(0)
+        seeds: list[Array] = []
+        keys: list[list[float]] = []
+        for _ in range(60):
+            if len(seeds) >= _SEED_COUNT:
+                break
+            for q in rng.uniform(self.lower_rad, self.upper_rad, (2000, len(self.lower_rad))):
+                position, rotation = self._forward(q)
+                if _tilt(rotation) <= self._max_tilt and position[2] > -0.02:
+                    double = 2 * math.atan2(rotation[1, 0], rotation[0, 0])
+                    half = _METRES_PER_RAD / 2
+                    seeds.append(q)
+                    keys.append([*position, half * math.cos(double), half * math.sin(double)])
+        return np.array(seeds), np.array(keys)
+
+    def _descend(self, start: Array, target: Array, yaw_rad: float, greedy: bool) -> tuple[Array, float, bool]:
+        """Return (joints, position residual [m], converged) of Gauss-Newton steps inside the limits.
+
+        `greedy` rights the tool from the first step on: quick near a solution, lost near a stretched arm, where the
+        patient way, which rights it only once position and heading are met, still arrives.
+        """
+        q = start
+        residual_m, best_tilt = math.inf, math.inf
+        best: Array | None = None
+        reach = _MAX_RIGHTING_RAD
+        for _ in range(_GREEDY_ITERATIONS if greedy else _MAX_ITERATIONS):
+            error, jacobian, lean_rows, lean, tilt = self._linearise(q, target, yaw_rad)
+            residual_m = math.sqrt(error[0] ** 2 + error[1] ** 2 + error[2] ** 2)
+            if residual_m < _POSITION_TOLERANCE_M and abs(error[3]) < _YAW_TOLERANCE_RAD and tilt <= self._max_tilt:
+                if tilt > best_tilt - _TILT_GAIN_RAD:
+                    return (q, residual_m, True) if best is None or tilt < best_tilt else (best, residual_m, True)
+                best, best_tilt = q, tilt
+            elif best is not None and residual_m > _RIGHTING_LOSS_M:
+                reach *= 0.4  # righting bends the arm near a singularity: go on in smaller steps
+            step, inverse = self._primary_step(q, jacobian, error)
+            if residual_m < _RIGHTING_RANGE_M and (greedy or best is not None or residual_m < _POSITION_TOLERANCE_M):
+                righting = self._righting_step(q + step, jacobian, inverse, lean_rows, lean, reach)
+                righting_rad = float(np.abs(righting).max())
+                step = step + righting
+                remaining = error - jacobian @ step
+                # What a small step leaves is of second order, reach x step^2 / 2: no need to look again.
+                if righting_rad < _SMALL_STEP_RAD and float(np.abs(step).max()) < _SMALL_STEP_RAD:
+                    met = float(np.abs(remaining[:3]).max()) < _POSITION_TOLERANCE_M / 4 and abs(remaining[3]) < 1e-3
+                    end = q + step
+                    inside = bool((end >= self.lower_rad).all() and (end <= self.upper_rad).all())
+                    if met and inside and tilt <= self._max_tilt:
+                        return end, residual_m, True
+            q = np.minimum(np.maximum(q + step, self.lower_rad), self.upper_rad)
+        return (q, residual_m, False) if best is None else (best, residual_m, True)
+
+    def _linearise(self, q: Array, target: Array, yaw_rad: float) -> tuple[Array, Array, Array, Array, float]:
+        """Return (error (4,), its Jacobian (4, n), Jacobian of the lean (2, n), lean (2,), tilt [rad]) at `q`."""
+        pin.computeJointJacobians(self._model, self._data, q)
+        placement = pin.updateFramePlacement(self._model, self._data, self._frame)
+        local = pin.getFrameJacobian(self._model, self._data, self._frame, pin.LOCAL_WORLD_ALIGNED)
+        world = self._rotation6 @ local
+        rotation = self._rotation @ placement.rotation
+        x, y, z = rotation[:, 0].tolist()
+        down_x, down_y, down_z = (-rotation[:, 2]).tolist()  # (0, 0, 1) when the tool points straight down
+        wx, wy, wz = world[3], world[4], world[5]
+        jacobian = np.empty((4, len(q)))
+        jacobian[:3] = world[:3]
+        # The heading turns by (x dy - y dx) / (x^2 + y^2), and an axis by omega x axis.
+        square = x * x + y * y + 1e-12
+        jacobian[3] = wz - (x * z / square) * wx - (y * z / square) * wy
+        error = np.empty(4)
+        error[:3] = target - self._offset - self._rotation @ placement.translation
+        yaw_error = yaw_rad - math.atan2(y, x)
+        error[3] = yaw_error - math.pi * round(yaw_error / math.pi)
+        lean_rows = np.array([wy * down_z - wz * down_y, wz * down_x - wx * down_z])
+        return error, jacobian, lean_rows, np.array([down_x, down_y]), math.acos(min(1.0, max(-1.0, down_z)))
+
+    def _primary_step(self, q: Array, jacobian: Array, error: Array) -> tuple[Array, Array]:
+        """Return the least-norm step for position and heading, and the pseudo-inverse (n, 4) behind it.
+
+        Joints that stand at a limit and would leave it are taken out and the rest is solved again (active set).
+        """
+        blocked = np.zeros(len(q), dtype=bool)
+        active = jacobian
+        while True:
+            gram = active @ active.T
+            gram.flat[::5] += _DAMPING
+            inverse = active.T @ np.linalg.inv(gram)
+            step = inverse @ error
+            leaving = ((q <= self.lower_rad) & (step < -1e-9)) | ((q >= self.upper_rad) & (step > 1e-9))
+            if not leaving.any():
+                break
+            blocked |= leaving
+            active = jacobian * ~blocked
+        largest = float(np.abs(step).max())
+        return (step * (_MAX_STEP_RAD / largest) if largest > _MAX_STEP_RAD else step), inverse
+
+    def _righting_step(
+        self, q: Array, jacobian: Array, inverse: Array, lean_rows: Array, lean: Array, reach_rad: float
+    ) -> Array:
+        """Return the step in the null space of position and heading that rights the tool, cut short at the limits."""
+        null = np.eye(len(q)) - inverse @ jacobian
+        rows = lean_rows @ null
+        a, b, d = float(rows[0] @ rows[0]) + 1e-4, float(rows[0] @ rows[1]), float(rows[1] @ rows[1]) + 1e-4
+        determinant = a * d - b * b
+        u, v = -float(lean[0]), -float(lean[1])
+        step = rows.T @ np.array([(d * u - b * v) / determinant, (a * v - b * u) / determinant])
+        room = np.where(step > 0, self.upper_rad - q, q - self.lower_rad)
+        size = np.abs(step)
+        fraction = float(np.min(np.maximum(room, 0.0) / np.maximum(size, 1e-9)))
+        return step * min(1.0, fraction, reach_rad / max(float(size.max()), 1e-9))
+
+    def _limiting_joint(self, q: Array) -> str | None:
+        at_limit = (q <= self.lower_rad + 1e-6) | (q >= self.upper_rad - 1e-6)
+        names = [n for n, hit in zip(self.description.joint_names, at_limit, strict=False) if hit]
+        return names[0] if names else None
+
+
+def _tilt(rotation: Array) -> float:
+    return math.acos(min(1.0, max(-1.0, -float(rotation[2, 2]))))
+
+
+def _arm_model(description: ArmDescription) -> pin.Model:
+    """Return the Pinocchio model of the arm joints in the description's order, gripper locked."""
+    full = pin.buildModelFromUrdf(str(description.urdf_path))
+    arm = description.joint_names[:-1]
+    locked = [full.getJointId(name) for name in full.names[1:] if name not in arm]
+    model = pin.buildReducedModel(full, locked, pin.neutral(full))
+    if tuple(model.names[1:]) != arm:
+        raise ValueError(f"{description.urdf_path}: Pinocchio orders the joints {list(model.names[1:])}, arm.toml {list(arm)}")
+    return model
