@@ -1,4 +1,4 @@
-"""`tandem serve` with a clock that fails once while the arm moves: python -m ... PORT ROBOT ENDPOINT ON_EXIT SECONDS."""
+"""`tandem serve` with a clock that fails once: python -m ... PORT ROBOT ENDPOINT ON_EXIT SECONDS."""
 
 from __future__ import annotations
 
