@@ -6,6 +6,7 @@ once, under a lock that no read holds.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 
@@ -129,6 +130,7 @@ class ServoRobot:
         """Stop where the servos' setpoints will be when this frame reaches them; reads nothing, waits for nothing.
 
         The setpoint, not the measurement: jaws that squeeze a block go on squeezing it. Without torque nothing is sent.
+        Never raises for a lost bus: that latches and stands in the state, and there is nobody left to stop.
         """
         with self._command_lock:
             self._holding = True
@@ -136,7 +138,8 @@ class ServoRobot:
                 return
             with self._state_lock:
                 point = self._estimate.stopping_point_rad(self._clock.now_ns())
-            self._safety = self._filter.initial(self._write(point, HOLD_S))
+            with contextlib.suppress(RobotFaulted):
+                self._safety = self._filter.initial(self._write(point, HOLD_S))
 
     def relax(self, rest_rad: Array, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Ramp slowly to `rest_rad` (n,), the arm first and the gripper after it, then switch the torque off.
@@ -291,10 +294,7 @@ class ServoRobot:
             if self._fault:
                 return
             self._latch(why)
-            try:
-                self.hold()
-            except RobotFaulted:  # the bus is gone: the fault says so already
-                return
+            self.hold()
 
     def _latch(self, why: str) -> None:
         self._fault = self._fault or why

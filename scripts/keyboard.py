@@ -1,0 +1,64 @@
+"""Single keys from a terminal, arrows and Esc told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Generator
+
+from hardware.errors import PortError
+
+ESCAPE = "\x1b"
+_ARROWS = {b"[A": "up", b"[B": "down", b"[C": "right", b"[D": "left"}
+_SEQUENCE_S = 0.03
+
+
+class NoTerminal(PortError):
+    """Standard input is no terminal, so nobody could stop the arm."""
+
+
+class Keyboard:
+    """Reads keys as they are pressed."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, timeout_s: float) -> str:
+        """Return the next key ('up', 'down', 'left', 'right', or its character), or '' when none came in time."""
+        first = self._byte(timeout_s)
+        if first != ESCAPE.encode():
+            return first.decode("ascii", errors="ignore")
+        rest = self._byte(_SEQUENCE_S)
+        rest += self._byte(_SEQUENCE_S) if rest == b"[" else b""
+        return _ARROWS.get(rest, ESCAPE)
+
+    def forget(self) -> None:
+        """Drop the keys that are waiting: a held key must not move the arm after it was released."""
+        termios.tcflush(self._fd, termios.TCIFLUSH)
+
+    def _byte(self, timeout_s: float) -> bytes:
+        ready, _, _ = select.select([self._fd], [], [], timeout_s)
+        if not ready:
+            return b""
+        data = os.read(self._fd, 1)
+        if not data:
+            raise NoTerminal("the terminal has gone")
+        return data
+
+
+@contextlib.contextmanager
+def keyboard() -> Generator[Keyboard]:
+    """Give single keys for as long as the context lasts; raises NoTerminal. Ctrl-C still interrupts."""
+    if not sys.stdin.isatty():
+        raise NoTerminal("this needs a keyboard: run it in a terminal, with standard input not redirected")
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd)
+    try:
+        yield Keyboard(fd)
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)
