@@ -1,0 +1,185 @@
+"""`tandem jog` at a real keyboard (a pseudo-terminal) and a virtual board on another one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bridge.clock import MonotonicClock
+from hardware.virtual.dofbot_board import DofbotBoard
+from hardware.virtual.plant import FreePlant
+
+LYING = (2000, 2300, 2200, 2100, 1487, 1000)
+
+
+@pytest.fixture
+def board() -> Iterator[DofbotBoard]:
+    clock = MonotonicClock()
+    plant = FreePlant(clock, start_ticks=LYING, sagged_ticks=LYING)
+    board = DofbotBoard(plant, np.random.default_rng(5), clock.now_ns())
+    with board.run_in_thread(clock):
+        yield board
+    board.close()
+
+
+def _own_terminal() -> None:
+    """Make standard input the terminal whose Ctrl-C reaches this process."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Person:
+    """Types keys and reads the screen of a `tandem jog`."""
+
+    def __init__(self, port: str, *options: str) -> None:
+        self._keys, screen = os.openpty()
+        words = [sys.executable, "-m", "scripts.main", "jog", "--port", port, *options]
+        self.process = subprocess.Popen(
+            words, stdin=screen, stdout=screen, stderr=screen, start_new_session=True, preexec_fn=_own_terminal
+        )
+        os.close(screen)
+        self.seen = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self._keys, keys.encode())
+
+    def wait_for(self, text: str, limit_s: float = 10.0) -> str:
+        """Return what has been on the screen once `text` is."""
+        deadline_s = time.monotonic() + limit_s
+        while text not in self.seen:
+            ready, _, _ = select.select([self._keys], [], [], max(0.0, deadline_s - time.monotonic()))
+            assert ready, f"{text!r} never came; the screen said:\n{self.seen}"
+            try:
+                self.seen += os.read(self._keys, 4096).decode()
+            except OSError:  # the program has ended
+                break
+        assert text in self.seen, self.seen
+        return self.seen
+
+    def leave(self) -> int:
+        code = self.process.wait(5.0)
+        while select.select([self._keys], [], [], 0.0)[0]:
+            try:
+                self.seen += os.read(self._keys, 4096).decode()
+            except OSError:
+                break
+        os.close(self._keys)
+        return code
+
+
+@pytest.fixture
+def person(board: DofbotBoard) -> Iterator[Person]:
+    person = Person(board.port, "--json")
+    yield person
+    if person.process.poll() is None:
+        person.process.kill()
+        person.process.wait()
+
+
+def settled(board: DofbotBoard) -> list[int]:
+    time.sleep(0.3)
+    return [round(v) for v in board.plant.positions_ticks()]
+
+
+def test_jog_holds_the_arm_where_it_lies_and_moves_one_servo_by_small_steps(board: DofbotBoard, person: Person) -> None:
+    person.wait_for("keys:")
+    assert board.torque_on == (True,) * 6
+    assert settled(board) == list(LYING)
+    person.type("2\x1b[A\x1b[A\x1b[A")
+    person.wait_for("target 2330")
+    assert settled(board) == [2000, 2330, 2200, 2100, 1487, 1000]
+    person.type("6-")
+    person.wait_for("target 990")
+    person.type("q")
+    assert person.leave() == 0
+    assert board.torque_on == (True,) * 6  # the arm stays where it is
+    result = json.loads(person.seen.strip().splitlines()[-1])
+    assert result["steps"] == 4
+    assert result["torque_on"] is True
+    assert np.abs(np.array(result["position_ticks"]) - [2000, 2330, 2200, 2100, 1487, 990]).max() <= 10
+    moves = [f for f in board.heard if 0x11 <= f.command <= 0x16]
+    assert [(f.command, int.from_bytes(f.data[:2], "big")) for f in moves] == [
+        (0x12, 2310),
+        (0x12, 2320),
+        (0x12, 2330),
+        (0x16, 990),
+    ]
+    assert all(int.from_bytes(f.data[2:], "big") == 100 for f in moves)
+    gaps_s = np.diff([f.stamp_ns for f in moves]) * 1e-9
+    assert gaps_s.min() > 0.09  # slow, however fast the keys come
+
+
+def test_space_drops_the_keys_that_wait_and_holds(board: DofbotBoard, person: Person) -> None:
+    person.wait_for("keys:")
+    person.type("1++++++++++++++++++++ ")
+    person.wait_for("[1:20")
+    time.sleep(3.0)
+    holds = [f for f in board.heard if f.command == 0x1D]
+    person.type(" ")
+    person.wait_for("holding")
+    time.sleep(0.1)
+    assert len([f for f in board.heard if f.command == 0x1D]) > len(holds)
+
+
+def test_jog_goes_no_further_against_an_obstacle(board: DofbotBoard, person: Person) -> None:
+    assert isinstance(board.plant, FreePlant)
+    board.plant.blocked[2] = True
+    person.wait_for("keys:")
+    person.type("3++++++++")
+    person.wait_for("not moved")
+    assert board.setpoint_ticks[2] <= 2250.1
+    time.sleep(3.3)
+    assert board.stalled_servos == ()  # 50 counts do not trip the protection
+
+
+def test_torque_goes_only_when_asked_twice(board: DofbotBoard, person: Person) -> None:
+    person.wait_for("keys:")
+    person.type("r")
+    person.wait_for("press r again")
+    assert board.torque_on == (True,) * 6
+    person.type("1")
+    person.wait_for("[1:2000]")
+    person.type("r")
+    time.sleep(0.5)
+    assert board.torque_on == (True,) * 6  # another key in between: asked anew
+    person.type("r")
+    person.wait_for("torque OFF")
+    assert board.torque_on == (False,) * 6
+
+
+@pytest.mark.parametrize(("key", "code"), [("\x1b", 0), ("\x03", 130)])
+def test_esc_alone_stops_and_ctrl_c_interrupts(board: DofbotBoard, person: Person, key: str, code: int) -> None:
+    person.wait_for("torque on")
+    person.type(key)
+    assert person.leave() == code
+    assert board.torque_on == (True,) * 6
+
+
+def test_without_a_terminal_nothing_is_opened(board: DofbotBoard) -> None:
+    words = [sys.executable, "-m", "scripts.main", "jog", "--port", board.port]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "terminal" in done.stderr
+    assert not board.heard
+
+
+def test_a_missing_port_is_a_bad_argument() -> None:
+    person = Person("/dev/ttyNoSuchPort")
+    assert person.process.wait(10.0) == 2
+    assert "ttyNoSuchPort" in person.wait_for("ttyNoSuchPort")
+
+
+def test_a_step_size_that_is_not_small_is_refused(board: DofbotBoard) -> None:
+    person = Person(board.port, "--step-ticks", "200")
+    assert person.process.wait(10.0) != 0
+    person.wait_for("1 to 25")
+    assert board.torque_on == (False,) * 6
