@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from urdf.chain import Chain, Joint, parse_urdf
 from urdf.errors import ArmError, UnknownName
 from urdf.pose import Array, Pose
+from urdf.tables import arm_names, read_table
 
 _HERE = Path(__file__).parent
 
@@ -158,19 +159,13 @@ class ArmDescription:
         return Pose.from_matrix(self.chain.link_matrix(self.tool_link, angles)) @ self.link_from_tool
 
 
-def arm_names(root: Path = _HERE) -> list[str]:
-    """Return the names of the arms that can be loaded."""
-    return sorted(p.parent.name for p in root.glob("*/arm.toml"))
-
-
 def load_arm(name: str, root: Path = _HERE) -> ArmDescription:
     """Return the arm in `root/name/arm.toml`; raises UnknownName or ArmError."""
     if name not in arm_names(root):
         raise UnknownName("arm", name, arm_names(root))
     path = root / name / "arm.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _build(name, path, table)
+        return _build(name, path, read_table(path, root))
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ArmError(f"{path}: {type(error).__name__}: {error}") from error
 
@@ -205,7 +200,7 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
         link_from_tool=_pose(tool),
         gripper=law,
         cameras={k: _camera(k, v) for k, v in cast(dict[str, dict[str, object]], table["cameras"]).items()},
-        rigs={k: _rig(k, v) for k, v in cast(dict[str, dict[str, object]], table["rigs"]).items()},
+        rigs={k: _rig(k, v, law.open_rad) for k, v in cast(dict[str, dict[str, object]], table["rigs"]).items()},
         guards=guards,
         guard_pairs=pairs,
         sha256=_meaning(joints, arm_joints, law, tool),
@@ -217,13 +212,20 @@ def _meaning(joints: tuple[Joint, ...], arm_joints: list[Joint], law: GripperLaw
     """Return the hash of what decides where the tool goes: kinematics, limits, tool and gripper."""
     facts = {
         "joints": [
-            [j.name, j.kind, j.parent, j.child, [round(v, 9) for v in j.parent_from_joint.as_matrix().ravel()]]
-            + [[round(float(v), 9) for v in j.axis], j.lower, j.upper]
+            [
+                *(j.name, j.kind, j.parent, j.child),
+                [round(v, 9) for v in j.parent_from_joint.as_matrix().ravel()],
+                [round(float(v), 9) for v in j.axis],
+                *(j.lower, j.upper),
+            ]
             for j in joints
         ],
         "order": [j.name for j in arm_joints],
-        "gripper": [dict(law.followers), law.crank_a_m, law.crank_b_m, law.offset_m, law.tip_height_m]
-        + [law.open_rad, law.closed_rad],
+        "gripper": [
+            dict(law.followers),
+            *(law.crank_a_m, law.crank_b_m, law.offset_m, law.tip_height_m),
+            *(law.open_rad, law.closed_rad),
+        ],
         "tool": [str(tool["link"]), [round(v, 9) for v in _pose(tool).as_matrix().ravel()]],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -271,7 +273,7 @@ def _camera(name: str, table: dict[str, object]) -> CameraMount:
     )
 
 
-def _rig(name: str, table: dict[str, object]) -> Rig:
+def _rig(name: str, table: dict[str, object], open_rad: float) -> Rig:
     return Rig(
         name=name,
         desk_from_base=_pose(table),
@@ -280,10 +282,15 @@ def _rig(name: str, table: dict[str, object]) -> Rig:
         hover_m=_number(table, "hover_m"),
         grasp_m=_number(table, "grasp_m"),
         max_tilt_rad=math.radians(_number(table, "max_tilt_deg")),
-        home_rad=_floats(table["home_rad"]),
-        rest_rad=_floats(table["rest_rad"]),
+        home_rad=_within_reach(_floats(table["home_rad"]), open_rad),
+        rest_rad=_within_reach(_floats(table["rest_rad"]), open_rad),
         floor_m=_number(table, "floor_m"),
     )
+
+
+def _within_reach(position_rad: Array, open_rad: float) -> Array:
+    """Return the pose with its jaws open no further than they go: a rig may come from an arm whose jaws open wider."""
+    return _floats([*position_rad[:-1].tolist(), max(float(position_rad[-1]), open_rad)])
 
 
 def _guards(tables: list[dict[str, object]]) -> tuple[tuple[Guard, ...], tuple[tuple[int, int], ...]]:
