@@ -102,7 +102,7 @@ def _block() -> Target:
         matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = x, np.cross(z, x), z
         matrix[:3, 3] = z * BLOCK_SIZE_M / 2
         markers.append(Marker(number, name, _MARKER_M, Pose.from_matrix(matrix)))
-    return Target("block", (BLOCK_SIZE_M,) * 3, tuple(markers))
+    return Target("block", (BLOCK_SIZE_M, BLOCK_SIZE_M, BLOCK_SIZE_M), tuple(markers))
 
 
 DESK_BOARD = _desk_board()
@@ -161,6 +161,8 @@ def detect_markers(rgb: Image) -> dict[int, Array]:
     parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
     parameters.relativeCornerRefinmentWinSize = 0.5  # of a marker's cell: 0.3, the default, doubles the error here
     parameters.minMarkerPerimeterRate = 0.05  # of the larger image side: a face of the block seen at a slant
+    # The outline of the block's face, 5 mm outside its marker, must not pass for the same candidate seen twice.
+    parameters.minMarkerDistanceRate = 0.05
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
     detector = cv2.aruco.ArucoDetector(dictionary, parameters)
     corners, ids, _ = detector.detectMarkers(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))

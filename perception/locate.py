@@ -46,10 +46,11 @@ def _corners(target: Target, seen_px: Mapping[int, Array], needed: int) -> Corne
 def locate_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose) -> Pose:
     """Return `desk_from_camera`; raises TargetNotSeen or PoseUncertain."""
     corners = _corners(DESK_BOARD, seen_px, BOARD_MARKERS_NEEDED)
-    fits = [f for f in solve(corners, intrinsics) if (desk_from_board @ f.camera_from_target.inverse()).position_m[2] > 0]
-    if not fits:
+    poses = [fit.camera_from_target for fit in solve(corners, intrinsics)]
+    above = [pose for pose in poses if (desk_from_board @ pose.inverse()).position_m[2] > 0]
+    if not above:
         raise PoseUncertain("the markers of the desk board explain no camera above the desk; is a copy of it around?")
-    start = fits[0].camera_from_target
+    start = above[0]
     twist, _ = refine(corners, intrinsics, lambda t: start @ Pose.exp(t), np.zeros(6))
     camera_from_board = start @ Pose.exp(twist)
     _believe(corners, camera_from_board, intrinsics, DESK_BOARD)
@@ -79,9 +80,7 @@ def locate_block(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from
     return BlockFix(pose, stands, corners.ids, residual)
 
 
-def _fit_standing(
-    corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose, start: Pose
-) -> tuple[Pose, float]:
+def _fit_standing(corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose, start: Pose) -> tuple[Pose, float]:
     def place(values: Array) -> Pose:
         return Pose.from_rpy([values[0], values[1], BLOCK_SIZE_M / 2], [0.0, 0.0, values[2]])
 

@@ -1,4 +1,4 @@
-"""LabWorld: the arm you have when you have no arm. Hidden truth; takes joint motion in, gives pictures out, knows no bus.
+"""LabWorld: the arm you have when you have no arm. It takes joint motion in, gives a scene out, and knows no bus.
 
 Its physics is the training world's; its truth is not: servo zeros, block and camera differ, by how much only
 `truth.json` knows. What a servo cannot measure and a camera cannot see never leaves this class.
@@ -60,8 +60,8 @@ class LabWorld:
             lateralFriction=truth.block_friction,
             physicsClientId=self._world.client,
         )
-        self._joints = [self._world.joint_index[joint.name] for joint in description.chain.joints if joint.kind != "fixed"]
         self._joint_names = [joint.name for joint in description.chain.joints if joint.kind != "fixed"]
+        self._joints = [self._world.joint_index[name] for name in self._joint_names]
         self._motors = [self._world.joint_index[n] for n in description.joint_names[:-1]]
         self._motors.append(self._world.joint_index[next(iter(description.gripper.followers))])
         self._world.reset(rig.rest_rad, _ASIDE)

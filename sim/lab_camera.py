@@ -22,7 +22,7 @@ Image = NDArray[np.uint8]
 _NEAR_M, _FAR_M = 0.02, 3.0
 _BLOCK_OVERSAMPLE = 3  # the block is drawn finer and averaged: TinyRenderer draws jagged edges
 _BLOCK_REACH_M = 0.030  # half the block's diagonal, and a little
-_BACKDROP_OVERSAMPLE = 4
+_BACKDROP_OVERSAMPLE = 3
 _SHADOW_PX = 256
 _NOTHING = 0.9999  # TinyRenderer leaves 0.99999994 in its depth buffer where it drew nothing
 _LAMP_M = np.array([0.55, 0.75, 1.15])
@@ -86,14 +86,14 @@ class LabRenderer:
         pybullet.resetBasePositionAndOrientation(
             self._block, desk_from_block.position_m.tolist(), desk_from_block.quat_xyzw.tolist(), self._client
         )
-        desk = cv2.multiply(self._backdrop, self._daylight(), scale=1 / 255)
+        desk: Image = np.asarray(cv2.multiply(self._backdrop, self._daylight(), scale=1 / 255), dtype=np.uint8)
         picture = desk.copy()
         rgb, solid = self._render(self._camera, self._view)
         cv2.copyTo(rgb, solid, picture)
         window = self._around(desk_from_block)
         if window is not None:
             self._refine(picture, desk, window)
-        return np.asarray(picture, dtype=np.uint8)
+        return picture
 
     def _around(self, desk_from_block: Pose) -> _Window | None:
         """Return the part of the picture that the block can touch, None where it is out of sight."""

@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 
 _PAPER_RGB = (255, 206, 112)  # the block's skin: light enough to be the quiet zone of its markers
 _DESK_RGB = np.array([203.0, 186.0, 163.0])
-_DESK_SIDE_M, _DESK_PX_PER_M = 2.4, 1000
+_DESK_SIDE_M, _DESK_PX_PER_M = 2.4, 500
 
 _BOARD_PX_PER_MM = 8
 
@@ -116,9 +116,9 @@ def desk_picture(rig: Rig, intrinsics: Intrinsics, desk_from_camera: Pose, rng: 
 def _wood(rng: np.random.Generator) -> Image:
     """Return a light desk top with a quiet grain that runs along x."""
     side = round(_DESK_SIDE_M * _DESK_PX_PER_M)
-    fine = cv2.resize(rng.normal(0.0, 1.0, (side, side // 160)), (side, side), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(rng.normal(0.0, 1.0, (side, side // 80)), (side, side), interpolation=cv2.INTER_CUBIC)
     broad = cv2.resize(rng.normal(0.0, 1.0, (40, 5)), (side, side), interpolation=cv2.INTER_CUBIC)
-    grain = cv2.GaussianBlur(fine, (0, 0), 1.2) * 5.0 + broad * 3.0
+    grain = cv2.GaussianBlur(fine, (0, 0), 0.7) * 5.0 + broad * 3.0
     y = np.linspace(1.0, -1.0, side)[:, None]
     fall = 1.0 - 0.20 * np.clip(-y - 0.02, 0.0, 1.0)  # the back of the room is darker
     return np.asarray(np.clip((_DESK_RGB + grain[:, :, None]) * fall[:, :, None], 0, 255), dtype=np.uint8)

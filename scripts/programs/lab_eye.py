@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class SceneMirror:
         self._marks = RawArray(ctypes.c_int64, 3)  # version, stamp [ns], pictures published
 
     def _views(self) -> tuple[Array, NDArray[np.int64]]:
-        return np.frombuffer(self._numbers, dtype=np.float64), np.frombuffer(self._marks, dtype=np.int64)
+        numbers, marks = memoryview(self._numbers).cast("B"), memoryview(self._marks).cast("B")
+        return np.frombuffer(numbers, dtype=np.float64), np.frombuffer(marks, dtype=np.int64)
 
     def write(self, joint_angles_rad: Mapping[str, float], desk_from_block: Pose, stamp_ns: int) -> None:
         """Replace what the mirror shows."""
@@ -89,7 +91,7 @@ class EyeSetup:
     seed: int
 
 
-def start_eye(setup: EyeSetup, mirror: SceneMirror) -> multiprocessing.process.BaseProcess:
+def start_eye(setup: EyeSetup, mirror: SceneMirror) -> BaseProcess:
     """Start the camera process; it ends with `terminate()` or with this process."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_watch, args=(setup, mirror, os.getpid()), name="lab camera", daemon=True)

@@ -113,9 +113,7 @@ def test_a_truncated_frame_is_a_bad_message(cut: int) -> None:
         decode_frame(data[: len(data) - 1 - cut])
 
 
-def test_newest_frame_of_another_process_is_read(
-    endpoint: str, sender_process: subprocess.Popen[bytes]
-) -> None:
+def test_newest_frame_of_another_process_is_read(endpoint: str, sender_process: subprocess.Popen[bytes]) -> None:
     camera = RemoteCamera(endpoint)
     first = read_within(camera, 10.0)
     time.sleep(0.5)  # about fifty pictures that nobody reads

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.boards import BLOCK, DESK_BOARD, desk_from_board, detect_markers
+from perception.errors import PoseUncertain, TargetNotSeen
+from perception.locate import BlockFix, CameraFilter, locate_block, locate_camera
+from sim.lab_scene import LAB_INTRINSICS
+from tests.perception.lab_pictures import RIG, STRAIGHT_UP, LabEye, somewhere
+from urdf.pose import Array, Pose
+
+BOARD = desk_from_board(RIG)
+FAR_AWAY = Pose.from_rpy([5.0, 5.0, 0.015], [0.0, 0.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def eye(cache: Path) -> Iterator[LabEye]:
+    eye = LabEye(cache, seed=11)
+    yield eye
+    eye.close()
+
+
+def locate(seen_px: dict[int, Array]) -> BlockFix:
+    return locate_block(seen_px, LAB_INTRINSICS, locate_camera(seen_px, LAB_INTRINSICS, BOARD))
+
+
+def test_block_and_camera_are_found_over_the_whole_area_wherever_the_camera_was_pushed(
+    cache: Path, record_property: pytest.RecordProperty
+) -> None:
+    rng = np.random.default_rng(6)
+    xy_mm, yaw_deg, camera_mm, camera_deg = [], [], [], []
+    for seed in range(6):
+        eye = LabEye(cache, seed)
+        for _ in range(10):
+            truth = somewhere(rng)
+            seen_px = detect_markers(eye.picture(truth))
+            camera = locate_camera(seen_px, LAB_INTRINSICS, BOARD)
+            fix = locate_block(seen_px, LAB_INTRINSICS, camera)
+            assert fix.standing
+            found = fix.desk_from_block
+            xy_mm.append(1000 * float(np.linalg.norm(found.position_m[:2] - truth.position_m[:2])))
+            yaw_deg.append(math.degrees(abs(found.yaw_rad - truth.yaw_rad)))
+            apart_m, apart_rad = camera.distance_to(eye.desk_from_camera)
+            camera_mm.append(1000 * apart_m)
+            camera_deg.append(math.degrees(apart_rad))
+        eye.close()
+    for name, values in (("xy_mm", xy_mm), ("yaw_deg", yaw_deg), ("camera_mm", camera_mm), ("camera_deg", camera_deg)):
+        record_property(name, f"median {np.median(values):.3f}, worst {max(values):.3f} of {len(values)}")
+    assert len(xy_mm) == 60
+    assert np.median(xy_mm) < 0.3
+    assert np.median(yaw_deg) < 0.5
+    assert max(xy_mm) < 2.0
+    assert max(yaw_deg) < 2.0
+    assert max(camera_mm) < 2.0
+    assert max(camera_deg) < 0.3
+
+
+@pytest.mark.parametrize("kept", [2, 4], ids=["front face alone", "top face alone"])
+def test_one_marker_is_enough_for_a_block_that_stands_its_twin_notwithstanding(eye: LabEye, kept: int) -> None:
+    rng = np.random.default_rng(7)
+    twins_tempted = 0
+    for _ in range(12):
+        truth = somewhere(rng)
+        seen_px = detect_markers(eye.picture(truth))
+        seen_px = {n: c for n, c in seen_px.items() if n == kept or n in DESK_BOARD.ids}
+        if kept not in seen_px:
+            continue
+        fix = locate(seen_px)
+        assert fix.marker_ids == (kept,)
+        assert fix.standing
+        assert 1000 * np.linalg.norm(fix.desk_from_block.position_m[:2] - truth.position_m[:2]) < 2.0
+        assert math.degrees(abs(fix.desk_from_block.yaw_rad - truth.yaw_rad)) < 4.0
+        twins_tempted += 1
+    assert twins_tempted >= 10
+
+
+@pytest.mark.parametrize("only_front", [False, True], ids=["what is seen", "front face alone"])
+def test_a_lifted_and_tilted_block_is_taken_for_lifted(eye: LabEye, only_front: bool) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(12):
+        pitch = Pose.from_rpy([0.0, 0.0, 0.0], [rng.uniform(-0.3, 0.3), 0.0, 0.0])
+        truth = somewhere(rng, height_m=0.015 + rng.uniform(0.03, 0.06)) @ pitch
+        seen_px = detect_markers(eye.picture(truth))
+        if only_front:
+            seen_px = {n: c for n, c in seen_px.items() if n == 2 or n in DESK_BOARD.ids}
+        if 2 not in seen_px:
+            continue
+        fix = locate(seen_px)
+        assert not fix.standing
+        error_m = fix.desk_from_block.position_m - truth.position_m
+        assert abs(error_m[2]) < 0.008, "a lift of 30 mm is told from one of 20"
+        assert np.linalg.norm(error_m[:2]) < 0.010
+
+
+def test_without_a_board_the_error_names_the_board_and_its_ids(eye: LabEye) -> None:
+    seen_px = detect_markers(eye.picture(somewhere(np.random.default_rng(9))))
+    blind = {n: c for n, c in seen_px.items() if n in BLOCK.ids}
+    with pytest.raises(TargetNotSeen, match=r"no marker of the desk board in the picture \(ids 10, 11, .*27\)"):
+        locate_camera(blind, LAB_INTRINSICS, BOARD)
+    one = {n: c for n, c in seen_px.items() if n == 24}
+    with pytest.raises(TargetNotSeen, match=r"only marker 24 of the desk board .*; 2 are needed"):
+        locate_camera(one, LAB_INTRINSICS, BOARD)
+
+
+def test_without_a_block_the_error_names_the_block_and_its_ids(eye: LabEye) -> None:
+    seen_px = detect_markers(eye.picture(FAR_AWAY))
+    with pytest.raises(TargetNotSeen, match=r"no marker of the block in the picture \(ids 0, 1, 2, 3, 4\)"):
+        locate(seen_px)
+
+
+def test_the_board_is_seen_past_the_arm(eye: LabEye) -> None:
+    for position_rad in (RIG.home_rad, RIG.rest_rad, STRAIGHT_UP):
+        seen_px = detect_markers(eye.picture(FAR_AWAY, position_rad))
+        assert sum(n in seen_px for n in DESK_BOARD.ids) >= 10
+        apart_m, _ = locate_camera(seen_px, LAB_INTRINSICS, BOARD).distance_to(eye.desk_from_camera)
+        assert apart_m < 0.002
+
+
+def test_corners_that_no_pose_explains_are_not_believed(eye: LabEye) -> None:
+    seen_px = detect_markers(eye.picture(somewhere(np.random.default_rng(10))))
+    rng = np.random.default_rng(0)
+    shaken = {n: c + rng.normal(0.0, 9.0, c.shape) for n, c in seen_px.items()}
+    with pytest.raises(PoseUncertain, match="px"):
+        locate_camera(shaken, LAB_INTRINSICS, BOARD)
+
+
+def test_camera_filter_ignores_one_bad_frame_and_averages_the_rest() -> None:
+    truth = Pose.from_rpy([0.0, 0.5, 0.3], [2.0, 0.1, -3.0])
+    rng = np.random.default_rng(12)
+    camera, worst_alone_m = CameraFilter(window=15), 0.0
+    for k in range(15):
+        shaken = truth @ Pose.exp(rng.normal(0.0, 1e-3, 6))
+        worst_alone_m = max(worst_alone_m, shaken.distance_to(truth)[0])
+        filtered = camera.add(shaken if k != 13 else Pose.from_rpy([1.0, 1.0, 1.0], [0.0, 0.0, 0.0]), stamp_ns=k)
+    assert filtered.distance_to(truth)[0] < 0.5 * worst_alone_m
+    assert camera.age_s(14 + 2 * 10**9) == pytest.approx(2.0)
+
+
+def test_camera_filter_believes_a_camera_that_was_bumped() -> None:
+    before, after = Pose.from_rpy([0.0, 0.5, 0.3], [2.0, 0.1, 3.0]), Pose.from_rpy([0.0, 0.52, 0.3], [2.0, 0.1, 3.0])
+    camera = CameraFilter(window=15)
+    for k in range(15):
+        camera.add(before, k)
+    for k in range(9):
+        filtered = camera.add(after, 15 + k)
+    assert filtered.is_close(after, 1e-9, 1e-9)
