@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,8 +16,11 @@ import numpy as np
 import pytest
 
 from bridge.clock import MonotonicClock
+from bridge.errors import CommandRefused
+from bridge.messages import JointCommand
+from bridge.remote import RemoteRobot
 from calibration.servo import ServoCalibration
-from hardware.virtual.dofbot_board import DofbotBoard
+from hardware.virtual.dofbot_board import BoardFaults, DofbotBoard
 from hardware.virtual.dofbot_wire import HeardFrame
 from hardware.virtual.plant import FreePlant
 from tests.bridge.benches import eventually
@@ -55,11 +59,17 @@ class Bench:
         self.endpoint = f"ipc://{folder}/arm.sock"
         self._environment = os.environ | {"TANDEM_DATA": str(folder), "PYTHONUNBUFFERED": "1"}
         self._processes: list[subprocess.Popen[str]] = []
+        self._running = contextlib.ExitStack()
+        self._running.enter_context(self.board.run_in_thread(CLOCK))
 
-    def start(self, words: list[str], until: str) -> subprocess.Popen[str]:
+    def start(self, words: list[str], until: str, errors: bool = False) -> subprocess.Popen[str]:
         """Start a Python process and wait for the line that starts with `until`."""
         process = subprocess.Popen(
-            [sys.executable, "-m", *words], stdout=subprocess.PIPE, text=True, env=self._environment
+            [sys.executable, "-m", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if errors else None,
+            text=True,
+            env=self._environment,
         )
         self._processes.append(process)
         assert process.stdout is not None
@@ -70,7 +80,9 @@ class Bench:
 
     def serve(self, on_exit: str = "relax") -> subprocess.Popen[str]:
         words = ["scripts.main", "serve", "--port", self.board.port, "--robot", NAME, "--endpoint", self.endpoint]
-        return self.start([*words, "--on-exit", on_exit], "ready")
+        process = self.start([*words, "--on-exit", on_exit], "ready")
+        time.sleep(0.2)  # until the board has heard everything that taking hold of the arm sent
+        return process
 
     def stream(self) -> subprocess.Popen[str]:
         return self.start(["tests.bridge.streaming_client", self.endpoint], "moving")
@@ -83,20 +95,27 @@ class Bench:
         words = [int.from_bytes(frame.data[i : i + 2], "big") for i in range(0, 12, 2)]
         return self.calibration.to_rad(words)
 
+    def pull_the_plug(self) -> None:
+        """The board is gone, and its port with it."""
+        self._running.close()
+        self.board.close()
+
     def end(self) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-        self.board.close()
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+        self.pull_the_plug()
 
 
 @pytest.fixture
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
     bench = Bench(tmp_path_factory.mktemp("b"))
-    with bench.board.run_in_thread(CLOCK):
+    try:
         yield bench
+    finally:
         bench.end()
 
 
@@ -195,6 +214,36 @@ def test_a_client_killed_while_the_arm_moves_leaves_it_standing(bench: Bench) ->
     assert (bench.plant.moved_ns[-1] - killed_ns) * 1e-9 < 0.5
     assert all(bench.board.torque_on)
     assert [f for f in bench.heard(killed_ns) if f.command == TORQUE] == []
+
+
+def test_a_latched_fault_refuses_every_command_and_keeps_the_server_alive(bench: Bench) -> None:
+    server = bench.serve()
+    bench.board.faults.drop_replies = BoardFaults.FOREVER
+    with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
+        assert eventually(lambda: robot.read_state().fault != "", timeout_s=5.0)
+        faulted_ns = time.monotonic_ns()
+        state = robot.read_state()
+        assert state.holding
+        with pytest.raises(CommandRefused, match="reads"):
+            robot.send(JointCommand(1, CLOCK.now_ns(), state.position_rad, 0.05))
+        assert bench.heard(faulted_ns + 100_000_000) == []
+    assert server.poll() is None
+    assert all(bench.board.torque_on)
+
+
+def test_a_port_that_goes_away_is_told_to_the_client_and_ends_the_server_as_a_failure(bench: Bench) -> None:
+    words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint]
+    server = bench.start(words, "ready", errors=True)
+    with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
+        here = robot.read_state().position_rad
+        bench.pull_the_plug()
+        assert eventually(lambda: robot.read_state().fault != "", timeout_s=5.0)
+        with pytest.raises(CommandRefused, match="port is gone"):
+            robot.send(JointCommand(1, CLOCK.now_ns(), here, 0.05))
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=10) == 1
+    assert server.stderr is not None
+    assert bench.board.port in server.stderr.read()
 
 
 def test_without_a_calibration_nothing_is_opened(bench: Bench, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -322,6 +323,49 @@ def test_garbage_without_end_does_not_bring_the_server_down(raw: Raw, server: Ro
     raw.greet()
 
 
+def test_answers_to_earlier_questions_are_passed_over(tmp_path: Path) -> None:
+    """A peer that answers each command first with the answer to the one before it."""
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.bind(ipc(tmp_path))
+    state = SetpointRobot(CLOCK).read_state()
+    late: list[Ack] = []
+
+    def answer() -> None:
+        while True:
+            peer, data = socket.recv_multipart()
+            message = decode_client(data)
+            now_ns = CLOCK.now_ns()
+            if isinstance(message, Hello):
+                session, arm = message.session, message.arm
+                reply = Welcome(
+                    session, PROTOCOL_VERSION, arm, message.arm_sha256, "table", 0.05, message.stamp_ns, now_ns, state
+                )
+            elif isinstance(message, Ping):
+                reply = Pong(message.stamp_ns, now_ns, state)
+            elif isinstance(message, Move):
+                reply = Ack(message.command.seq, "accepted", "", message.command, state, now_ns)
+                for old in late:
+                    socket.send_multipart([peer, encode(old)])
+                late[:] = [reply]
+            else:
+                socket.send_multipart([peer, encode(Bye(""))])
+                return
+            socket.send_multipart([peer, encode(reply)])
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    with RemoteRobot(ipc(tmp_path), ARM, CLOCK) as remote:
+        for k in range(1, 5):
+            command = command_to(START + 0.01 * k, seq=k)
+            assert remote.send(command).position_rad == command.position_rad
+    thread.join(timeout=2.0)
+    assert not thread.is_alive()
+    socket.close(0)
+    context.term()
+
+
 # Sessions ------------------------------------------------------------------------------------------
 def test_one_session_is_in_control_and_everybody_may_read(server: RobotServer, robot: SetpointRobot) -> None:
     first, second = RemoteRobot(server.endpoint, ARM, CLOCK), RemoteRobot(server.endpoint, ARM, CLOCK)
@@ -383,7 +427,7 @@ def test_silence_holds_the_arm_once_and_the_next_good_command_resumes(
     remote.send(command_to(START + 0.01))
     last_ns = time.monotonic_ns()
     assert eventually(lambda: bool(robot.hold_times_ns))
-    assert SILENCE_S - 0.01 <= (robot.hold_times_ns[0] - last_ns) * 1e-9 < SILENCE_S + 0.05
+    assert SILENCE_S - 0.01 <= (robot.hold_times_ns[0] - last_ns) * 1e-9 < SILENCE_S + 0.1
     assert remote.read_state().holding
     time.sleep(3 * SILENCE_S)
     assert len(robot.hold_times_ns) == 1
@@ -403,7 +447,7 @@ def test_nothing_but_accepted_commands_feeds_the_watchdog(robot: SetpointRobot, 
         assert raw.move(command_to(START, seq=1)).verdict == "duplicate"
         assert raw.move(command_to(START, seq=0, stamp_ns=0)).verdict == "duplicate"
         time.sleep(0.005)
-    assert (robot.hold_times_ns[0] - last_ns) * 1e-9 < SILENCE_S + 0.05
+    assert (robot.hold_times_ns[0] - last_ns) * 1e-9 < SILENCE_S + 0.1
 
 
 def test_no_command_means_no_hold(robot: SetpointRobot, server: RobotServer) -> None:
@@ -422,7 +466,7 @@ def test_a_client_killed_while_streaming_leaves_an_arm_that_holds(robot: Setpoin
         client.send_signal(signal.SIGKILL)
         killed_ns = time.monotonic_ns()
         assert eventually(lambda: bool(robot.hold_times_ns))
-    assert (robot.hold_times_ns[0] - killed_ns) * 1e-9 < SILENCE_S + 0.05
+    assert (robot.hold_times_ns[0] - killed_ns) * 1e-9 < SILENCE_S + 0.1
     assert server.statistics.accepted > 5
 
 

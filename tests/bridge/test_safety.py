@@ -186,6 +186,15 @@ def test_the_arm_stops_as_one_when_one_joint_reaches_its_limit() -> None:
     assert "joint 1" in outputs[-1].reason
 
 
+@pytest.mark.parametrize("beyond_rad", [1e-12, 1e-6, 1e-3])
+def test_a_target_a_rounding_beyond_a_limit_does_not_stop_the_arm(beyond_rad: float) -> None:
+    safety = make_filter()
+    start = np.array([ARM.upper_rad[0], 0.0, 0.0, 0.0, 0.0, -0.5])
+    target = start + np.array([beyond_rad, 0.05, 0.0, 0.0, 0.0, 0.0])
+    _, output = safety.step(safety.initial(start), target, start, PERIOD_S)
+    np.testing.assert_allclose(output.position_rad - start, [0.0, 0.05, 0.0, 0.0, 0.0, 0.0], atol=1e-12)
+
+
 def test_a_slow_gripper_does_not_slow_the_arm() -> None:
     safety = make_filter()
     target = READY + np.array([0.02, 0.0, 0.0, 0.0, 0.0, 1.0])
