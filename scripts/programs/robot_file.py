@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.errors import BridgeError
 from calibration.artifacts import write_atomic
+from calibration.errors import CalibrationError
 
 
-class RobotFileError(BridgeError):
+class RobotFileError(CalibrationError):
     """A robot.toml that is missing or cannot be read."""
 
 
