@@ -1,0 +1,158 @@
+"""The grasp attempt: descend under the policy, close, lift, hold. The same object runs in simulation and on the arm."""
+
+from __future__ import annotations
+
+import math
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.actions import LATERAL_ACTION, clamp_to_workspace, decode_lateral, jaw_heading
+from bridge.encoding import GRASP_STATE, GraspSituation, Phase, ToolFrame, encode_grasp_state
+from bridge.messages import RobotState
+from bridge.ports import BlockSighting, Kinematics
+from bridge.skills import CloseGripper
+from urdf.description import ArmDescription, Rig
+from urdf.errors import Unreachable
+from urdf.pose import Array, Pose
+
+CONTROL_HZ = 20
+#: The tool sinks this much in a control period: 42 periods from hover to grasp.
+DESCENT_STEP_M = 0.001
+LIFT_STEP_M = 0.002
+HOLD_S = 0.5
+SETTLE_S = 0.25
+#: The jaws turn towards the block's heading this fast: 100 deg/s.
+HEADING_STEP_RAD = math.radians(5.0)
+#: Nearer than this the block's pose is latched: the gripper is about to hide the markers.
+LATCH_DISTANCE_M = 0.06
+MAX_SIGHTING_AGE_S = 2.0
+#: A block that is not seen for this long ends the attempt.
+PATIENCE_S = 8.0
+
+
+class GraspAttempt:
+    """State machine of one attempt. Every period: `see`, then `observe`, then `command`."""
+
+    observation_layout = GRASP_STATE
+    action_layout = LATERAL_ACTION
+
+    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
+        self.description = description
+        self.rig = rig
+        self.period_s = period_s
+        self._kinematics = kinematics
+        self._tool = ToolFrame(description, rig)
+        self._home_xy_m = self._tool.locate(rig.home_rad)[0][:2]
+        self.phase = Phase.DONE
+
+    def begin(self, state: RobotState) -> None:
+        """Start from where the arm is measured to be, so that nothing jumps."""
+        position = np.array(state.position_rad)
+        self.phase = Phase.DESCEND
+        self.block: Pose | None = None
+        self._latched = False
+        self._waited_s = self._elapsed_s = 0.0
+        self._target_rad = position
+        self._command_m, self._heading_rad = self._tool.locate(position)
+        self._command_m = np.array([*self._command_m[:2], max(self._command_m[2], self.rig.hover_m)])
+        self._closing = CloseGripper(self.description, float(position[-1]), self.period_s)
+        self.unreachable_count = 0
+
+    def see(self, state: RobotState, sighting: BlockSighting | None, missing: str, now_ns: int) -> str:
+        """Take in the newest sighting; return what is missing before the arm may move (empty: nothing)."""
+        self._state = state
+        self._tool_m, self._tool_heading_rad = self._tool.locate(np.array(state.position_rad))
+        if self._latched:
+            return ""
+        if sighting is None:
+            return missing or "the block has not been seen"
+        age_s = (now_ns - sighting.stamp_ns) * 1e-9
+        if age_s > MAX_SIGHTING_AGE_S:
+            return f"the block was last seen {age_s:.1f} s ago; {missing or 'no newer sighting'}"
+        self.block = self.rig.desk_from_base @ sighting.base_from_block
+        self._latched = float(np.linalg.norm(self.block.position_m - self._tool_m)) < LATCH_DISTANCE_M
+        return ""
+
+    def observe(self) -> NDArray[np.float32]:
+        """Return what the policy sees; raises ValueError before the block has been seen."""
+        if self.block is None:
+            raise ValueError("no observation before the block has been seen")
+        situation = GraspSituation(
+            tool_m=self._tool_m,
+            tool_heading_rad=self._tool_heading_rad,
+            command_m=self._command_m,
+            opening_m=self.description.gripper.opening_m(self._state.position_rad[-1]),
+            block=self.block,
+            phase=self.phase,
+        )
+        return encode_grasp_state(situation, self.rig)
+
+    def lateral_distance_m(self) -> float:
+        """Return how far the tool is from the block, seen from above."""
+        assert self.block is not None
+        return float(np.hypot(*(self.block.position_m - self._tool_m)[:2]))
+
+    def command(self, action: NDArray[np.float32], waiting_for: str) -> Array:
+        """Return the joint targets (n,) of this period and advance the phase. While waiting, the target stands still."""
+        if waiting_for and not self._latched:
+            self._waited_s += self.period_s
+            if self._waited_s > PATIENCE_S:
+                self.phase = Phase.DONE
+            return self._target_rad
+        self._waited_s = 0.0
+        if self.phase == Phase.DESCEND:
+            self._descend(action)
+        elif self.phase == Phase.CLOSE:
+            self._close()
+        elif self.phase == Phase.LIFT:
+            self._lift()
+        elif self.phase == Phase.HOLD:
+            self._wait(HOLD_S, Phase.DONE)
+        return self._target_rad
+
+    # Phases --------------------------------------------------------------------------------------
+    def _descend(self, action: NDArray[np.float32]) -> None:
+        assert self.block is not None
+        command = self._command_m.copy()
+        command[:2] = clamp_to_workspace(command[:2] + decode_lateral(action), self.rig, self._home_xy_m)
+        command[2] = max(self.rig.grasp_m, command[2] - DESCENT_STEP_M)
+        wanted = jaw_heading(self.block.yaw_rad, self.block.position_m)
+        turn = wanted - self._heading_rad
+        turn -= math.pi * round(turn / math.pi)
+        self._heading_rad += max(-HEADING_STEP_RAD, min(HEADING_STEP_RAD, turn))
+        self._move_tool(command)
+        # The bottom is held until the arm, which lags its commands, has arrived as well.
+        if self._command_m[2] <= self.rig.grasp_m:
+            self._wait(SETTLE_S, Phase.CLOSE)
+
+    def _close(self) -> None:
+        gripper = self._closing.step(self._state)
+        self._target_rad = np.append(self._target_rad[:-1], gripper)
+        if self._closing.finished:
+            self._wait(SETTLE_S, Phase.LIFT)
+
+    def _lift(self) -> None:
+        command = self._command_m.copy()
+        command[2] = min(self.rig.hover_m, command[2] + LIFT_STEP_M)
+        self._move_tool(command)
+        if self._command_m[2] >= self.rig.hover_m:
+            self._wait(SETTLE_S, Phase.HOLD)
+
+    def _wait(self, duration_s: float, following: Phase) -> None:
+        self._elapsed_s += self.period_s
+        if self._elapsed_s >= duration_s - 1e-9:
+            self._elapsed_s = 0.0
+            self.phase = following
+
+    def _move_tool(self, command_m: Array) -> None:
+        """Aim the tool at `command_m`; where it cannot go sideways it goes down alone, else it stays."""
+        for position in (command_m, np.array([*self._command_m[:2], command_m[2]])):
+            try:
+                joints = self._kinematics.solve(position, self._heading_rad, self._target_rad[:-1])
+            except Unreachable:
+                self.unreachable_count += 1
+                continue
+            self._command_m = position
+            self._target_rad = np.append(joints, self._target_rad[-1])
+            return
+        self._command_m = np.array([*self._command_m[:2], command_m[2]])

@@ -1,0 +1,163 @@
+"""The only control loop: read, encode, act, decode, send, record, then sleep until an absolute deadline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.encoding import Phase
+from bridge.grasp import GraspAttempt
+from bridge.messages import JointCommand, RobotState
+from bridge.ports import BlockSighting, BlockSource, Clock, Policy, Robot
+from bridge.skills import MoveJoints
+from urdf.pose import Array
+
+NO_ACTION = np.zeros(2, dtype=np.float32)
+#: Joints travel this fast when nothing is learnt about the motion: home, park.
+TRAVEL_SPEED_RAD_S = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStep:
+    """What happened in one control period."""
+
+    state: RobotState
+    sighting: BlockSighting | None
+    phase: Phase
+    action: NDArray[np.float32]
+    sent: JointCommand
+    waiting_for: str
+
+
+class Recorder(Protocol):
+    """Whoever wants to see every control period."""
+
+    def record(self, step: LoopStep) -> None:
+        """Take in one control period; must return at once."""
+        ...
+
+
+@dataclass(slots=True)
+class LoopStatistics:
+    """What the loop counts. `late_ms` holds, per period, how late the deadline was met; `work_ms` the work in it."""
+
+    commands_sent: int = 0
+    commands_held: int = 0
+    missed_deadlines: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    work_ms: list[float] = field(default_factory=lambda: [])
+
+    @property
+    def loop_hz(self) -> float:
+        """The mean rate of the loop."""
+        return (self.commands_sent - 1) / ((self.last_ns - self.first_ns) * 1e-9) if self.commands_sent > 1 else 0.0
+
+    @property
+    def p99_loop_ms(self) -> float:
+        """The 99th percentile of the work done in a period."""
+        return float(np.percentile(self.work_ms, 99)) if self.work_ms else 0.0
+
+
+class ControlLoop:
+    """One arm, one clock, one source of block poses, one attempt at a time.
+
+    The caller alternates `observe` and `apply`; between the two it may think for as long as the period allows.
+    """
+
+    def __init__(
+        self, robot: Robot, clock: Clock, source: BlockSource, attempt: GraspAttempt, recorder: Recorder | None = None
+    ) -> None:
+        self.robot = robot
+        self.attempt = attempt
+        self.statistics = LoopStatistics()
+        self._clock = clock
+        self._source = source
+        self._recorder = recorder
+        self._period_ns = round(attempt.period_s * 1e9)
+        self._deadline_ns = 0
+        self._seq = 0
+        self.waiting_for = ""
+
+    def begin(self) -> None:
+        """Start an attempt from the measured pose; the first period begins now."""
+        self._resume()
+        self.attempt.begin(self.robot.read_state())
+
+    def observe(self) -> NDArray[np.float32] | None:
+        """Read arm and block; return what the policy sees, or None while something is missing."""
+        self._began_ns = self._clock.now_ns()
+        self._state = self.robot.read_state()
+        self._sighting = self._source.read_block()
+        missing = "" if self._sighting is not None and not self._source.missing() else self._source.missing()
+        self.waiting_for = self.attempt.see(self._state, self._sighting, missing, self._began_ns)
+        return None if self.attempt.block is None else self.attempt.observe()
+
+    def apply(self, action: NDArray[np.float32]) -> None:
+        """Send what the action means, record the period, and sleep until it is over."""
+        target = self.attempt.command(action, self.waiting_for)
+        self._finish(self._send(target), action)
+
+    def move_to(self, goal_rad: Array, speed_rad_s: float = TRAVEL_SPEED_RAD_S, settle_s: float = 0.5) -> None:
+        """Travel to a joint position (n,) period by period, then wait there; raises nothing, the filter has the word."""
+        self._resume()
+        self._began_ns = self._clock.now_ns()
+        self._state, self._sighting = self.robot.read_state(), None
+        skill = MoveJoints(np.array(self._state.position_rad), goal_rad, speed_rad_s, self.attempt.period_s)
+        rest = round(settle_s / self.attempt.period_s)
+        target = np.array(self._state.position_rad)
+        while not skill.finished or rest > 0:
+            self._began_ns = self._clock.now_ns()
+            self._state = self.robot.read_state()
+            if skill.finished:
+                rest -= 1
+            else:
+                target = skill.step()
+            self._finish(self._send(target), NO_ACTION)
+
+    def _resume(self) -> None:
+        self._deadline_ns = self._clock.now_ns()
+
+    def _send(self, target: Array) -> JointCommand:
+        self._seq += 1
+        command = JointCommand(
+            seq=self._seq,
+            stamp_ns=self._clock.now_ns(),
+            position_rad=tuple(target.tolist()),
+            duration_s=self.attempt.period_s,
+        )
+        return self.robot.send(command)
+
+    def _finish(self, sent: JointCommand, action: NDArray[np.float32]) -> None:
+        now_ns = self._clock.now_ns()
+        statistics = self.statistics
+        statistics.commands_sent += 1
+        statistics.commands_held += bool(self.waiting_for)
+        statistics.first_ns = statistics.first_ns or now_ns
+        statistics.last_ns = now_ns
+        statistics.work_ms.append((now_ns - self._began_ns) * 1e-6)
+        if self._recorder is not None:
+            step = LoopStep(self._state, self._sighting, self.attempt.phase, action, sent, self.waiting_for)
+            self._recorder.record(step)
+        self._deadline_ns += self._period_ns
+        if self._clock.now_ns() > self._deadline_ns:
+            # The periods that are lost stay lost: hurrying after them would move the arm in bursts.
+            statistics.missed_deadlines += 1
+            self._deadline_ns = self._clock.now_ns()
+        self._clock.sleep_until(self._deadline_ns)
+
+
+def run_episode(loop: ControlLoop, policy: Policy, action_repeat: int) -> None:
+    """Run one attempt to its end. The policy decides every `action_repeat` periods of the descent."""
+    loop.begin()
+    action, age = NO_ACTION, action_repeat
+    while loop.attempt.phase != Phase.DONE:
+        observation = loop.observe()
+        if loop.attempt.phase == Phase.DESCEND and observation is not None and not loop.waiting_for:
+            if age >= action_repeat:
+                action, age = policy.act(observation), 0
+            age += 1
+        loop.apply(action)

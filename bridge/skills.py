@@ -1,0 +1,87 @@
+"""Scripted motions that both worlds share. A skill gives one target per control period and never looks at a clock."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bridge.messages import RobotState
+from urdf.description import ArmDescription
+from urdf.pose import Array
+
+CLOSING_SPEED_RAD_S = 1.0
+#: How far the command may run ahead of the last measurement while closing.
+CLOSING_LEAD_RAD = 0.30
+#: Jaws whose measured angle changed less than this between two readings, with the command this far ahead, stand still.
+STILL_RAD = 0.02
+STILL_LEAD_RAD = 0.15
+READING_SPACING_S = 0.12
+#: A reading younger than this is new in the period that sees it.
+FRESH_READING_S = 0.11
+#: The jaws' target past the point of contact: 1.8 mm of opening, which holds a block and trips no stall protection.
+SQUEEZE_M = 0.0018
+
+
+class CloseGripper:
+    """Close until the jaws stop moving, then squeeze a little. Works on readings, not on the model between them."""
+
+    def __init__(self, description: ArmDescription, gripper_rad: float, period_s: float) -> None:
+        self._law = description.gripper
+        self._command_rad = gripper_rad
+        self._period_s = period_s
+        self._readings: list[tuple[float, float]] = []
+        self._time_s = 0.0
+        self.finished = False
+        self.contact_rad: float | None = None
+
+    def step(self, state: RobotState) -> float:
+        """Return the gripper target [rad] of this period."""
+        self._time_s += self._period_s
+        if self.finished:
+            return self._command_rad
+        measured = state.position_rad[-1]
+        if state.reading_age_s[-1] < FRESH_READING_S:
+            self._readings.append((self._time_s, measured))
+        if self._stopped():
+            self.contact_rad = self._readings[-1][1]
+            opening = max(self._law.opening_m(self.contact_rad) - SQUEEZE_M, self._law.opening_m(self._law.closed_rad))
+            self._command_rad = self._law.angle_rad(opening)
+            self.finished = True
+        elif self._command_rad >= self._law.closed_rad and measured >= self._law.closed_rad - STILL_RAD:
+            self.finished = True  # nothing between the jaws
+        else:
+            last = self._readings[-1][1] if self._readings else measured
+            wanted = self._command_rad + CLOSING_SPEED_RAD_S * self._period_s
+            self._command_rad = min(self._law.closed_rad, max(self._command_rad, min(wanted, last + CLOSING_LEAD_RAD)))
+        return self._command_rad
+
+    def _stopped(self) -> bool:
+        """Return whether readings at least 0.12 s apart agree while the command is well ahead of them."""
+        if not self._readings or self._command_rad - self._readings[-1][1] < STILL_LEAD_RAD:
+            return False
+        time_s, newest = self._readings[-1]
+        earlier = [r for t, r in self._readings if t <= time_s - READING_SPACING_S + 1e-9]
+        return bool(earlier) and abs(newest - earlier[-1]) < STILL_RAD
+
+
+class MoveJoints:
+    """Go to a joint position in a straight line, every joint below `speed_rad_s`, starting from where the arm is."""
+
+    def __init__(self, start_rad: Array, goal_rad: Array, speed_rad_s: float, period_s: float) -> None:
+        self._start = np.asarray(start_rad, dtype=np.float64)
+        self._goal = np.asarray(goal_rad, dtype=np.float64)
+        largest = float(np.abs(self._goal - self._start).max())
+        self._steps = max(1, math.ceil(largest / (speed_rad_s * period_s)))
+        self._done = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the goal has been commanded."""
+        return self._done >= self._steps
+
+    def step(self) -> Array:
+        """Return the joint targets (n,) of this period; slow at both ends."""
+        self._done = min(self._done + 1, self._steps)
+        u = self._done / self._steps
+        return self._start + (self._goal - self._start) * (u * u * (3.0 - 2.0 * u))

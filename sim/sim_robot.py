@@ -1,0 +1,109 @@
+"""SimRobot: the simulated arm behind the same seam as the physical one. It is also a Clock: it steps physics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.messages import JointCommand, RobotState
+from bridge.ports import BlockSighting
+from bridge.safety import SafetyFilter
+from calibration.actuator import ActuatorModel, ActuatorState
+from sim.world import PHYSICS_HZ, ArmWorld
+from urdf.description import ArmDescription
+from urdf.pose import Array, Pose
+
+#: Motor targets are renewed every third physics step (80 Hz): finer makes no difference to the motion, only slower.
+STEPS_PER_TARGET = 3
+_STEP_NS = 1_000_000_000 // PHYSICS_HZ
+#: Jaws wider than this touch nothing, and the quick solver will do.
+GRIPPING_FROM_RAD = -1.1
+
+
+class SimRobot:
+    """`Robot` and `Clock` over an ArmWorld. Time starts at zero with every reset and moves only in `sleep_until`."""
+
+    def __init__(self, world: ArmWorld, period_s: float, actuator: ActuatorModel | None = None) -> None:
+        self.world = world
+        self.description: ArmDescription = world.description
+        self._filter = SafetyFilter(world.description, world.rig, period_s)
+        self._actuator = ActuatorState(actuator or ActuatorModel.nominal(world.description), world.rig.home_rad)
+        self.reset(world.rig.home_rad, None)
+
+    def reset(self, position_rad: Array, block: Pose | None) -> None:
+        """Start again at time zero with arm and block at rest where they are asked to be."""
+        self.world.reset(position_rad, block)
+        self._actuator.reset(position_rad, 0.0)
+        self._safety = self._filter.initial(np.asarray(position_rad, dtype=np.float64))
+        self._steps = 0
+        self._seq = 0
+        self._holding = False
+        self._position, self._velocity = np.array(position_rad, dtype=np.float64), np.zeros(len(position_rad))
+
+    # Robot ---------------------------------------------------------------------------------------
+    def read_state(self) -> RobotState:
+        """Return the joint state from physics; its readings are always fresh."""
+        self._seq += 1
+        position = self._position.tolist()
+        return RobotState(
+            seq=self._seq,
+            stamp_ns=self.now_ns(),
+            position_rad=tuple(position),
+            velocity_rad_s=tuple(self._velocity.tolist()),
+            reading_age_s=(0.0,) * len(position),
+            holding=self._holding,
+        )
+
+    def send(self, command: JointCommand) -> JointCommand:
+        """Pass the command through the safety filter to the simulated servos; return what was really sent."""
+        target = np.array(command.position_rad)
+        self._safety, output = self._filter.step(self._safety, target, self._position, command.duration_s)
+        self._holding = output.held
+        self._actuator.submit(output.position_rad, output.duration_s)
+        return JointCommand(
+            command.seq, command.stamp_ns, tuple(output.position_rad.tolist()), output.duration_s, command.ttl_s
+        )
+
+    def hold(self) -> None:
+        """Stand still where the setpoint is."""
+        setpoint = self._actuator.position_rad
+        self._safety = self._filter.initial(setpoint)
+        self._actuator.submit(setpoint, self._actuator.model.min_move_s)
+        self._holding = True
+
+    def close(self) -> None:
+        """Free the world."""
+        self.world.close()
+
+    # Clock ---------------------------------------------------------------------------------------
+    def now_ns(self) -> int:
+        """Return simulated nanoseconds since the last reset."""
+        return self._steps * 1_000_000_000 // PHYSICS_HZ
+
+    def sleep_until(self, deadline_ns: int) -> None:
+        """Step physics up to `deadline_ns`."""
+        goal = -(-deadline_ns * PHYSICS_HZ // 1_000_000_000)
+        while self._steps < goal:
+            count = min(STEPS_PER_TARGET, goal - self._steps)
+            self._actuator.advance_to((self._steps + count) / PHYSICS_HZ)
+            setpoint = self._actuator.position_rad
+            self.world.set_gripping(bool(setpoint[-1] > GRIPPING_FROM_RAD))
+            self.world.drive(setpoint)
+            self.world.step(count)
+            self._steps += count
+        self._position, self._velocity = self.world.joint_states()
+
+
+class TrueBlock:
+    """BlockSource that asks the simulator."""
+
+    def __init__(self, robot: SimRobot) -> None:
+        self._robot = robot
+        self._base_from_desk = robot.world.rig.desk_from_base.inverse()
+
+    def read_block(self) -> BlockSighting | None:
+        """Return where the block is now."""
+        return BlockSighting(self._base_from_desk @ self._robot.world.block_pose(), self._robot.now_ns())
+
+    def missing(self) -> str:
+        """Nothing is ever missing here."""
+        return ""

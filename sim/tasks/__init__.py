@@ -1,0 +1,1 @@
+"""Tasks: how an episode starts, what it is worth, and when it has succeeded."""
