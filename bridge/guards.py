@@ -10,6 +10,9 @@ from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
 
+_EYE = np.eye(4)
+
+
 class GuardModel:
     """The guard spheres of an arm on a rig, with everything constant worked out beforehand.
 
@@ -49,17 +52,20 @@ class GuardModel:
         motions = self._constant + np.cos(angles)[:, :, None, None] * self._cosine
         motions += linear[:, :, None, None] * self._sine
         poses = np.empty((len(positions_rad), len(self._parents) + 1, 4, 4))
-        poses[:, 0] = np.eye(4)
+        poses[:, 0] = _EYE
         for k, parent in enumerate(self._parents):
-            np.matmul(poses[:, parent], motions[:, k], out=poses[:, k + 1])
-        return (poses[:, self._guard_slots] @ self._centers)[:, :, :3, 0]
+            if parent == 0:
+                poses[:, k + 1] = motions[:, k]
+            else:
+                np.matmul(poses[:, parent], motions[:, k], out=poses[:, k + 1])
+        return (poses.take(self._guard_slots, axis=1) @ self._centers)[:, :, :3, 0]
 
     def clearances_m(self, positions_rad: Array) -> Array:
         """Return (m, checks) for poses (m, n): height over the floor, then gap of each pair; negative is a hit."""
         centers = self.centers_m(positions_rad)
-        heights = centers[:, self._above_floor] @ self._desk_up - self._floor_offsets_m
-        between = centers[:, self._first] - centers[:, self._second]
-        gaps = np.sqrt((between * between).sum(axis=2)) - self._pair_reach_m
+        heights = centers.take(self._above_floor, axis=1) @ self._desk_up - self._floor_offsets_m
+        between = centers.take(self._first, axis=1) - centers.take(self._second, axis=1)
+        gaps = np.sqrt(np.einsum("mpi,mpi->mp", between, between)) - self._pair_reach_m
         return np.concatenate((heights, gaps), axis=1)
 
     def check_names(self, description: ArmDescription) -> tuple[str, ...]:

@@ -7,9 +7,11 @@ arm joints keeps it straight in joint space.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bridge.guards import GuardModel
 from urdf.description import ArmDescription, Rig
@@ -20,7 +22,7 @@ RETURN_SPEED_RAD_S = 0.3  # a joint found outside its limits comes back this slo
 LAG_S = 0.2  # no arm joint's output runs further ahead of its measurement than a servo's dead time explains
 MIN_DURATION_S, MAX_DURATION_S = 1e-3, 5.0  # the servo board counts the time of a move in milliseconds
 COARSE_STEP_RAD = 0.1  # longer steps are checked along the way too: 0.1 rad at full stretch is 3 cm
-PATH_SAMPLES = 16
+FINE_SAMPLES = 16  # into how many parts a step that hits is divided: the part before the hit is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,6 @@ class SafetyFilter:
         self._period_s = period_s
         self._guards = GuardModel(description, rig)
         self._names = self._guards.check_names(description)
-        self._fractions = np.arange(1, PATH_SAMPLES + 1)[:, None] / PATH_SAMPLES
 
     def initial(self, position_rad: Array) -> SafetyState:
         """Return the state of an arm that stands at `position_rad`; raises ValueError when that is no finite pose."""
@@ -152,22 +153,23 @@ class SafetyFilter:
 
         A check may be negative as long as it does not get worse: motion that leads out of a hit is allowed.
         """
-        coarse = bool((np.abs(step) > COARSE_STEP_RAD).any())
-        if not coarse:
-            now, then = self._guards.clearances_m(np.array((start, start + step)))
-            if not ((then < 0.0) & (then < now)).any():
-                return step, ""
-        path = np.concatenate((start[None], start + self._fractions * step))
-        checks = self._guards.clearances_m(path)
-        worse = (checks[1:] < 0.0) & (checks[1:] < checks[0])
-        bad = worse.any(axis=1)
-        if not bad.any():
+        samples = max(math.ceil(float(np.abs(step).max()) / COARSE_STEP_RAD), 1)
+        if not self._worse(start, step, samples).any():
             return step, ""
-        good = int(np.argmax(bad))
-        shrunk = step * (good / PATH_SAMPLES)
+        samples = max(samples, FINE_SAMPLES)
+        worse = self._worse(start, step, samples)
+        bad = worse.any(axis=1)
+        first = int(np.argmax(bad)) if bad.any() else samples - 1
+        shrunk = step * (first / samples)
         if not self._guards.moved_by_gripper:
             shrunk[-1] = step[-1]
-        return shrunk, "guard: " + self._names[int(np.argmax(worse[good]))]
+        return shrunk, "guard: " + self._names[int(np.argmax(worse[first]))]
+
+    def _worse(self, start: Array, step: Array, samples: int) -> NDArray[np.bool_]:
+        """Return (samples, checks): which checks hit, and deeper than at the start, along the step."""
+        fractions = np.arange(samples + 1)[:, None] / samples
+        checks = self._guards.clearances_m(start + fractions * step)
+        return (checks[1:] < 0.0) & (checks[1:] < checks[0])
 
 
 def _bound(allowed: float, lead: float, room: float) -> str:
