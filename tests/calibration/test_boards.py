@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from calibration.boards import (
 from urdf.description import load_arm
 
 PX_PER_MM = 4
+needs_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not part of the base install")
 
 
+@needs_opencv
 def test_every_marker_of_the_printed_board_is_found_where_the_data_says() -> None:
     picture = board_image(PX_PER_MM)
     height, width = picture.shape[:2]
@@ -54,6 +57,7 @@ def test_block_and_board_share_no_marker() -> None:
     assert len(set(ids)) == len(ids) == 5 + 18
 
 
+@needs_opencv
 @pytest.mark.parametrize("marker", BLOCK.markers, ids=lambda m: m.name)
 def test_each_face_of_the_block_shows_its_marker_with_a_quiet_zone(marker: Marker) -> None:
     picture = np.pad(face_image(marker, PX_PER_MM), ((9, 9), (9, 9), (0, 0)))  # black around: the paper must suffice
@@ -78,12 +82,14 @@ def test_no_marker_is_mirrored(target: Target) -> None:
             assert np.dot(normal, marker.corners_m().mean(axis=0)) > 0  # outwards
 
 
+@needs_opencv
 def test_an_id_that_is_seen_twice_is_left_out() -> None:
     tile = np.pad(face_image(BLOCK.markers[0], PX_PER_MM), ((9, 9), (9, 9), (0, 0)), constant_values=255)
     other = np.pad(face_image(BLOCK.markers[4], PX_PER_MM), ((9, 9), (9, 9), (0, 0)), constant_values=255)
     assert set(detect_markers(np.concatenate([tile, other, tile], axis=1))) == {BLOCK.markers[4].id}
 
 
+@needs_opencv
 def test_an_empty_picture_holds_no_marker() -> None:
     assert detect_markers(np.full((480, 640, 3), 127, dtype=np.uint8)) == {}
 
