@@ -9,7 +9,6 @@ from urdf.chain import Joint
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
-
 _EYE = np.eye(4)
 
 

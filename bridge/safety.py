@@ -22,7 +22,7 @@ RETURN_SPEED_RAD_S = 0.3  # a joint found outside its limits comes back this slo
 LAG_S = 0.2  # no arm joint's output runs further ahead of its measurement than a servo's dead time explains
 MIN_DURATION_S, MAX_DURATION_S = 1e-3, 5.0  # the servo board counts the time of a move in milliseconds
 COARSE_STEP_RAD = 0.1  # longer steps are checked along the way too: 0.1 rad at full stretch is 3 cm
-FINE_SAMPLES = 16  # into how many parts a step that hits is divided: the part before the hit is taken
+FINE_SAMPLES = 64  # into how many parts a step that hits is divided: the part before the hit is taken
 
 
 @dataclass(frozen=True, slots=True)

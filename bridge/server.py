@@ -194,8 +194,6 @@ class RobotServer:
     def _move(self, move: Move, now_ns: int) -> Ack:
         verdict, reason = self._gate.judge(move.session, move.command, now_ns)
         sent: JointCommand | None = None
-        if verdict is Verdict.ACCEPTED and (fault := self._robot.read_state().fault):
-            verdict, reason = Verdict.ROBOT, fault
         if verdict is Verdict.ACCEPTED:
             try:
                 sent = self._robot.send(move.command)

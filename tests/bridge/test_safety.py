@@ -270,6 +270,17 @@ def test_a_target_under_the_desk_never_puts_a_guard_under_the_floor(seed: int) -
     np.testing.assert_allclose(back.position_rad, start, atol=1e-9)
 
 
+def test_a_way_into_the_desk_is_walked_up_to_the_desk_and_the_gripper_stays_free() -> None:
+    under = np.array([0.0, -1.5, -1.2, -0.3, 0.0, -0.2])
+    assert lowest_m(under) < -0.02
+    safety = make_filter()
+    start = np.array([0.0, 0.0, 0.0, 0.0, 0.0, -1.5])
+    state, outputs = follow(safety, safety.initial(start), under, 60)
+    assert 0 <= lowest_m(state.position_rad) < 2e-3
+    assert state.position_rad[5] == pytest.approx(-0.2)
+    assert outputs[-1].held
+
+
 def test_a_long_step_is_checked_on_its_way() -> None:
     """Both ends stand high, the straight way between them dips through the desk."""
     first = np.array([0.0, 0.034, 0.223, 0.576, 0.0, -1.0])
