@@ -13,6 +13,7 @@ from scripts.keyboard import ESCAPE, Keyboard, keyboard
 
 _HELP = """keys: 1-6 choose a servo, up/down (or + -) move it one step, space hold,
       r r switch the torque off (support the arm first!), q or Esc stop. The torque stays on when you leave."""
+_LEAVE, _HOLD = ("q", ESCAPE), " "
 _IDLE_S = 0.15
 
 
@@ -40,7 +41,7 @@ class JogResult:
 
 def run(args: JogArgs) -> int:
     """Jog until the person stops; return the exit code."""
-    with keyboard() as keys, DofbotSerialBus(args.port) as bus:
+    with keyboard((*_LEAVE, _HOLD)) as keys, DofbotSerialBus(args.port) as bus:
         jogger = Jogger(bus, MonotonicClock(), args.step_ticks)
         say(_HELP, args.json)
         steps = _loop(jogger, keys, args.json)
@@ -55,13 +56,12 @@ def _loop(jogger: Jogger, keys: Keyboard, json: bool) -> int:
     while True:
         key = keys.read(_IDLE_S)
         note = ""
-        if key in ("q", ESCAPE):
+        if key in _LEAVE:
             jogger.hold()
             return steps
         if key in tuple("123456"):
             servo_id = int(key)
-        elif key == " ":
-            keys.forget()
+        elif key == _HOLD:
             jogger.hold()
             note = "holding"
         elif key == "r":

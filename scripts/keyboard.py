@@ -22,23 +22,44 @@ class NoTerminal(PortError):
 
 
 class Keyboard:
-    """Reads keys as they are pressed."""
+    """Reads keys as they are pressed. Keys that stop overtake the others, and a held key leaves nothing behind."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, stops: tuple[str, ...]) -> None:
+        """`stops` are the keys that overtake whatever was pressed before them and make it void."""
+        self._fd, self._stops = fd, stops
+        self._waiting: list[str] = []
 
     def read(self, timeout_s: float) -> str:
-        """Return the next key ('up', 'down', 'left', 'right', or its character), or '' when none came in time."""
+        """Return the next key ('up', 'down', 'left', 'right', or its character), or '' when none came in time.
+
+        Repeats of one key that piled up meanwhile count once: what a held key asked for ends with its release.
+        """
+        key = self._next(0.0 if self._waiting else timeout_s)
+        while key:
+            self._waiting.append(key)
+            key = self._next(0.0)
+        if stop := next((k for k in self._waiting if k in self._stops), ""):
+            self._waiting.clear()
+            return stop
+        if not self._waiting:
+            return ""
+        first = self._waiting.pop(0)
+        while self._waiting and self._waiting[0] == first:
+            self._waiting.pop(0)
+        return first
+
+    def forget(self) -> None:
+        """Drop the keys that are waiting."""
+        self._waiting.clear()
+        termios.tcflush(self._fd, termios.TCIFLUSH)
+
+    def _next(self, timeout_s: float) -> str:
         first = self._byte(timeout_s)
         if first != ESCAPE.encode():
             return first.decode("ascii", errors="ignore")
         rest = self._byte(_SEQUENCE_S)
         rest += self._byte(_SEQUENCE_S) if rest == b"[" else b""
         return _ARROWS.get(rest, ESCAPE)
-
-    def forget(self) -> None:
-        """Drop the keys that are waiting: a held key must not move the arm after it was released."""
-        termios.tcflush(self._fd, termios.TCIFLUSH)
 
     def _byte(self, timeout_s: float) -> bytes:
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
@@ -51,7 +72,7 @@ class Keyboard:
 
 
 @contextlib.contextmanager
-def keyboard() -> Generator[Keyboard]:
+def keyboard(stops: tuple[str, ...]) -> Generator[Keyboard]:
     """Give single keys for as long as the context lasts; raises NoTerminal. Ctrl-C still interrupts."""
     if not sys.stdin.isatty():
         raise NoTerminal("this needs a keyboard: run it in a terminal, with standard input not redirected")
@@ -59,6 +80,6 @@ def keyboard() -> Generator[Keyboard]:
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     try:
-        yield Keyboard(fd)
+        yield Keyboard(fd, stops)
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -71,7 +71,7 @@ def test_torque_comes_on_where_the_arm_lies_and_nothing_jumps(
         bus = DofbotSerialBus(board.port, clock, FAST)
         bus.write_ticks([1500] * 6, 1.0)  # an old target that torque alone would pull to
         robot = ServoRobot.connect(bus, calibration, dofbot, dofbot.rig("table"), clock)
-        assert all(board.torque_on)
+        wait_until(lambda: all(board.torque_on), 0.5)
         time.sleep(0.5)
         assert np.abs(plant.positions_ticks() - lying).max() <= 1
         np.testing.assert_allclose(pose_of(robot), calibration.to_rad(lying), atol=2e-3)
@@ -224,7 +224,7 @@ def test_relax_ramps_to_the_rest_pose_and_only_then_lets_go(
 def test_relax_told_to_stop_holds_and_keeps_the_torque(robot: ServoRobot, board: DofbotBoard) -> None:
     start, asked = pose_of(robot), time.monotonic()
     robot.relax(np.array([start[0] + 1.0, *start[1:]]), should_stop=lambda: time.monotonic() - asked > 0.3)
-    time.sleep(0.05)
+    time.sleep(0.1)
     assert board.torque_on == (True,) * 6
     assert robot.read_state().holding
 

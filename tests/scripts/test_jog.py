@@ -92,10 +92,12 @@ def settled(board: DofbotBoard) -> list[int]:
 
 def test_jog_holds_the_arm_where_it_lies_and_moves_one_servo_by_small_steps(board: DofbotBoard, person: Person) -> None:
     person.wait_for("keys:")
-    assert board.torque_on == (True,) * 6
     assert settled(board) == list(LYING)
-    person.type("2\x1b[A\x1b[A\x1b[A")
-    person.wait_for("target 2330")
+    assert board.torque_on == (True,) * 6
+    person.type("2")
+    for target in (2310, 2320, 2330):
+        person.type("\x1b[A")
+        person.wait_for(f"target {target}")
     assert settled(board) == [2000, 2330, 2200, 2100, 1487, 1000]
     person.type("6-")
     person.wait_for("target 990")
@@ -114,27 +116,42 @@ def test_jog_holds_the_arm_where_it_lies_and_moves_one_servo_by_small_steps(boar
         (0x16, 990),
     ]
     assert all(int.from_bytes(f.data[2:], "big") == 100 for f in moves)
-    gaps_s = np.diff([f.stamp_ns for f in moves]) * 1e-9
-    assert gaps_s.min() > 0.09  # slow, however fast the keys come
 
 
-def test_space_drops_the_keys_that_wait_and_holds(board: DofbotBoard, person: Person) -> None:
-    person.wait_for("keys:")
-    person.type("1++++++++++++++++++++ ")
-    person.wait_for("[1:20")
-    time.sleep(3.0)
-    holds = [f for f in board.heard if f.command == 0x1D]
-    person.type(" ")
-    person.wait_for("holding")
-    time.sleep(0.1)
-    assert len([f for f in board.heard if f.command == 0x1D]) > len(holds)
+def single_moves(board: DofbotBoard) -> list[int]:
+    return [f.stamp_ns for f in list(board.heard) if 0x11 <= f.command <= 0x16]
+
+
+@pytest.mark.parametrize("key", [" ", "q"])
+def test_a_key_that_stops_overtakes_the_keys_before_it(board: DofbotBoard, person: Person, key: str) -> None:
+    person.wait_for("torque on")
+    person.type("1" + "+-" * 20 + key)
+    time.sleep(1.0)
+    assert len(single_moves(board)) <= 1
+    assert [f.command for f in board.heard if f.command < 0x30][-1] == 0x1D  # the targets, once more
+
+
+def test_a_held_key_moves_slowly_and_its_release_ends_the_motion(board: DofbotBoard, person: Person) -> None:
+    person.wait_for("torque on")
+    for _ in range(60):  # a keyboard repeats 30 times a second
+        person.type("+")
+        time.sleep(1 / 30)
+    released_ns = time.monotonic_ns()
+    time.sleep(1.0)
+    moves = single_moves(board)
+    assert len(moves) >= 3
+    assert float(np.diff(moves).min()) * 1e-9 > 0.08  # ten steps a second at most
+    assert (moves[-1] - released_ns) * 1e-9 < 0.4
 
 
 def test_jog_goes_no_further_against_an_obstacle(board: DofbotBoard, person: Person) -> None:
     assert isinstance(board.plant, FreePlant)
     board.plant.blocked[2] = True
     person.wait_for("keys:")
-    person.type("3++++++++")
+    person.type("3")
+    for _ in range(8):
+        person.type("+")
+        time.sleep(0.3)
     person.wait_for("not moved")
     assert board.setpoint_ticks[2] <= 2250.1
     time.sleep(3.3)
@@ -145,6 +162,7 @@ def test_torque_goes_only_when_asked_twice(board: DofbotBoard, person: Person) -
     person.wait_for("keys:")
     person.type("r")
     person.wait_for("press r again")
+    time.sleep(0.1)
     assert board.torque_on == (True,) * 6
     person.type("1")
     person.wait_for("[1:2000]")
@@ -153,6 +171,7 @@ def test_torque_goes_only_when_asked_twice(board: DofbotBoard, person: Person) -
     assert board.torque_on == (True,) * 6  # another key in between: asked anew
     person.type("r")
     person.wait_for("torque OFF")
+    time.sleep(0.1)
     assert board.torque_on == (False,) * 6
 
 
