@@ -15,8 +15,8 @@ from urdf.pose import Array, Pose
 #: Motor targets are renewed every third physics step (80 Hz): finer makes no difference to the motion, only slower.
 STEPS_PER_TARGET = 3
 _STEP_NS = 1_000_000_000 // PHYSICS_HZ
-#: Jaws wider than this touch nothing, and the quick solver will do.
-GRIPPING_FROM_RAD = -1.1
+#: Jaws wider than this (44 mm, the diagonal of the block) grip nothing, and the quick solver will do.
+GRIPPING_FROM_RAD = -0.75
 
 
 class SimRobot:
