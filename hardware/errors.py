@@ -60,10 +60,6 @@ class PortBusy(PortError):
     """Another process holds the serial port."""
 
 
-class Stalled(HardwareError):
-    """A servo pressed against something until its own protection cut its torque."""
-
-
 class RobotFaulted(HardwareError, CommandRefused):
     """A fault has latched: no command is accepted until the robot is connected again."""
 

@@ -83,6 +83,7 @@ class ServoBus(Protocol):
         """Give the port back without moving or releasing the servos; calling it twice is harmless."""
         ...
 
+
 def find_servos(bus: ServoBus, servo_ids: Sequence[int]) -> list[Reading]:
     """Read every expected servo, in order; raises one WrongServo that names all missing and unexpected ids."""
     readings: list[Reading] = []
