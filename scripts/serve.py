@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bridge.clock import MonotonicClock
 from bridge.exits import OnExit, leave
-from bridge.link import default_endpoint
+from bridge.link import check_endpoint, check_unserved, default_endpoint
 from bridge.ports import Clock, RelaxingRobot
 from bridge.server import RobotServer, ServerStatistics
 from calibration.servo import ServoCalibration
@@ -82,8 +82,9 @@ def run(args: ServeArgs) -> int:
     """Serve until told to stop; return the exit code."""
     description = load_arm(args.arm)
     rig = description.rig(args.rig)
-    endpoint = args.endpoint or default_endpoint(args.robot)
     calibration = ServoCalibration.load(args.robot, description, data_root())
+    endpoint = check_endpoint(args.endpoint or default_endpoint(args.robot))
+    check_unserved(endpoint)  # all that can be wrong is found before the torque comes on
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
     clock = MonotonicClock()
     with StopRequests().listening() as stop:

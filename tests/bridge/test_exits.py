@@ -57,7 +57,7 @@ class Bench:
         self.plant = SpeedPlant(self.calibration.to_ticks(START_RAD))
         self.board = DofbotBoard(self.plant, np.random.default_rng(3), CLOCK.now_ns())
         self.endpoint = f"ipc://{folder}/arm.sock"
-        self._environment = os.environ | {"TANDEM_DATA": str(folder), "PYTHONUNBUFFERED": "1"}
+        self.environment = os.environ | {"TANDEM_DATA": str(folder), "PYTHONUNBUFFERED": "1"}
         self._processes: list[subprocess.Popen[str]] = []
         self._running = contextlib.ExitStack()
         self._running.enter_context(self.board.run_in_thread(CLOCK))
@@ -69,7 +69,7 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if errors else None,
             text=True,
-            env=self._environment,
+            env=self.environment,
         )
         self._processes.append(process)
         assert process.stdout is not None
@@ -253,3 +253,17 @@ def test_without_a_calibration_nothing_is_opened(bench: Bench, tmp_path: Path) -
     assert done.returncode == 2
     assert "calibrat" in done.stderr
     assert list(bench.board.heard) == []
+
+
+def test_a_refused_endpoint_is_refused_before_the_port_is_opened(bench: Bench) -> None:
+    bench.serve()
+    heard = len(bench.board.heard)
+    for endpoint, why in (("tcp://0.0.0.0:5555", "keys"), (bench.endpoint, "already serves")):
+        words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", endpoint]
+        done = subprocess.run(
+            [sys.executable, "-m", *words], env=bench.environment, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode in (1, 2)
+        assert why in done.stderr
+    commands = list(bench.board.heard)[heard:]
+    assert [f for f in commands if f.command in (MOVE_SIX, TORQUE)] == []
