@@ -18,7 +18,7 @@ class TrainConfig:
     """
 
     task: str
-    action_repeat: int = 2
+    action_repeat: int = 3
     """Control periods that one decision lasts."""
     discount: float = 0.95
     """Discount per decision."""
@@ -28,7 +28,7 @@ class TrainConfig:
     """Hidden layers of the actor and of each of the two critics."""
     learning_rate: float = 1e-3
     batch_size: int = 128
-    updates_per_decision: float = 1.0
+    updates_per_decision: float = 3.0
     """Gradient steps per decision; they run while the workers simulate."""
     learning_starts: int = 500
     """Decisions drawn uniformly before the first gradient step."""
@@ -42,9 +42,11 @@ class TrainConfig:
     """Processes that simulate, for training and again for evaluation."""
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
-    evaluate_every: int = 2_000
+    evaluate_every: int = 1_000
     """Decisions between evaluations."""
-    evaluation_episodes: int = 60
+    screening_episodes: int = 16
+    """An evaluation ends after these when fewer than four in five succeed: a fair look costs too much to waste."""
+    evaluation_episodes: int = 50
     final_episodes: int = 100
     """Episodes of the last evaluation, of the exported policy; none of them was used to choose it."""
     stop_success_rate: float = 0.97

@@ -68,6 +68,20 @@ def _never() -> bool:
     return False
 
 
+def play(
+    policy: Policy, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]], seed: int
+) -> tuple[bool, float, int]:
+    """Play one episode; return (success, undiscounted return, decisions)."""
+    observation, info = env.reset(seed=seed)
+    over, total, decisions = False, 0.0, 0
+    while not over:
+        observation, reward, terminated, truncated, info = env.step(policy.act(observation))
+        over = terminated or truncated
+        total += float(reward)
+        decisions += 1
+    return bool(info["is_success"]), total, decisions
+
+
 def evaluate(
     policy: Policy,
     env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]],
@@ -85,14 +99,10 @@ def evaluate(
     for episode_seed in episode_seeds(seed, episodes):
         if should_stop():
             break
-        observation, info = env.reset(seed=episode_seed)
-        over = False
-        while not over:
-            observation, reward, terminated, truncated, info = env.step(policy.act(observation))
-            over = terminated or truncated
-            total += float(reward)
-            decisions += 1
-        successes += bool(info["is_success"])
+        success, episode_return, episode_decisions = play(policy, env, episode_seed)
+        successes += success
+        total += episode_return
+        decisions += episode_decisions
         done += 1
         if on_episode is not None:
             on_episode(done, successes)

@@ -138,7 +138,8 @@ class _Run:
         self._row: list[EpisodeRecord] = []
         self._row_at = self._counters.decisions
         self._evaluated: float | None = None
-        self._progress_s = self._saved_s = time.monotonic()
+        self._learning_from = self._counters.decisions
+        self._progress_s = self._saved_s = self._learning_s = time.monotonic()
         self.end: End | None = None
 
     def close(self) -> None:
@@ -154,6 +155,7 @@ class _Run:
         if self._counters.streak >= self._config.stop_evaluations:
             return "success"
         self._workers.while_stepping = self._update
+        self._learning_s = time.monotonic()
         remaining = self._config.max_decisions - self._counters.decisions
         if remaining > 0:
             self._model.learn(
@@ -212,7 +214,8 @@ class _Run:
 
     def _report(self, phase: Literal["train", "evaluate", "export"]) -> None:
         counters, budget = self._counters, self._config.max_decisions
-        rate = counters.decisions / counters.wall_s if counters.wall_s > 0 else 0.0
+        spent_s = time.monotonic() - self._learning_s
+        rate = (counters.decisions - self._learning_from) / spent_s if spent_s > 0 else 0.0
         self._hooks.on_progress(
             Progress(
                 phase=phase,
@@ -252,7 +255,14 @@ class _Run:
     def _evaluate(self) -> None:
         self._report("evaluate")
         # The same episodes every time: two evaluations differ by the policy alone.
-        judged = self._judge(self._actor, self._config.evaluation_episodes, self._seed + 1_000_003)
+        judged = evaluate_workers(
+            self._actor,
+            self._judges,
+            self._config.evaluation_episodes,
+            self._seed + 1_000_003,
+            self._hooks.should_stop,
+            screening=self._config.screening_episodes,
+        )
         self._count()
         if judged is None:
             self.save()
@@ -282,9 +292,6 @@ class _Run:
         self._report("train")
         if self._counters.streak >= self._config.stop_evaluations:
             self.end = "success"
-
-    def _judge(self, policy: DeterministicActor, episodes: int, seed: int) -> EvaluationResult | None:
-        return evaluate_workers(policy, self._judges, episodes, seed, self._hooks.should_stop)
 
     def _keep_best(self, judged: EvaluationResult) -> None:
         counters = self._counters

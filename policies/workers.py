@@ -106,28 +106,73 @@ class TrainingWorkers(VecEnvWrapper):
         return finished
 
 
-def evaluate_workers(
-    policy: BatchPolicy, workers: VecEnv, episodes: int, seed: int, should_stop: Callable[[], bool]
-) -> EvaluationResult | None:
-    """Run the first `episodes / workers` episodes of every worker, seeded; None when stopped before the end.
+#: Share of the screening episodes that must succeed for an evaluation to go on.
+_SCREENING_RATE = 0.8
 
-    Each worker has its own quota: counting whichever episodes end first would favour the short ones.
+
+def evaluate_workers(
+    policy: BatchPolicy,
+    workers: VecEnv,
+    episodes: int,
+    seed: int,
+    should_stop: Callable[[], bool],
+    screening: int = 0,
+) -> EvaluationResult | None:
+    """Run `episodes` seeded episodes over all workers; None when stopped before the end.
+
+    Where fewer than 80 % of the first `screening` episodes succeed, those are the evaluation.
     """
     start = time.monotonic()
-    count = workers.num_envs
-    quota = np.array([episodes // count + (i < episodes % count) for i in range(count)])
-    finished, lengths, totals = np.zeros(count, dtype=np.int64), 0, 0.0
-    successes = 0
     workers.seed(seed)
     observations = np.asarray(workers.reset(), dtype=np.float32)
-    while np.any(finished < quota):
-        if should_stop():
-            return None
-        counted = finished < quota
-        observations, rewards, dones, infos = workers.step(policy.act_batch(np.asarray(observations, np.float32)))
-        totals += float(rewards[counted].sum())
-        lengths += int(counted.sum())
-        for index in np.flatnonzero(dones & counted):
-            successes += bool(infos[index]["is_success"])
-            finished[index] += 1
-    return EvaluationResult(successes, episodes, totals / episodes, lengths / episodes, time.monotonic() - start)
+    tally = _Tally(workers.num_envs)
+    for planned in sorted({min(screening, episodes), episodes} - {0}):
+        quota = _shares(planned, workers.num_envs)
+        while np.any(tally.finished < quota):
+            if should_stop():
+                return None
+            results = workers.step(policy.act_batch(observations))
+            observations = np.asarray(results[0], dtype=np.float32)
+            tally.add(results, _shares(episodes, workers.num_envs))
+        if tally.successes < _SCREENING_RATE * tally.count:
+            break
+    return tally.result(time.monotonic() - start)
+
+
+def _shares(episodes: int, workers: int) -> NDArray[np.int64]:
+    """Return how many episodes each worker runs: counting whichever end first would favour the short ones."""
+    return np.array([episodes // workers + (i < episodes % workers) for i in range(workers)], dtype=np.int64)
+
+
+class _Tally:
+    """Counts the episodes of an evaluation. An episode enters with its whole return, once it has ended."""
+
+    def __init__(self, workers: int) -> None:
+        self.finished = np.zeros(workers, dtype=np.int64)
+        self.successes = 0
+        self._running_total = np.zeros(workers)
+        self._running_length = np.zeros(workers, dtype=np.int64)
+        self._total, self._length = 0.0, 0
+
+    @property
+    def count(self) -> int:
+        """The number of finished episodes."""
+        return int(self.finished.sum())
+
+    def add(self, results: VecEnvStepReturn, quota: NDArray[np.int64]) -> None:
+        """Take in one step of every worker; episodes beyond a worker's quota do not count."""
+        _, rewards, dones, infos = results
+        self._running_total += rewards
+        self._running_length += 1
+        for index in np.flatnonzero(dones):
+            if self.finished[index] < quota[index]:
+                self.finished[index] += 1
+                self.successes += bool(infos[index]["is_success"])
+                self._total += float(self._running_total[index])
+                self._length += int(self._running_length[index])
+            self._running_total[index], self._running_length[index] = 0.0, 0
+
+    def result(self, wall_s: float) -> EvaluationResult:
+        """Return the counts as a result."""
+        count = max(1, self.count)
+        return EvaluationResult(self.successes, self.count, self._total / count, self._length / count, wall_s)

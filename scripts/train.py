@@ -14,8 +14,10 @@ import gymnasium
 import msgspec
 from rich.console import Console
 
+from bridge.actions import ActionLayout
+from bridge.encoding import ObservationLayout
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
-from policies.artifact import Layout, LayoutRecord, PolicyManifest, write_json
+from policies.artifact import LayoutRecord, PolicyManifest, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, train
@@ -62,13 +64,19 @@ class SimulatedTask:
     task: str
     rig: str
     action_repeat: int
+    discount: float
 
     def __call__(self) -> Environment:
         """Return a new environment."""
         import sim  # noqa: F401  registers the environments
 
         environment = gymnasium.make(
-            _ENVIRONMENTS[self.task], rig=self.rig, action_repeat=self.action_repeat, disable_env_checker=True
+            _ENVIRONMENTS[self.task],
+            rig=self.rig,
+            action_repeat=self.action_repeat,
+            # The shaping of the reward leaves the optimum alone only under the learner's own discount.
+            discount=self.discount,
+            disable_env_checker=True,
         )
         return cast(Environment, environment)
 
@@ -77,15 +85,15 @@ def simulated(config: TrainConfig, rig: str) -> EnvironmentFactory:
     """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
     if config.task not in _ENVIRONMENTS:
         raise UnknownName("task", config.task, _ENVIRONMENTS)
-    return SimulatedTask(config.task, rig, config.action_repeat)
+    return SimulatedTask(config.task, rig, config.action_repeat, config.discount)
 
 
 class RobotEnvironment(Protocol):
     """What an environment tells about the robot behind it."""
 
     description: ArmDescription
-    observation_layout: Layout
-    action_layout: Layout
+    observation_layout: ObservationLayout
+    action_layout: ActionLayout
     control_rate_hz: float
     action_repeat: int
 
@@ -128,6 +136,7 @@ def manifest_for(config: RunConfig, make_environment: EnvironmentFactory) -> Pol
     environment = make_environment()
     try:
         robot = cast(RobotEnvironment, environment.unwrapped)
+        action = robot.action_layout
         return PolicyManifest(
             schema=MANIFEST_SCHEMA,
             task=config.train.task,
@@ -135,7 +144,7 @@ def manifest_for(config: RunConfig, make_environment: EnvironmentFactory) -> Pol
             arm=robot.description.name,
             arm_sha256=robot.description.sha256,
             observation=LayoutRecord.of(robot.observation_layout),
-            action=LayoutRecord.of(robot.action_layout),
+            action=LayoutRecord(action.name, action.version, action.names),
             control_rate_hz=float(robot.control_rate_hz),
             action_repeat=int(robot.action_repeat),
             normaliser="none: the observation layout scales every number",

@@ -11,7 +11,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.artifact import LayoutRecord
+from bridge.actions import ActionLayout
+from bridge.encoding import ObservationLayout
 from policies.config import TrainConfig
 from policies.workers import Environment
 from urdf.description import load_arm
@@ -45,8 +46,8 @@ class PointEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (2,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.description = load_arm("dofbot")
-        self.observation_layout = LayoutRecord("point", 1, ("goal_x", "goal_y"))
-        self.action_layout = LayoutRecord("point_move", 1, ("x", "y"))
+        self.observation_layout = ObservationLayout("point", 1, ("goal_x", "goal_y"))
+        self.action_layout = ActionLayout("point-move", 1, ("x", "y"))
         self.control_rate_hz = 20.0
         self.action_repeat = 1
         self._step_s = step_s
