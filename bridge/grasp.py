@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,7 +94,10 @@ class GraspAttempt:
         return float(np.hypot(*(self.block.position_m - self._tool_m)[:2]))
 
     def command(self, action: NDArray[np.float32], waiting_for: str) -> Array:
-        """Return the joint targets (n,) of this period and advance the phase. While waiting, the target stands still."""
+        """Return the joint targets (n,) of this period and advance the phase; while waiting, the target stands still.
+
+        A wait longer than `PATIENCE_S` ends the attempt.
+        """
         if waiting_for and not self._latched:
             self._waited_s += self.period_s
             if self._waited_s > PATIENCE_S:

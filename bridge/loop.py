@@ -102,7 +102,7 @@ class ControlLoop:
         self._finish(self._send(target), action)
 
     def move_to(self, goal_rad: Array, speed_rad_s: float = TRAVEL_SPEED_RAD_S, settle_s: float = 0.5) -> None:
-        """Travel to a joint position (n,) period by period, then wait there; raises nothing, the filter has the word."""
+        """Travel to a joint position (n,) period by period, then wait there; the safety filter has the last word."""
         self._resume()
         self._began_ns = self._clock.now_ns()
         self._state, self._sighting = self.robot.read_state(), None

@@ -18,7 +18,7 @@ from sim.tasks.grasp import SUCCESS_REWARD, GraspJudge, draw_block, potential
 from sim.world import ArmWorld, render
 from urdf.description import load_arm
 from urdf.kinematics import PinocchioKinematics
-from urdf.pose import Array, Pose
+from urdf.pose import Pose
 
 Observation = NDArray[np.float32]
 
@@ -30,7 +30,10 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     step that starts it ends the episode. `discount` belongs to the shaping and must be the learner's.
     """
 
-    metadata: ClassVar[dict[str, object]] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
+        "render_modes": ["rgb_array"],
+        "render_fps": CONTROL_HZ,
+    }
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 self._judge.after_lift(self.world)
         return observation
 
-    def render(self) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def render(self) -> NDArray[np.uint8]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the scene (240, 320, 3) uint8 from in front of the arm."""
         return render(self.world.client, SCENE_VIEW, np.radians(38.0), 0.05, 3.0, 320, 240)[0]
 

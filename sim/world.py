@@ -5,9 +5,9 @@ Contact is real: joints are driven by motors with the servos' torque, never by `
 
 from __future__ import annotations
 
-import pybullet as bullet
-
 import numpy as np
+import pybullet as bullet
+from numpy.typing import NDArray
 
 from urdf.description import ArmDescription, CameraMount, Rig, urdf_folder
 from urdf.pose import Array, Pose
@@ -24,6 +24,9 @@ LINKAGE_FORCE = 100.0
 BLOCK_SIZE_M = 0.030
 _FAR_AWAY_M = 5.0
 
+#: rgb (H, W, 3), depth in metres (H, W) and body id (H, W) of a camera.
+Picture = tuple[NDArray[np.uint8], Array, NDArray[np.int32]]
+
 
 class ArmWorld:
     """A desk with one arm in one rig and one block. Poses are in the desk frame."""
@@ -35,7 +38,10 @@ class ArmWorld:
         c = self.client
         bullet.setGravity(0, 0, -9.81, physicsClientId=c)
         bullet.setPhysicsEngineParameter(
-            fixedTimeStep=1.0 / PHYSICS_HZ, numSolverIterations=FREE_ITERATIONS, deterministicOverlappingPairs=1, physicsClientId=c
+            fixedTimeStep=1.0 / PHYSICS_HZ,
+            numSolverIterations=FREE_ITERATIONS,
+            deterministicOverlappingPairs=1,
+            physicsClientId=c,
         )
         self.desk = _load_desk(c)
         base = rig.desk_from_base
@@ -47,7 +53,9 @@ class ArmWorld:
             flags=bullet.URDF_USE_INERTIA_FROM_FILE,
             physicsClientId=c,
         )
-        self.block = bullet.loadURDF(str(urdf_folder() / "objects" / "block.urdf"), [0, 0, _FAR_AWAY_M], physicsClientId=c)
+        self.block = bullet.loadURDF(
+            str(urdf_folder() / "objects" / "block.urdf"), [0, 0, _FAR_AWAY_M], physicsClientId=c
+        )
         self._index_joints()
         self._gripping = False
         self._set_rest_dynamics()
@@ -104,7 +112,9 @@ class ArmWorld:
             ratio = -signs[name] * signs[leader]
             bullet.changeConstraint(gear, gearRatio=ratio, maxForce=LINKAGE_FORCE, erp=0.8, physicsClientId=self.client)
             # The default velocity motor would brake the linkage.
-            bullet.setJointMotorControl2(self.arm, joint, bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client)
+            bullet.setJointMotorControl2(
+                self.arm, joint, bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
+            )
 
     def _set_rest_dynamics(self) -> None:
         for link in range(-1, bullet.getNumJoints(self.arm, physicsClientId=self.client)):
@@ -122,7 +132,9 @@ class ArmWorld:
         """
         c = self.client
         self.set_gripping(False)
-        bullet.resetBasePositionAndOrientation(self.block, [_FAR_AWAY_M, 0, _FAR_AWAY_M], [0, 0, 0, 1], physicsClientId=c)
+        bullet.resetBasePositionAndOrientation(
+            self.block, [_FAR_AWAY_M, 0, _FAR_AWAY_M], [0, 0, 0, 1], physicsClientId=c
+        )
         self._place_arm(position_rad)
         bullet.stepSimulation(physicsClientId=c)
         if hasattr(self, "_saved"):
@@ -204,7 +216,7 @@ class ArmWorld:
         contacts = bullet.getContactPoints(self.arm, self.block, physicsClientId=self.client)
         return len({contact[3] for contact in contacts} & set(self._pads))
 
-    def render(self, mount: CameraMount, width_px: int, height_px: int) -> tuple[Array, Array, Array]:
+    def render(self, mount: CameraMount, width_px: int, height_px: int) -> Picture:
         """Return (rgb (H, W, 3) uint8, depth_m (H, W), body id (H, W)) of a camera on the arm."""
         desk_from_camera = self.link_pose(mount.link) @ mount.link_from_camera
         return render(self.client, desk_from_camera, mount.fov_y_rad, mount.near_m, mount.far_m, width_px, height_px)
@@ -214,7 +226,11 @@ def _load_desk(client: int) -> int:
     half = [0.6, 0.6, 0.5]
     shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=client)
     look = bullet.createVisualShape(
-        bullet.GEOM_BOX, halfExtents=half, rgbaColor=[0.93, 0.92, 0.89, 1], specularColor=[0, 0, 0], physicsClientId=client
+        bullet.GEOM_BOX,
+        halfExtents=half,
+        rgbaColor=[0.93, 0.92, 0.89, 1],
+        specularColor=[0, 0, 0],
+        physicsClientId=client,
     )
     desk = bullet.createMultiBody(0, shape, look, [0, 0, -half[2]], physicsClientId=client)
     bullet.changeDynamics(desk, -1, lateralFriction=0.7, physicsClientId=client)
@@ -223,7 +239,7 @@ def _load_desk(client: int) -> int:
 
 def render(
     client: int, desk_from_camera: Pose, fov_y_rad: float, near_m: float, far_m: float, width_px: int, height_px: int
-) -> tuple[Array, Array, Array]:
+) -> Picture:
     """Return (rgb (H, W, 3) uint8, depth_m (H, W) float64, body id (H, W)) of a pinhole camera (z forward, y down)."""
     eye = desk_from_camera.position_m
     rotation = desk_from_camera.rotation
@@ -239,6 +255,8 @@ def render(
         renderer=bullet.ER_TINY_RENDERER,
         physicsClientId=client,
     )
-    depth = far_m * near_m / (far_m - (far_m - near_m) * np.asarray(buffer, dtype=np.float64).reshape(height_px, width_px))
+    depth = (
+        far_m * near_m / (far_m - (far_m - near_m) * np.asarray(buffer, dtype=np.float64).reshape(height_px, width_px))
+    )
     rgb = np.asarray(rgba, dtype=np.uint8).reshape(height_px, width_px, 4)[:, :, :3]
-    return rgb, depth, np.asarray(bodies).reshape(height_px, width_px)
+    return rgb, depth, np.asarray(bodies, dtype=np.int32).reshape(height_px, width_px)

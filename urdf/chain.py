@@ -72,7 +72,8 @@ def _parents_first(path: Path, joints: Sequence[Joint]) -> tuple[Joint, ...]:
     roots = {j.parent for j in joints} - children
     if len(roots) != 1:
         raise ArmError(f"{path}: expected one root link, found {sorted(roots)}")
-    known, ordered, waiting = set(roots), [], list(joints)
+    known, waiting = set(roots), list(joints)
+    ordered: list[Joint] = []
     while waiting:
         ready = [j for j in waiting if j.parent in known]
         if not ready:

@@ -35,5 +35,9 @@ class Unreachable(ArmError):
         self.residual_m = residual_m
         self.limiting_joint = limiting_joint
         where = ", ".join(f"{v:+.4f}" for v in position_m)
-        why = f"{limiting_joint} is at its limit" if limiting_joint else "the arm is too short or the tilt cone too narrow"
+        why = (
+            f"{limiting_joint} is at its limit"
+            if limiting_joint
+            else "the arm is too short or the tilt cone too narrow"
+        )
         super().__init__(f"tool position ({where}) m is unreachable: {1000 * residual_m:.2f} mm remain, {why}")

@@ -236,5 +236,7 @@ def _arm_model(description: ArmDescription) -> pin.Model:
     locked = [full.getJointId(name) for name in full.names[1:] if name not in arm]
     model = pin.buildReducedModel(full, locked, pin.neutral(full))
     if tuple(model.names[1:]) != arm:
-        raise ValueError(f"{description.urdf_path}: Pinocchio orders the joints {list(model.names[1:])}, arm.toml {list(arm)}")
+        raise ValueError(
+            f"{description.urdf_path}: Pinocchio orders the joints {list(model.names[1:])}, arm.toml {list(arm)}"
+        )
     return model
