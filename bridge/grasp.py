@@ -53,7 +53,7 @@ class GraspAttempt:
         self.block: Pose | None = None
         self._latched = False
         self._waited_s = self._elapsed_s = 0.0
-        self._target_rad = position
+        self._target_rad = self.grasp_rad = position
         self._command_m, self._heading_rad = self._tool.locate(position)
         self._command_m = np.array([*self._command_m[:2], max(self._command_m[2], self.rig.hover_m)])
         self._closing = CloseGripper(self.description, float(position[-1]), self.period_s)
@@ -132,6 +132,7 @@ class GraspAttempt:
     def _close(self) -> None:
         gripper = self._closing.step(self._state)
         self._target_rad = np.append(self._target_rad[:-1], gripper)
+        self.grasp_rad = self._target_rad
         if self._closing.finished:
             self._wait(SETTLE_S, Phase.LIFT)
 
@@ -141,6 +142,12 @@ class GraspAttempt:
         self._move_tool(command)
         if self._command_m[2] >= self.rig.hover_m:
             self._wait(SETTLE_S, Phase.HOLD)
+
+    def release_poses(self) -> list[Array]:
+        """Return joint targets (n,) that set the block down after an attempt: low, jaws open, high again."""
+        opened = self.grasp_rad.copy()
+        opened[-1] = self.description.gripper.open_rad
+        return [self.grasp_rad, opened, np.append(self._target_rad[:-1], opened[-1])]
 
     def _wait(self, duration_s: float, following: Phase) -> None:
         self._elapsed_s += self.period_s

@@ -42,19 +42,18 @@ class Recorder(Protocol):
 
 @dataclass(slots=True)
 class LoopStatistics:
-    """What the loop counts. `late_ms` holds, per period, how late the deadline was met; `work_ms` the work in it."""
+    """What the loop counts. `running_ns` is the time inside periods; `work_ms` holds the work of each."""
 
     commands_sent: int = 0
     commands_held: int = 0
     missed_deadlines: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
+    running_ns: int = 0
     work_ms: list[float] = field(default_factory=lambda: [])
 
     @property
     def loop_hz(self) -> float:
-        """The mean rate of the loop."""
-        return (self.commands_sent - 1) / ((self.last_ns - self.first_ns) * 1e-9) if self.commands_sent > 1 else 0.0
+        """The mean rate of the loop while it ran."""
+        return self.commands_sent / (self.running_ns * 1e-9) if self.running_ns else 0.0
 
     @property
     def p99_loop_ms(self) -> float:
@@ -81,10 +80,15 @@ class ControlLoop:
         self._deadline_ns = 0
         self._seq = 0
         self.waiting_for = ""
+        #: What the last attempt was still waiting for when its patience ended; empty when it ran.
+        self.gave_up = ""
+        #: The joint position (n,) commanded last.
+        self.target_rad = np.array(robot.read_state().position_rad)
 
     def begin(self) -> None:
         """Start an attempt from the measured pose; the first period begins now."""
         self._resume()
+        self.gave_up = ""
         self.attempt.begin(self.robot.read_state())
 
     def observe(self) -> NDArray[np.float32] | None:
@@ -92,37 +96,43 @@ class ControlLoop:
         self._began_ns = self._clock.now_ns()
         self._state = self.robot.read_state()
         self._sighting = self._source.read_block()
-        missing = "" if self._sighting is not None and not self._source.missing() else self._source.missing()
-        self.waiting_for = self.attempt.see(self._state, self._sighting, missing, self._began_ns)
+        self.waiting_for = self.attempt.see(self._state, self._sighting, self._source.missing(), self._began_ns)
         return None if self.attempt.block is None else self.attempt.observe()
 
     def apply(self, action: NDArray[np.float32]) -> None:
         """Send what the action means, record the period, and sleep until it is over."""
         target = self.attempt.command(action, self.waiting_for)
+        if self.waiting_for and self.attempt.phase == Phase.DONE:
+            self.gave_up = self.waiting_for
         self._finish(self._send(target), action)
 
-    def move_to(self, goal_rad: Array, speed_rad_s: float = TRAVEL_SPEED_RAD_S, settle_s: float = 0.5) -> None:
-        """Travel to a joint position (n,) period by period, then wait there; the safety filter has the last word."""
+    def move_to(self, goal_rad: Array, speed_rad_s: float = TRAVEL_SPEED_RAD_S, settle_s: float = 0.4) -> None:
+        """Travel to a joint position (n,) period by period, then stay; the safety filter has the last word."""
         self._resume()
+        skill = MoveJoints(np.array(self.robot.read_state().position_rad), goal_rad, speed_rad_s, self.attempt.period_s)
+        while not skill.finished:
+            self._travel(skill.step())
+        self.stay(goal_rad, settle_s)
+
+    def stay(self, position_rad: Array, duration_s: float) -> None:
+        """Keep commanding one joint position (n,) for a while."""
+        self._resume()
+        for _ in range(round(duration_s / self.attempt.period_s)):
+            self._travel(position_rad)
+
+    def _travel(self, target_rad: Array) -> None:
         self._began_ns = self._clock.now_ns()
-        self._state, self._sighting = self.robot.read_state(), None
-        skill = MoveJoints(np.array(self._state.position_rad), goal_rad, speed_rad_s, self.attempt.period_s)
-        rest = round(settle_s / self.attempt.period_s)
-        target = np.array(self._state.position_rad)
-        while not skill.finished or rest > 0:
-            self._began_ns = self._clock.now_ns()
-            self._state = self.robot.read_state()
-            if skill.finished:
-                rest -= 1
-            else:
-                target = skill.step()
-            self._finish(self._send(target), NO_ACTION)
+        self._state, self._sighting = self.robot.read_state(), self._source.read_block()
+        self._finish(self._send(target_rad), NO_ACTION)
 
     def _resume(self) -> None:
+        """Begin a run of periods: the first deadline is one period from now."""
         self._deadline_ns = self._clock.now_ns()
+        self.waiting_for = ""
 
     def _send(self, target: Array) -> JointCommand:
         self._seq += 1
+        self.target_rad = target
         command = JointCommand(
             seq=self._seq,
             stamp_ns=self._clock.now_ns(),
@@ -136,18 +146,18 @@ class ControlLoop:
         statistics = self.statistics
         statistics.commands_sent += 1
         statistics.commands_held += bool(self.waiting_for)
-        statistics.first_ns = statistics.first_ns or now_ns
-        statistics.last_ns = now_ns
         statistics.work_ms.append((now_ns - self._began_ns) * 1e-6)
         if self._recorder is not None:
             step = LoopStep(self._state, self._sighting, self.attempt.phase, action, sent, self.waiting_for)
             self._recorder.record(step)
+        began_ns = self._deadline_ns
         self._deadline_ns += self._period_ns
         if self._clock.now_ns() > self._deadline_ns:
             # The periods that are lost stay lost: hurrying after them would move the arm in bursts.
             statistics.missed_deadlines += 1
             self._deadline_ns = self._clock.now_ns()
         self._clock.sleep_until(self._deadline_ns)
+        statistics.running_ns += self._deadline_ns - began_ns
 
 
 def run_episode(loop: ControlLoop, policy: Policy, action_repeat: int) -> None:

@@ -1,0 +1,202 @@
+"""`tandem evaluate`: count how often a policy succeeds in simulation, with the interval that the count supports."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bridge.encoding import ObservationLayout
+from bridge.ports import Policy
+from policies.evaluation import episode_seeds, play, wilson_interval
+from policies.onnx_policy import OnnxPolicy
+from policies.scripted import SCRIPTED_NAMES, scripted_policy
+from scripts.cli import emit_json, resolve_run, run_folders
+from scripts.exit_codes import BAD_INPUT, DONE
+from sim.env import ArmEnv
+from urdf.errors import UnknownName
+
+ENVIRONMENT = "Tandem/Dofbot-Grasp-v0"
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Count how often a policy succeeds in simulation. Episode k is the same whatever the number of workers."""
+
+    policy: str = "newest"
+    """A run (folder, name or `newest`), or one of oracle, random, hold, blind."""
+    rig: str | None = None
+    """How the arm is mounted: table or hanging (default: the rig that the policy was trained on, else table)."""
+    episodes: int = 200
+    """How many episodes."""
+    seed: int = 1000
+    """Seed of the episodes."""
+    workers: int = 0
+    """Processes (0: one per core)."""
+    json: bool = False
+    """Print one JSON object as the last line of stdout."""
+
+
+class EvaluateSummary(msgspec.Struct, frozen=True):
+    """The JSON line."""
+
+    success_rate: float
+    successes: int
+    episodes: int
+    wilson_low: float
+    wilson_high: float
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChoice:
+    """Which policy to play and in which rig; what a worker process is told."""
+
+    scripted: str
+    folder: Path | None
+    rig: str
+    action_repeat: int
+
+    def make_env(self) -> ArmEnv:
+        """Return a new environment that fits the policy."""
+        import sim  # noqa: F401  registers the environment
+
+        env = gymnasium.make(ENVIRONMENT, rig=self.rig, action_repeat=self.action_repeat, disable_env_checker=True)
+        unwrapped = env.unwrapped
+        assert isinstance(unwrapped, ArmEnv)
+        return unwrapped
+
+    def make_policy(self, env: ArmEnv, seed: int) -> Policy:
+        """Return the policy; raises PolicyMismatch where it was trained for something else."""
+        if self.folder is None:
+            return self.make_scripted(env.observation_layout, len(env.action_layout.names), seed)
+        policy = OnnxPolicy(self.folder)
+        policy.check(env.description, env.rig.name, env.observation_layout)
+        return policy
+
+
+    def make_scripted(self, layout: ObservationLayout, action_size: int, seed: int) -> Policy:
+        """Return the scripted policy of this choice."""
+        return scripted_policy(self.scripted, layout, action_size, self.action_repeat, np.random.default_rng(seed))
+
+
+#: Decisions of the scripted policies last this many control periods, as those of the `grasp` preset.
+SCRIPTED_ACTION_REPEAT = 3
+
+
+def choose_policy(name: str, rig: str | None) -> PolicyChoice:
+    """Return the policy that a name means; raises UnknownName with the scripted names and the runs."""
+    if name in SCRIPTED_NAMES:
+        return PolicyChoice(name, None, rig or "table", SCRIPTED_ACTION_REPEAT)
+    try:
+        folder = resolve_run(name) / "policy"
+    except UnknownName:
+        runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
+        raise UnknownName("policy", name, [*SCRIPTED_NAMES, *runs]) from None
+    manifest = OnnxPolicy(folder).manifest
+    return PolicyChoice("", folder, rig or manifest.rig, manifest.action_repeat)
+
+
+def run(args: EvaluateArgs) -> int:
+    """Evaluate; return the exit code."""
+    console = Console(stderr=args.json)
+    if args.episodes < 1:
+        console.print(f"tandem evaluate: --episodes must be at least 1, got {args.episodes}")
+        return BAD_INPUT
+    choice = choose_policy(args.policy, args.rig)
+    _check(choice)
+    start = time.monotonic()
+    with _progress(console, args, choice) as advance:
+        outcomes = evaluate_policy(choice, args.episodes, args.seed, args.workers, advance)
+    successes = sum(outcomes)
+    low, high = wilson_interval(successes, args.episodes)
+    wall_s = round(time.monotonic() - start, 3)
+    console.print(
+        f"{args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes succeeded "
+        f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
+        highlight=False,
+    )
+    rate = successes / args.episodes
+    emit_json(EvaluateSummary(rate, successes, args.episodes, low, high, wall_s), args.json)
+    return DONE
+
+
+def _check(choice: PolicyChoice) -> None:
+    """Refuse a policy that does not fit before any worker starts."""
+    env = choice.make_env()
+    try:
+        choice.make_policy(env, 0)
+    finally:
+        env.close()
+
+
+def evaluate_policy(
+    choice: PolicyChoice, episodes: int, seed: int, workers: int, advance: AdvanceCallback
+) -> list[bool]:
+    """Return whether each of the episodes succeeded; `advance(success)` follows the progress."""
+    seeds = episode_seeds(seed, episodes)
+    count = min(workers or os.cpu_count() or 1, episodes)
+    outcomes: list[bool] = []
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(count, initializer=_begin_worker, initargs=(choice,)) as pool:
+        for success in pool.imap(_play_one, seeds, chunksize=4):
+            outcomes.append(success)
+            advance(success)
+    return outcomes
+
+
+class AdvanceCallback:
+    """Counts episodes into a progress bar."""
+
+    def __init__(self, progress: Progress | None = None, label: str = "") -> None:
+        self._progress = progress
+        self._label = label
+        self._successes = self._done = 0
+        self._task = progress.add_task(label, total=None) if progress else None
+
+    def expect(self, total: int) -> None:
+        """Set how many episodes there will be."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=total)
+
+    def __call__(self, success: bool) -> None:
+        """Count one more episode."""
+        self._done += 1
+        self._successes += success
+        if self._progress is not None and self._task is not None:
+            text = f"{self._label}: {100 * self._successes / self._done:.0f} % success"
+            self._progress.update(self._task, advance=1, description=text)
+
+
+@contextmanager
+def _progress(console: Console, args: EvaluateArgs, choice: PolicyChoice) -> Iterator[AdvanceCallback]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        advance = AdvanceCallback(progress, f"Evaluating {args.policy} on rig {choice.rig}")
+        advance.expect(args.episodes)
+        yield advance
+
+
+_worker: tuple[PolicyChoice, ArmEnv, Policy | None] | None = None
+
+
+def _begin_worker(choice: PolicyChoice) -> None:
+    global _worker  # a pool's worker has no other place for its environment
+    env = choice.make_env()
+    _worker = (choice, env, choice.make_policy(env, 0) if choice.folder else None)
+
+
+def _play_one(seed: int) -> bool:
+    assert _worker is not None
+    choice, env, policy = _worker
+    return play(policy or choice.make_policy(env, seed), env, seed)[0]

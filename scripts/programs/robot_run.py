@@ -1,0 +1,155 @@
+"""Run a policy on an arm that is reached over the bridge: observation from servo read-back and camera alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from bridge.clock import MonotonicClock
+from bridge.encoding import Phase, ToolFrame
+from bridge.grasp import CONTROL_HZ, GraspAttempt
+from bridge.loop import ControlLoop, LoopStatistics, LoopStep, run_episode
+from bridge.ports import BlockSighting, BlockSource, Policy, Robot
+from urdf.description import Rig
+from urdf.kinematics import PinocchioKinematics
+from urdf.pose import Pose
+
+#: The camera reads a lifted block about 2 mm low, so 25 mm of seen rise is 27 mm or more of real rise.
+SEEN_RISE_M = 0.025
+#: A block in the jaws is this near to the tool.
+IN_HAND_M = 0.035
+_LOOK_S = 3.0
+
+
+class Stage(Protocol):
+    """Whoever puts the block somewhere: the lab's stage hand, or the person beside the arm."""
+
+    def place_block(self) -> None:
+        """Put the block somewhere else in the area."""
+        ...
+
+    def begin_attempt(self) -> int:
+        """An attempt begins; return its number."""
+        ...
+
+    def end_attempt(self) -> None:
+        """The attempt is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt as the camera saw it. `why` says what went wrong (empty on success)."""
+
+    number: int
+    success: bool
+    why: str
+    desk_from_block: Pose | None
+    rise_m: float
+    duration_s: float
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Remembers the sightings of one attempt; passes every period on to whoever else wants it."""
+
+    onward: Callable[[LoopStep], None] | None = None
+    before: BlockSighting | None = None
+    after_lift: list[BlockSighting] = field(default_factory=lambda: [])
+
+    def record(self, step: LoopStep) -> None:
+        """Take in one control period."""
+        if self.onward is not None:
+            self.onward(step)
+        if step.sighting is None:
+            return
+        if step.phase == Phase.DESCEND and self.before is None and not step.waiting_for:
+            self.before = step.sighting
+        if step.phase in (Phase.HOLD, Phase.DONE) and (
+            not self.after_lift or step.sighting.stamp_ns > self.after_lift[-1].stamp_ns
+        ):
+            self.after_lift.append(step.sighting)
+
+
+class RobotRun:
+    """Attempt after attempt on one arm. The caller owns robot, block source and stage."""
+
+    def __init__(self, robot: Robot, rig: Rig, source: BlockSource, policy: Policy, action_repeat: int) -> None:
+        self._clock = MonotonicClock()
+        self._rig = rig
+        self._source = source
+        self._policy = policy
+        self._action_repeat = action_repeat
+        self._tool = ToolFrame(robot.description, rig)
+        self.watcher = Watcher()
+        kinematics = PinocchioKinematics(robot.description, rig)
+        attempt = GraspAttempt(robot.description, rig, kinematics, 1.0 / CONTROL_HZ)
+        self.loop = ControlLoop(robot, self._clock, source, attempt, self.watcher)
+
+    @property
+    def statistics(self) -> LoopStatistics:
+        """What the control loop counted so far."""
+        return self.loop.statistics
+
+    def go_home(self) -> None:
+        """Travel to the rig's home pose, jaws open."""
+        self.loop.move_to(self._rig.home_rad)
+
+    def attempt(self, stage: Stage) -> AttemptRecord:
+        """Have the block placed, try to grasp it, judge by the camera, set it down and go home."""
+        self.watcher.before, self.watcher.after_lift = None, []
+        stage.place_block()
+        self._await_new_sighting()
+        number = stage.begin_attempt()
+        begin_ns = self._clock.now_ns()
+        run_episode(self.loop, self._policy, self._action_repeat)
+        duration_s = (self._clock.now_ns() - begin_ns) * 1e-9
+        held_rad = np.array(self.loop.target_rad)
+        self._see_after_lift(held_rad)
+        stage.end_attempt()
+        record = self._judge(number, duration_s)
+        if self.watcher.before is not None:
+            for pose in self.loop.attempt.release_poses():
+                self.loop.move_to(pose, settle_s=0.2)
+        self.go_home()
+        return record
+
+    def _await_new_sighting(self) -> None:
+        """Stay at home until the camera has seen the block where it lies now."""
+        placed_ns = self._clock.now_ns()
+        home = self.loop.target_rad
+        for _ in range(round(_LOOK_S / 0.1)):
+            sighting = self._source.read_block()
+            if sighting is not None and sighting.stamp_ns > placed_ns and not self._source.missing():
+                return
+            self.loop.stay(home, 0.1)
+
+    def _see_after_lift(self, held_rad: np.ndarray) -> None:
+        """Keep still until the camera has had two looks at the lifted block, at most one second more."""
+        for _ in range(10):
+            if len(self.watcher.after_lift) >= 2:
+                return
+            self.loop.stay(held_rad, 0.1)
+
+    def _judge(self, number: int, duration_s: float) -> AttemptRecord:
+        before, seen = self.watcher.before, self.watcher.after_lift
+        if before is None:
+            why = self.loop.gave_up or "the block was not seen before the descent"
+            return AttemptRecord(number, False, why, None, 0.0, duration_s)
+        block = self._rig.desk_from_base @ before.base_from_block
+        if not seen:
+            return AttemptRecord(number, False, "no marker was seen after the lift", block, 0.0, duration_s)
+        last = self._rig.desk_from_base @ seen[-1].base_from_block
+        rise = min(float((self._rig.desk_from_base @ s.base_from_block).position_m[2]) for s in seen[-2:])
+        rise -= float(block.position_m[2])
+        tool, _ = self._tool.locate(np.array(self.loop.robot.read_state().position_rad))
+        apart = float(np.linalg.norm(last.position_m - tool))
+        why = ""
+        if rise < SEEN_RISE_M:
+            why = f"the block rose {1000 * rise:.0f} mm, {1000 * SEEN_RISE_M:.0f} are asked for"
+        elif apart > IN_HAND_M:
+            why = f"the block is {1000 * apart:.0f} mm away from the tool"
+        return AttemptRecord(number, not why, why, block, rise, duration_s)

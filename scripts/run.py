@@ -1,0 +1,239 @@
+"""`tandem run`: run a policy on an arm, the lab's or one on the desk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bridge.clock import MonotonicClock
+from bridge.encoding import GRASP_STATE
+from bridge.errors import PolicyMismatch
+from bridge.loop import LoopStatistics, LoopStep
+from bridge.remote import RemoteRobot
+from hardware.cameras.remote import RemoteCamera
+from perception.tracker import BlockTracker
+from policies.evaluation import wilson_interval
+from policies.onnx_policy import OnnxPolicy
+from scripts.cli import data_root, emit_json
+from scripts.evaluate import PolicyChoice, choose_policy
+from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.programs.lab import ROBOT_NAME, running_lab
+from scripts.programs.lab_process import LabProcess
+from scripts.programs.lab_stage import StageHand
+from scripts.programs.robot_file import RobotFile, RobotFileError
+from scripts.programs.robot_run import AttemptRecord, RobotRun, Stage
+from sim.lab_truth import TruthFile
+from urdf.description import load_arm
+from urdf.errors import UnknownName
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """Run a policy on an arm: observation from servo read-back and camera alone, success judged by the camera."""
+
+    policy: str = "newest"
+    """A run (folder, name or `newest`), or one of oracle, random, hold, blind."""
+    robot: str = ROBOT_NAME
+    """`lab` (started if none runs), or the name of a robot under data/robots that `tandem serve` serves."""
+    episodes: int = 10
+    """How many attempts."""
+    seed: int = 0
+    """Seed of the lab's hidden truth, where this command starts the lab."""
+    json: bool = False
+    """Print one JSON object as the last line of stdout."""
+
+
+class RunSummary(msgspec.Struct, frozen=True):
+    """The JSON line. `lab_truth_successes` is null on a real arm, where nobody knows the truth."""
+
+    episodes: int
+    successes: int
+    lab_truth_successes: int | None
+    agreements: int | None
+    commands_sent: int
+    commands_held: int
+    missed_deadlines: int
+    loop_hz: float
+    p99_loop_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """Everything a report wants to know about a run on an arm."""
+
+    summary: RunSummary
+    attempts: tuple[AttemptRecord, ...]
+    truths: tuple[bool, ...]
+
+
+class PersonAtTheArm:
+    """The stage hand of a real arm: asks whoever stands there."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._attempts = 0
+
+    def place_block(self) -> None:
+        """Ask for the block to be placed, and wait for Enter."""
+        self._console.input("Put the block somewhere in the marked area, hands off, then press Enter: ")
+
+    def begin_attempt(self) -> int:
+        """Count the attempt."""
+        self._attempts += 1
+        return self._attempts
+
+    def end_attempt(self) -> None:
+        """Nothing to write down."""
+
+
+def run(args: RunArgs) -> int:
+    """Run the attempts; return the exit code."""
+    console = Console(stderr=args.json)
+    if args.episodes < 1:
+        console.print(f"tandem run: --episodes must be at least 1, got {args.episodes}")
+        return BAD_INPUT
+    choice = choose_policy(args.policy, None)
+    with find_robot(args.robot, choice.rig, args.seed, console) as robot:
+        with _progress(console, args.episodes) as advance:
+            outcome = run_on(robot, choice, args.episodes, console, advance)
+    console.print(_closing(outcome), highlight=False)
+    emit_json(outcome.summary, args.json)
+    return DONE
+
+
+@contextmanager
+def find_robot(name: str, rig: str, seed: int, console: Console, out: Path | None = None) -> Iterator[RobotFile]:
+    """Give the address of a robot; a lab is started where none runs, and ended again."""
+    data = data_root()
+    if name != ROBOT_NAME:
+        valid = sorted(p.parent.name for p in (data / "robots").glob("*/robot.toml"))
+        if name not in valid:
+            raise UnknownName("robot", name, sorted({*valid, ROBOT_NAME}))
+        yield RobotFile.load(name, data)
+        return
+    lab = running_lab(data)
+    if lab is not None:
+        yield lab
+        return
+    console.print("starting the lab: a servo board, its world and a camera (2-5 s)", highlight=False)
+    with LabProcess(rig=rig, seed=seed, out=out) as process:
+        yield process.robot
+
+
+def run_on(
+    address: RobotFile,
+    choice: PolicyChoice,
+    episodes: int,
+    console: Console,
+    advance: Callable[[AttemptRecord], None],
+    on_step: Callable[[LoopStep], None] | None = None,
+) -> RunOutcome:
+    """Run the attempts on a robot that can be reached. The policy is checked before anything moves."""
+    description = load_arm(address.arm)
+    rig = description.rig(address.rig)
+    if choice.folder is not None:
+        policy = OnnxPolicy(choice.folder)
+        policy.check(description, rig.name, GRASP_STATE)
+    else:
+        policy = choice.make_scripted(GRASP_STATE, 2, 0)
+    if not address.camera_endpoint:
+        raise RobotFileError(f"robot.toml of this {address.arm} names no camera_endpoint: a policy needs eyes")
+    with ExitStack() as stack:
+        robot = RemoteRobot(address.endpoint, description, MonotonicClock())
+        stack.callback(robot.close)
+        if robot.rig_name != rig.name:
+            raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")
+        camera = RemoteCamera(address.camera_endpoint)
+        stack.callback(camera.close)
+        tracker = BlockTracker(camera, rig)
+        stack.callback(tracker.close)
+        stage = _stage(address, console, stack)
+        runner = RobotRun(robot, rig, tracker, policy, choice.action_repeat)
+        runner.watcher.onward = on_step
+        runner.go_home()
+        attempts: list[AttemptRecord] = []
+        for _ in range(episodes):
+            attempts.append(runner.attempt(stage))
+            advance(attempts[-1])
+            _tell(console, attempts[-1])
+    truths = _truths(address, attempts)
+    return RunOutcome(_summary(attempts, truths, runner.statistics), tuple(attempts), truths)
+
+
+def _stage(address: RobotFile, console: Console, stack: ExitStack) -> Stage:
+    if not address.stage_endpoint:
+        return PersonAtTheArm(console)
+    hand = StageHand(address.stage_endpoint)
+    stack.callback(hand.close)
+    return hand
+
+
+def _truths(address: RobotFile, attempts: list[AttemptRecord]) -> tuple[bool, ...]:
+    """Return what really happened in each attempt, from the lab's truth file; empty on a real arm."""
+    if not address.truth_path:
+        return ()
+    outcomes = {o.attempt: o.success for o in TruthFile.load(Path(address.truth_path)).outcomes}
+    return tuple(outcomes[a.number] for a in attempts)
+
+
+def _summary(attempts: list[AttemptRecord], truths: tuple[bool, ...], statistics: LoopStatistics) -> RunSummary:
+    return RunSummary(
+        episodes=len(attempts),
+        successes=sum(a.success for a in attempts),
+        lab_truth_successes=sum(truths) if truths else None,
+        agreements=sum(a.success == t for a, t in zip(attempts, truths, strict=True)) if truths else None,
+        commands_sent=statistics.commands_sent,
+        commands_held=statistics.commands_held,
+        missed_deadlines=statistics.missed_deadlines,
+        loop_hz=round(statistics.loop_hz, 3),
+        p99_loop_ms=round(statistics.p99_loop_ms, 3),
+    )
+
+
+def _tell(console: Console, attempt: AttemptRecord) -> None:
+    where = "not seen"
+    if attempt.desk_from_block is not None:
+        x, y, _ = 1000 * attempt.desk_from_block.position_m
+        where = f"block at ({x:+4.0f}, {y:4.0f}) mm"
+    verdict = f"lifted {1000 * attempt.rise_m:.0f} mm" if attempt.success else f"failed: {attempt.why}"
+    console.print(f"attempt {attempt.number}: {where}, {verdict}, {attempt.duration_s:.1f} s", highlight=False)
+
+
+def _closing(outcome: RunOutcome) -> str:
+    summary = outcome.summary
+    low, high = wilson_interval(summary.successes, summary.episodes)
+    text = (
+        f"{summary.successes} of {summary.episodes} attempts succeeded ({100 * low:.0f}-{100 * high:.0f} % with 95 % "
+        f"confidence), judged by the camera; {summary.commands_sent} commands at {summary.loop_hz:.1f} Hz, "
+        f"{summary.missed_deadlines} deadlines missed, p99 of the work in a period {summary.p99_loop_ms:.1f} ms"
+    )
+    if summary.lab_truth_successes is not None:
+        text += f". The lab's truth: {summary.lab_truth_successes}, camera and truth agree on {summary.agreements}."
+    return text
+
+
+@contextmanager
+def _progress(console: Console, episodes: int) -> Iterator[Callable[[AttemptRecord], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("attempts", total=episodes)
+        successes = 0
+
+        def advance(attempt: AttemptRecord) -> None:
+            nonlocal successes
+            successes += attempt.success
+            progress.update(task, advance=1, description=f"attempts, {successes} succeeded")
+
+        yield advance
