@@ -91,8 +91,10 @@ class Pose:
     def from_matrix(matrix: ArrayLike) -> Pose:
         """Return the pose of a (4, 4) homogeneous matrix; raises ValueError where its rotation is none."""
         m = np.asarray(matrix, dtype=np.float64)
+        if m.shape != (4, 4) or not np.isfinite(m).all():
+            raise ValueError(f"expected a finite (4, 4) matrix, got {matrix!r}")
         r = m[:3, :3]
-        if m.shape != (4, 4) or abs(r @ r.T - np.eye(3)).max() > 1e-5 or np.linalg.det(r) < 0:
+        if abs(r @ r.T - np.eye(3)).max() > 1e-5 or np.linalg.det(r) < 0:
             raise ValueError("expected a (4, 4) matrix with a right-handed rotation")
         return Pose(m[:3, 3], _quat_from_matrix(r))
 
@@ -111,7 +113,7 @@ class Pose:
     @staticmethod
     def from_rotvec(position_m: ArrayLike, rotvec_rad: ArrayLike) -> Pose:
         """Return the pose with rotation `rotvec_rad` (3,): axis times angle."""
-        v = np.asarray(rotvec_rad, dtype=np.float64)
+        v = _read_only(rotvec_rad, (3,))
         angle = float(np.linalg.norm(v))
         scale = 0.5 - angle * angle / 48 if angle < _SMALL_RAD else math.sin(angle / 2) / angle
         return Pose(np.asarray(position_m, dtype=np.float64), np.append(scale * v, math.cos(angle / 2)))
@@ -157,7 +159,7 @@ class Pose:
     @staticmethod
     def exp(twist: ArrayLike) -> Pose:
         """Return the pose of a twist (6,), translation then rotation; the inverse of `log`."""
-        t = np.asarray(twist, dtype=np.float64)
+        t = _read_only(twist, (6,))
         w = t[3:]
         angle = float(np.linalg.norm(w))
         k = skew(w)
