@@ -14,6 +14,27 @@ _EXTRAS = {
 }  # fmt: skip
 
 
+#: Where the most particular class of an error decides. By name, because on the arm's own computer half of the rooms
+#: cannot be imported, and what is not imported cannot have raised.
+EXIT_CODES = {
+    "urdf.errors.ArmError": BAD_INPUT,
+    "urdf.errors.Unreachable": FAILED,
+    "bridge.errors.BridgeError": FAILED,
+    "bridge.errors.PolicyMismatch": BAD_INPUT,
+    "hardware.errors.HardwareError": FAILED,
+    "hardware.errors.PortError": BAD_INPUT,
+    "hardware.errors.WrongServo": BAD_INPUT,
+    "calibration.errors.CalibrationError": BAD_INPUT,
+    "calibration.errors.RoutineStopped": INTERRUPTED,
+    "perception.errors.PerceptionError": FAILED,
+    "policies.errors.PolicyError": FAILED,
+    "policies.errors.ArtifactError": BAD_INPUT,
+    "policies.errors.BadConfig": BAD_INPUT,
+    "policies.errors.CheckpointError": BAD_INPUT,
+    "sim.errors.SimError": BAD_INPUT,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class KnownError:
     """What to tell, in one line, and the exit code."""
@@ -29,39 +50,11 @@ def describe(error: Exception) -> KnownError | None:
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
         where = f": {error.filename}" if error.filename else ""
         return KnownError(f"{error.strerror or error}{where}", BAD_INPUT)
-    for kind, exit_code in _typed_errors():
-        if isinstance(error, kind):
+    for kind in type(error).__mro__:
+        exit_code = EXIT_CODES.get(f"{kind.__module__}.{kind.__qualname__}")
+        if exit_code is not None:
             return KnownError(" ".join(str(error).split()) or type(error).__name__, exit_code)
     return None
-
-
-def _typed_errors() -> list[tuple[type[Exception], int]]:
-    """Return each room's errors with their exit codes, the particular before the general; imported when needed."""
-    from bridge.errors import BridgeError, PolicyMismatch
-    from calibration.errors import CalibrationError, RoutineStopped
-    from hardware.errors import HardwareError, PortError, WrongServo
-    from perception.errors import PerceptionError
-    from policies.errors import ArtifactError, BadConfig, CheckpointError, PolicyError
-    from sim.errors import SimError
-    from urdf.errors import ArmError, Unreachable
-
-    return [
-        (Unreachable, FAILED),
-        (ArmError, BAD_INPUT),
-        (PolicyMismatch, BAD_INPUT),
-        (BridgeError, FAILED),
-        (PortError, BAD_INPUT),
-        (WrongServo, BAD_INPUT),
-        (HardwareError, FAILED),
-        (RoutineStopped, INTERRUPTED),
-        (CalibrationError, BAD_INPUT),
-        (PerceptionError, FAILED),
-        (ArtifactError, BAD_INPUT),
-        (BadConfig, BAD_INPUT),
-        (CheckpointError, BAD_INPUT),
-        (PolicyError, FAILED),
-        (SimError, BAD_INPUT),
-    ]
 
 
 def _missing_package(error: ModuleNotFoundError) -> KnownError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from hardware.errors import NoReply, PortBusy
 from perception.errors import PerceptionError
 from policies.errors import CheckpointError
 from scripts import main as tandem
-from scripts.exit_codes import describe
+from scripts.exit_codes import EXIT_CODES, describe
 from sim.errors import SimError
 from urdf.errors import ArmError, Unreachable
 
@@ -106,6 +107,25 @@ def test_typed_errors_become_one_line_and_an_exit_code(
     assert captured.out == ""
     assert captured.err.startswith("tandem train: ")
     assert len(captured.err.splitlines()) == 1
+
+
+def errors_of_the_rooms() -> dict[str, type[Exception]]:
+    return {
+        f"{room}.errors.{name}": kind
+        for room in ("urdf", "bridge", "hardware", "calibration", "perception", "policies", "sim")
+        for name, kind in vars(importlib.import_module(f"{room}.errors")).items()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == f"{room}.errors"
+    }
+
+
+def test_every_error_of_every_room_has_an_exit_code_and_every_code_an_error() -> None:
+    kinds = errors_of_the_rooms()
+    assert [
+        n
+        for n, kind in kinds.items()
+        if not any(f"{k.__module__}.{k.__qualname__}" in EXIT_CODES for k in kind.__mro__)
+    ] == []
+    assert set(EXIT_CODES) <= set(kinds)
 
 
 def test_the_line_names_the_missing_file_and_the_missing_extra() -> None:
