@@ -23,7 +23,13 @@ def _kinematics(on_progress: Progress) -> list[Row]:
     return measure(on_progress)
 
 
-BENCHES: dict[str, Callable[[Progress], list[Row]]] = {"kinematics": _kinematics}
+def _training(on_progress: Progress) -> list[Row]:
+    from scripts.programs.bench_training import measure
+
+    return measure(on_progress)
+
+
+BENCHES: dict[str, Callable[[Progress], list[Row]]] = {"kinematics": _kinematics, "training": _training}
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class BenchArgs:
     """Measure the figures that were promised into data/bench/NAME.json; exits 1 when one does not hold."""
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench; `all` runs every one."""
+    """Which bench: kinematics (half a minute), training (minutes), or `all`."""
     only: str = ""
     """Show and judge only the rows whose figure contains this word."""
     json: bool = False
