@@ -17,3 +17,7 @@ class CheckpointError(PolicyError):
 
 class BadConfig(PolicyError):
     """A training setting that makes no sense."""
+
+
+class WorkerDied(PolicyError):
+    """A process that simulates ended while it was needed."""

@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
 from policies.config import TrainConfig
+from policies.errors import WorkerDied
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy
 from policies.metrics import EvaluationRow, MetricsFile, TrainRow
@@ -30,7 +31,14 @@ from policies.sb3 import (
     restore,
     restore_policy,
 )
-from policies.workers import EnvironmentFactory, EpisodeRecord, TrainingWorkers, evaluate_workers, start_workers
+from policies.workers import (
+    EnvironmentFactory,
+    EpisodeRecord,
+    TrainingWorkers,
+    evaluate_workers,
+    start_workers,
+    stop_workers,
+)
 
 #: Episodes behind the success rate of the progress line.
 _RECENT = 100
@@ -100,6 +108,11 @@ def train(
     run = _Run(config, environment, folder, manifest, seed, hooks or Hooks(), resume)
     try:
         return run.finish(run.learn())
+    except (EOFError, ConnectionError) as error:
+        raise WorkerDied(
+            "a simulation process ended by itself; its own error stands above. "
+            f"What was learnt is in {folder / 'checkpoints'}: --resume {folder.name} goes on from there"
+        ) from error
     finally:
         run.close()
 
@@ -121,8 +134,9 @@ class _Run:
         recovered = read_newest(self._checkpoints, "last") if resume else None
         self._counters = recovered.checkpoint.counters if recovered else _NO_PROGRESS
         self._wall_before_s = self._counters.wall_s
-        self._workers = TrainingWorkers(start_workers(environment, config.workers), config.reward_scale)
+        self._simulations = start_workers(environment, config.workers)
         self._judges = start_workers(environment, config.workers)
+        self._workers = TrainingWorkers(self._simulations, config.reward_scale)
         self._model = build_sac(config, self._workers, seed, folder / "tensorboard")
         self._actor = DeterministicActor(self._model)
         self._metrics = MetricsFile(folder / "metrics.jsonl", self._counters.decisions if recovered else None)
@@ -146,8 +160,8 @@ class _Run:
         """End the worker processes and close the files."""
         self._metrics.close()
         self._model.logger.close()
-        self._workers.close()
-        self._judges.close()
+        stop_workers(self._simulations)
+        stop_workers(self._judges)
 
     # Learning --------------------------------------------------------------------------------------------------------
     def learn(self) -> End:

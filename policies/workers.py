@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,8 +48,9 @@ class _Worker:
     factory: EnvironmentFactory
 
     def __call__(self) -> Environment:
-        # Ctrl-C reaches the whole process group; the learner decides when the workers end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C and a service manager's SIGTERM reach the whole process group; but the learner decides when its workers
+        # end. If it dies itself they notice by the closed pipe.
+        os.setsid()
         return self.factory()
 
 
@@ -65,6 +66,15 @@ def warm_up(preload: Sequence[str] = ()) -> None:
 def start_workers(factory: EnvironmentFactory, count: int) -> SubprocVecEnv:
     """Start `count` processes with one environment each."""
     return SubprocVecEnv([_Worker(factory)] * count, start_method="forkserver")
+
+
+def stop_workers(workers: SubprocVecEnv) -> None:
+    """End the processes, also when some of them have died already."""
+    try:
+        workers.close()
+    except (EOFError, ConnectionError):
+        for process in workers.processes:
+            process.terminate()
 
 
 class TrainingWorkers(VecEnvWrapper):

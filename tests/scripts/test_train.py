@@ -61,16 +61,25 @@ def wait_for_checkpoint(data: Path, process: subprocess.Popen[str], beyond: int 
     raise AssertionError("no checkpoint within 60 s")
 
 
-def descendants_gone(group: int) -> bool:
-    """Return whether no process of the group is left, waiting up to 10 s."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+def processes_of(data: Path) -> list[int]:
+    """Return every process that was started for this data folder, workers in their own sessions included."""
+    mark = f"TANDEM_DATA={data}\0".encode()
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
+            if mark in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:  # another user's process, or one that ended meanwhile
+            continue
+    return found
+
+
+def all_gone(data: Path) -> bool:
+    """Return whether no process is left of a run, waiting up to 10 s."""
+    deadline = time.monotonic() + 10
+    while processes_of(data) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return False
+    return not processes_of(data)
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +137,16 @@ def test_the_golden_pairs_are_observations_of_the_task(finished: tuple[Path, dic
         assert 0.05 < np.abs(golden["observations"]).mean() < 2.0
 
 
-def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, "--preset", "point-slow", "--json")
     wait_for_checkpoint(tmp_path, process, beyond=100)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    assert len(processes_of(tmp_path)) >= 5, "a learner, two workers, two judges"
+    os.killpg(process.pid, number)  # as a terminal or a service manager does: to all
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert json.loads(out.splitlines()[-1])["success_rate"] is None
-    assert descendants_gone(process.pid)
+    assert all_gone(tmp_path)
     folder = only_run(tmp_path)
     assert not (folder / "policy").exists()
     stopped = newest_state(tmp_path)
@@ -158,6 +169,19 @@ def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> No
         assert replay["rewards"].size == after.counters.decisions, "the replay of before the stop is still there"
 
 
+def test_a_simulation_that_dies_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path, "--preset", "point-slow", "--json")
+    wait_for_checkpoint(tmp_path, process)
+    workers = [pid for pid in processes_of(tmp_path) if os.getsid(pid) == pid and pid != process.pid]
+    assert len(workers) == 4
+    for pid in workers[:2]:
+        os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"--resume {only_run(tmp_path).name} goes on" in err
+    assert all_gone(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data of a run whose learner was killed after at least two checkpoints."""
@@ -166,7 +190,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wait_for_checkpoint(data, process, beyond=max(100, wait_for_checkpoint(data, process)))
     os.kill(process.pid, signal.SIGKILL)  # the learner alone: the workers must notice by themselves
     process.communicate(timeout=30)
-    assert descendants_gone(process.pid)
+    assert all_gone(data)
     return data
 
 
