@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,49 +19,11 @@ from numpy.typing import ArrayLike
 
 from urdf.chain import Chain, Joint, parse_urdf
 from urdf.errors import ArmError, UnknownName
+from urdf.gripper import GripperLaw
 from urdf.pose import Array, Pose
 from urdf.tables import arm_names, read_table
 
 _HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class GripperLaw:
-    """The four-bar law of a parallel gripper: joint angle g [rad] <-> opening [m] and tip height [m].
-
-    `opening = 2 (offset + a cos g - b sin g)`, `tip = height + a sin g + b cos g`, both from the gripper frame.
-    `followers` maps each URDF joint to its sign: angle = sign * g. `linkage` names the joints that no motor drives
-    and the joint that each is tied to.
-    """
-
-    followers: Mapping[str, float]
-    linkage: Mapping[str, str]
-    crank_a_m: float
-    crank_b_m: float
-    offset_m: float
-    tip_height_m: float
-    open_rad: float
-    closed_rad: float
-
-    @property
-    def _phase_rad(self) -> float:
-        return math.atan2(self.crank_b_m, self.crank_a_m)
-
-    def opening_m(self, g_rad: float) -> float:
-        """Return the clear distance between the jaws at joint angle `g_rad`."""
-        return 2 * (self.offset_m + self.crank_a_m * math.cos(g_rad) - self.crank_b_m * math.sin(g_rad))
-
-    def tip_m(self, g_rad: float) -> float:
-        """Return the height of the finger tips above the gripper frame at joint angle `g_rad`."""
-        return self.tip_height_m + self.crank_a_m * math.sin(g_rad) + self.crank_b_m * math.cos(g_rad)
-
-    def angle_rad(self, opening_m: float) -> float:
-        """Return the joint angle of an opening, on the branch that closes monotonically."""
-        radius = math.hypot(self.crank_a_m, self.crank_b_m)
-        cosine = (opening_m / 2 - self.offset_m) / radius
-        if not -1.0 <= cosine <= 1.0:
-            raise ArmError(f"an opening of {1000 * opening_m:.1f} mm is beyond this gripper")
-        return math.acos(cosine) - self._phase_rad
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +128,8 @@ def load_arm(name: str, root: Path = _HERE) -> ArmDescription:
     path = root / name / "arm.toml"
     try:
         return _build(name, path, read_table(path, root))
+    except UnknownName as error:
+        raise ArmError(f"{path}: {error}") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ArmError(f"{path}: {type(error).__name__}: {error}") from error
 
@@ -174,14 +138,21 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
     urdf_path = (path.parent / str(table["urdf"])).resolve()
     joints = parse_urdf(urdf_path)
     by_name = {j.name: j for j in joints}
-    arm_joints = [by_name[n] for n in cast(list[str], table["joints"])]
+    names = cast(list[str], table["joints"])
+    _check_names("joint of the URDF", names, by_name)
+    arm_joints = [by_name[n] for n in names]
     gripper_table = cast(dict[str, object], table["gripper"])
     law = _gripper(gripper_table)
-    gripper_joint = by_name[next(iter(law.followers))]
+    _check_names("joint of the URDF", [*law.followers, *law.linkage, *law.linkage.values()], by_name)
+    leader, *_ = law.followers
+    gripper_joint = by_name[leader]
     tool = cast(dict[str, object], table["tool"])
     lower = np.array([j.lower for j in arm_joints] + [law.open_rad])
     upper = np.array([j.upper for j in arm_joints] + [law.closed_rad])
     guards, pairs = _guards(cast(list[dict[str, object]], table.get("guards", [])))
+    cameras = {k: _camera(k, v) for k, v in cast(dict[str, dict[str, object]], table["cameras"]).items()}
+    links = {joints[0].parent, *(j.child for j in joints)}
+    _check_names("link", [str(tool["link"]), *(c.link for c in cameras.values()), *(g.link for g in guards)], links)
     arrays = {
         "lower_rad": lower,
         "upper_rad": upper,
@@ -199,13 +170,20 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
         tool_link=str(tool["link"]),
         link_from_tool=_pose(tool),
         gripper=law,
-        cameras={k: _camera(k, v) for k, v in cast(dict[str, dict[str, object]], table["cameras"]).items()},
-        rigs={k: _rig(k, v, law.open_rad) for k, v in cast(dict[str, dict[str, object]], table["rigs"]).items()},
+        cameras=cameras,
+        rigs={k: _rig(k, v, lower, upper) for k, v in cast(dict[str, dict[str, object]], table["rigs"]).items()},
         guards=guards,
         guard_pairs=pairs,
         sha256=_meaning(joints, arm_joints, law, tool),
         **arrays,
     )
+
+
+def _check_names(kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
+    known = set(valid)
+    for name in names:
+        if name not in known:
+            raise UnknownName(kind, name, known)
 
 
 def _meaning(joints: tuple[Joint, ...], arm_joints: list[Joint], law: GripperLaw, tool: dict[str, object]) -> str:
@@ -231,15 +209,17 @@ def _meaning(joints: tuple[Joint, ...], arm_joints: list[Joint], law: GripperLaw
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _floats(value: object) -> Array:
+def _floats(value: object, count: int) -> Array:
     array = np.array([float(v) for v in cast(list[float], value)])
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise ValueError(f"expected {count} finite numbers, got {value!r}")
     array.setflags(write=False)
     return array
 
 
 def _pose(table: Mapping[str, object]) -> Pose:
-    rpy_deg = _floats(table.get("rpy_deg", [0.0, 0.0, 0.0]))
-    return Pose.from_rpy(_floats(table["xyz_m"]), np.radians(rpy_deg))
+    rpy_deg = _floats(table.get("rpy_deg", [0.0, 0.0, 0.0]), 3)
+    return Pose.from_rpy(_floats(table["xyz_m"], 3), np.radians(rpy_deg))
 
 
 def _number(table: Mapping[str, object], key: str) -> float:
@@ -273,29 +253,32 @@ def _camera(name: str, table: dict[str, object]) -> CameraMount:
     )
 
 
-def _rig(name: str, table: dict[str, object], open_rad: float) -> Rig:
+def _rig(name: str, table: dict[str, object], lower_rad: Array, upper_rad: Array) -> Rig:
     return Rig(
         name=name,
         desk_from_base=_pose(table),
-        area_center_m=_floats(table["area_center_m"]),
-        area_size_m=_floats(table["area_size_m"]),
+        area_center_m=_floats(table["area_center_m"], 2),
+        area_size_m=_floats(table["area_size_m"], 2),
         hover_m=_number(table, "hover_m"),
         grasp_m=_number(table, "grasp_m"),
         max_tilt_rad=math.radians(_number(table, "max_tilt_deg")),
-        home_rad=_within_reach(_floats(table["home_rad"]), open_rad),
-        rest_rad=_within_reach(_floats(table["rest_rad"]), open_rad),
+        home_rad=_within_limits(_floats(table["home_rad"], len(lower_rad)), lower_rad, upper_rad),
+        rest_rad=_within_limits(_floats(table["rest_rad"], len(lower_rad)), lower_rad, upper_rad),
         floor_m=_number(table, "floor_m"),
     )
 
 
-def _within_reach(position_rad: Array, open_rad: float) -> Array:
-    """Return the pose with its jaws open no further than they go: a rig may come from an arm whose jaws open wider."""
-    return _floats([*position_rad[:-1].tolist(), max(float(position_rad[-1]), open_rad)])
+def _within_limits(position_rad: Array, lower_rad: Array, upper_rad: Array) -> Array:
+    """Return the pose, jaws open no further than they go: a rig may come from an arm whose jaws open wider."""
+    pose = _floats([*position_rad[:-1].tolist(), max(float(position_rad[-1]), float(lower_rad[-1]))], len(position_rad))
+    if (pose < lower_rad).any() or (pose > upper_rad).any():
+        raise ValueError(f"the pose {pose.tolist()} lies outside the joint limits")
+    return pose
 
 
 def _guards(tables: list[dict[str, object]]) -> tuple[tuple[Guard, ...], tuple[tuple[int, int], ...]]:
     """Return the guard spheres and the index pairs that may collide: those whose `against` names the other's link."""
-    guards = tuple(Guard(str(t["link"]), _floats(t["center_m"]), _number(t, "radius_m")) for t in tables)
+    guards = tuple(Guard(str(t["link"]), _floats(t["center_m"], 3), _number(t, "radius_m")) for t in tables)
     pairs = tuple(
         (i, j)
         for i, t in enumerate(tables)
