@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from policies.training import Progress as TrainingState
+from policies.ledger import Progress as TrainingState
 
 _LINE_EVERY_S = 10.0
 _PHASES = {"train": "learning", "evaluate": "evaluating", "export": "exporting"}

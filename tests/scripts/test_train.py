@@ -137,12 +137,11 @@ def test_the_golden_pairs_are_observations_of_the_task(finished: tuple[Path, dic
         assert 0.05 < np.abs(golden["observations"]).mean() < 2.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path, number: signal.Signals) -> None:
+def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> None:
     process = start(tmp_path, "--preset", "point-slow", "--json")
     wait_for_checkpoint(tmp_path, process, beyond=100)
     assert len(processes_of(tmp_path)) >= 5, "a learner, two workers, two judges"
-    os.killpg(process.pid, number)  # as a terminal or a service manager does: to all
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert json.loads(out.splitlines()[-1])["success_rate"] is None
@@ -167,6 +166,16 @@ def test_a_stop_signal_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path
     assert after.counters.wall_s > stopped.counters.wall_s
     with np.load(max(folder.glob("checkpoints/last_*")) / "replay.npz", allow_pickle=False) as replay:
         assert replay["rewards"].size == after.counters.decisions, "the replay of before the stop is still there"
+
+
+def test_sigterm_to_the_whole_process_group_stops_as_orderly(tmp_path: Path) -> None:
+    process = start(tmp_path, "--preset", "point-slow", "--json")
+    reached = wait_for_checkpoint(tmp_path, process)
+    os.killpg(process.pid, signal.SIGTERM)  # as a service manager does
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert newest_state(tmp_path).counters.decisions >= reached
+    assert all_gone(tmp_path)
 
 
 def test_a_simulation_that_dies_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""The books of a training run: counters, metrics, TensorBoard and the progress that people see."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from stable_baselines3.common.logger import Logger
+
+from policies.checkpoint import Counters
+from policies.config import TrainConfig
+from policies.evaluation import EvaluationResult
+from policies.metrics import EvaluationRow, MetricsFile, TrainRow
+from policies.workers import EpisodeRecord
+
+#: Episodes behind the success rate of the progress line.
+_RECENT = 100
+#: Decisions between two rows of training metrics.
+_ROW_EVERY = 250
+_PROGRESS_EVERY_S = 0.25
+_NOTHING_YET = Counters(0, 0, 0, 0.0, 0, None, 0, 0)
+
+Phase = Literal["train", "evaluate", "export"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands. `success_rate` is of the last training episodes, `evaluated` of the last evaluation.
+
+    `eta_s` is the time to the end of the budget: the run ends earlier when it is good enough.
+    """
+
+    phase: Phase
+    decisions: int
+    max_decisions: int
+    episodes: int
+    success_rate: float
+    evaluated: float | None
+    wall_s: float
+    eta_s: float | None
+
+
+class Ledger:
+    """Keeps `counters` up to date and writes them where they belong. `resumed` holds those of a checkpoint."""
+
+    def __init__(
+        self, config: TrainConfig, folder: Path, resumed: Counters | None, on_progress: Callable[[Progress], None]
+    ) -> None:
+        self.counters = resumed or _NOTHING_YET
+        self._config, self._on_progress = config, on_progress
+        self._metrics = MetricsFile(folder / "metrics.jsonl", resumed.decisions if resumed else None)
+        self._recent: deque[EpisodeRecord] = deque(maxlen=_RECENT)
+        self._row: list[EpisodeRecord] = []
+        self._row_at = self._began_at = self.counters.decisions
+        self._wall_before_s = self.counters.wall_s
+        self._start_s = self._began_s = self._shown_s = time.monotonic()
+        self._evaluated: float | None = None
+
+    def close(self) -> None:
+        """Close the metrics file."""
+        self._metrics.close()
+
+    def begin_learning(self) -> None:
+        """Start the clock behind the time that remains: starting the workers says nothing about it."""
+        self._began_s = time.monotonic()
+
+    def count(self, decisions: int, updates: int, finished: list[EpisodeRecord]) -> None:
+        """Take in where the learner stands and the episodes that ended."""
+        self._recent.extend(finished)
+        self._row.extend(finished)
+        self.counters = msgspec.structs.replace(
+            self.counters,
+            decisions=decisions,
+            episodes=self.counters.episodes + len(finished),
+            updates=updates,
+            wall_s=self._wall_before_s + time.monotonic() - self._start_s,
+        )
+
+    # Progress --------------------------------------------------------------------------------------------------------
+    def show(self, phase: Phase) -> None:
+        """Report the progress."""
+        self._shown_s = time.monotonic()
+        counters, budget = self.counters, self._config.max_decisions
+        spent_s = self._shown_s - self._began_s
+        rate = (counters.decisions - self._began_at) / spent_s if spent_s > 0 else 0.0
+        progress = Progress(
+            phase=phase,
+            decisions=counters.decisions,
+            max_decisions=budget,
+            episodes=counters.episodes,
+            success_rate=sum(e.success for e in self._recent) / max(1, len(self._recent)),
+            evaluated=self._evaluated,
+            wall_s=counters.wall_s,
+            eta_s=max(0.0, (budget - counters.decisions) / rate) if rate > 0 else None,
+        )
+        self._on_progress(progress)
+
+    def show_now_and_then(self) -> None:
+        """Report the progress when the last report is a while ago."""
+        if time.monotonic() - self._shown_s >= _PROGRESS_EVERY_S:
+            self.show("train")
+
+    # Rows ------------------------------------------------------------------------------------------------------------
+    @property
+    def row_is_due(self) -> bool:
+        """Whether enough has happened for a row of training metrics."""
+        return self.counters.decisions - self._row_at >= _ROW_EVERY
+
+    def write_row(self, entropy_coefficient: float, logger: Logger) -> None:
+        """Write the training episodes since the last row."""
+        episodes, counters = self._row, self.counters
+        self._row, self._row_at = [], counters.decisions
+        if not episodes:
+            return
+        row = TrainRow(
+            decisions=counters.decisions,
+            episodes=counters.episodes,
+            updates=counters.updates,
+            wall_s=counters.wall_s,
+            success_rate=float(np.mean([e.success for e in episodes])),
+            mean_return=float(np.mean([e.total for e in episodes])),
+            mean_decisions=float(np.mean([e.decisions for e in episodes])),
+            entropy_coefficient=entropy_coefficient,
+        )
+        self._metrics.write(row)
+        logger.record("train/success_rate", row.success_rate)
+        logger.record("train/return", row.mean_return)
+        logger.record("train/decisions_per_episode", row.mean_decisions)
+        logger.dump(counters.decisions)
+
+    def write_evaluation(self, judged: EvaluationResult, logger: Logger) -> bool:
+        """Write an evaluation and count it; return whether it is the best so far."""
+        counters = self.counters
+        score = (judged.success_rate, judged.mean_return)
+        best = counters.best_score is None or score >= counters.best_score
+        good = judged.success_rate >= self._config.stop_success_rate
+        self._evaluated = judged.success_rate
+        self.counters = msgspec.structs.replace(
+            counters,
+            last_evaluation=counters.decisions,
+            streak=counters.streak + 1 if good else 0,
+            best_score=score if best else counters.best_score,
+            best_decisions=counters.decisions if best else counters.best_decisions,
+        )
+        row = EvaluationRow(
+            decisions=counters.decisions,
+            wall_s=counters.wall_s,
+            successes=judged.successes,
+            episodes=judged.episodes,
+            mean_return=judged.mean_return,
+            mean_decisions=judged.mean_decisions,
+        )
+        self._metrics.write(row)
+        logger.record("evaluation/success_rate", judged.success_rate)
+        logger.record("evaluation/return", judged.mean_return)
+        logger.dump(counters.decisions)
+        return best
