@@ -24,6 +24,10 @@ class UnknownName(ArmError):
         super().__init__(f"unknown {kind} {name!r}; valid, nearest first: {listing}")
 
 
+#: A position missed by less than this is met: what is missing is the heading or the tilt.
+_MET_M = 1e-4
+
+
 class Unreachable(ArmError):
     """No joint angles inside the limits put the tool there.
 
@@ -35,9 +39,11 @@ class Unreachable(ArmError):
         self.residual_m = residual_m
         self.limiting_joint = limiting_joint
         where = ", ".join(f"{v:+.4f}" for v in position_m)
-        why = (
-            f"{limiting_joint} is at its limit"
-            if limiting_joint
-            else "the arm is too short or the tilt cone too narrow"
+        if residual_m < _MET_M:
+            why = "it is met only with the tool turned, or tilted beyond the cone"
+        else:
+            why = f"{1000 * residual_m:.2f} mm remain"
+        limit = (
+            f"{limiting_joint} is at its limit" if limiting_joint else "no joint is at its limit: the arm is too short"
         )
-        super().__init__(f"tool position ({where}) m is unreachable: {1000 * residual_m:.2f} mm remain, {why}")
+        super().__init__(f"tool position ({where}) m is unreachable: {why}; {limit}")

@@ -24,6 +24,9 @@ _SMALL_STEP_RAD = 0.01
 #: The tool is righted only where position and heading are nearly met: far away it would run into limits needlessly.
 _RIGHTING_RANGE_M = 0.01
 _MAX_RIGHTING_RAD = 0.3
+#: From a given pose the tool is righted this far a solve: near a straight elbow, whole turns would gain a degree.
+_WARM_RIGHTING_RAD = 0.05
+_SMALL_RIGHTING_RAD = 1e-3
 #: Less than this much less tilt in one step ends the righting.
 _TILT_GAIN_RAD = 0.004
 _RIGHTING_LOSS_M = 5e-4
@@ -75,8 +78,8 @@ class PinocchioKinematics:
         """
         target = np.asarray(desk_position_m, dtype=np.float64)
         best: tuple[float, Array] | None = None
-        for start, greedy in self._starts(target, yaw_rad, near_rad):
-            q, residual_m, converged = self._descend(start, target, yaw_rad, greedy)
+        for start, greedy, budget_rad in self._starts(target, yaw_rad, near_rad):
+            q, residual_m, converged = self._descend(start, target, yaw_rad, greedy, budget_rad)
             if converged:
                 return q
             if best is None or residual_m < best[0]:
@@ -95,20 +98,27 @@ class PinocchioKinematics:
         placement = pin.updateFramePlacement(self._model, self._data, self._frame)
         return self._rotation @ placement.translation + self._offset, self._rotation @ placement.rotation
 
-    def _starts(self, target: Array, yaw_rad: float, near_rad: Array | None) -> Iterator[tuple[Array, bool]]:
-        """Yield joint angles to start from, and whether to right the tool greedily: the present pose, then seeds."""
+    def _starts(self, target: Array, yaw_rad: float, near_rad: Array | None) -> Iterator[tuple[Array, bool, float]]:
+        """Yield joint angles to start from, whether to right the tool greedily, and how far in all [rad].
+
+        From where the arm is, both ways are tried before any seed: a seed may lie on another branch, across the room.
+        """
+        near: Array | None = None
         if near_rad is not None:
             near = np.asarray(near_rad, dtype=np.float64)[: len(self.lower_rad)]
-            yield np.minimum(np.maximum(near, self.lower_rad), self.upper_rad), True
+            near = np.minimum(np.maximum(near, self.lower_rad), self.upper_rad)
+            yield near, True, _WARM_RIGHTING_RAD
+            yield near, False, _WARM_RIGHTING_RAD
         double = 2 * yaw_rad  # jaws are symmetric: compare headings modulo pi
         key = np.array([*target, _METRES_PER_RAD / 2 * math.cos(double), _METRES_PER_RAD / 2 * math.sin(double)])
         distance = ((self._seed_keys - key) ** 2).sum(axis=1)
         count = min(_PATIENT_SEEDS, len(distance) - 1)
         nearest = np.argpartition(distance, count)[:count]
-        ordered = nearest[np.argsort(distance[nearest])]
-        yield self._seeds_rad[ordered[0]], True
+        order = distance[nearest] if near is None else np.abs(self._seeds_rad[nearest] - near).max(axis=1)
+        ordered = nearest[np.argsort(order)]
+        yield self._seeds_rad[ordered[0]], True, math.inf
         for index in ordered:
-            yield self._seeds_rad[index], False
+            yield self._seeds_rad[index], False, math.inf
 
     def _make_seeds(self) -> tuple[Array, Array]:
         """Return joint angles spread over the cone, and their keys (position, doubled heading) for look-up."""
@@ -127,11 +137,14 @@ class PinocchioKinematics:
                     keys.append([*position, half * math.cos(double), half * math.sin(double)])
         return np.array(seeds), np.array(keys)
 
-    def _descend(self, start: Array, target: Array, yaw_rad: float, greedy: bool) -> tuple[Array, float, bool]:
+    def _descend(
+        self, start: Array, target: Array, yaw_rad: float, greedy: bool, budget_rad: float
+    ) -> tuple[Array, float, bool]:
         """Return (joints, position residual [m], converged) of Gauss-Newton steps inside the limits.
 
         `greedy` rights the tool from the first step on: quick near a solution, lost near a stretched arm, where the
-        patient way, which rights it only once position and heading are met, still arrives.
+        patient way, which rights it only once position and heading are met, still arrives. Inside the cone it is
+        righted by `budget_rad` in all.
         """
         q = start
         residual_m, best_tilt = math.inf, math.inf
@@ -141,19 +154,21 @@ class PinocchioKinematics:
             error, jacobian, lean_rows, lean, tilt = self._linearise(q, target, yaw_rad)
             residual_m = math.sqrt(error[0] ** 2 + error[1] ** 2 + error[2] ** 2)
             if residual_m < _POSITION_TOLERANCE_M and abs(error[3]) < _YAW_TOLERANCE_RAD and tilt <= self._max_tilt:
-                if tilt > best_tilt - _TILT_GAIN_RAD:
+                if tilt > best_tilt - _TILT_GAIN_RAD or budget_rad < _SMALL_RIGHTING_RAD:
                     return (q, residual_m, True) if best is None or tilt < best_tilt else (best, residual_m, True)
                 best, best_tilt = q, tilt
             elif best is not None and residual_m > _RIGHTING_LOSS_M:
                 reach *= 0.4  # righting bends the arm near a singularity: go on in smaller steps
             step, inverse = self._primary_step(q, jacobian, error)
             if residual_m < _RIGHTING_RANGE_M and (greedy or best is not None or residual_m < _POSITION_TOLERANCE_M):
-                righting = self._righting_step(q + step, jacobian, inverse, lean_rows, lean, reach)
-                righting_rad = float(np.abs(righting).max())
+                largest_rad = reach if tilt > self._max_tilt else min(reach, max(budget_rad, 0.0))
+                righting = self._righting_step(q + step, jacobian, inverse, lean_rows, lean, largest_rad)
+                righted_rad = float(np.abs(righting).max())
+                budget_rad -= righted_rad
                 step = step + righting
                 remaining = error - jacobian @ step
                 # What a small step leaves is of second order, reach x step^2 / 2: no need to look again.
-                if righting_rad < _SMALL_STEP_RAD and float(np.abs(step).max()) < _SMALL_STEP_RAD:
+                if righted_rad < _SMALL_STEP_RAD and float(np.abs(step).max()) < _SMALL_STEP_RAD:
                     met = float(np.abs(remaining[:3]).max()) < _POSITION_TOLERANCE_M / 4 and abs(remaining[3]) < 1e-3
                     end = q + step
                     inside = bool((end >= self.lower_rad).all() and (end <= self.upper_rad).all())
