@@ -62,8 +62,6 @@ class LabWorld:
         )
         self._joint_names = [joint.name for joint in description.chain.joints if joint.kind != "fixed"]
         self._joints = [self._world.joint_index[name] for name in self._joint_names]
-        self._motors = [self._world.joint_index[n] for n in description.joint_names[:-1]]
-        self._motors.append(self._world.joint_index[next(iter(description.gripper.followers))])
         self._world.reset(rig.rest_rad, _ASIDE)
         self._measured: Array = self._measure()
         self._owed_s = 0.0
@@ -75,16 +73,9 @@ class LabWorld:
     def drive(self, position_rad: Array, torque_on: NDArray[np.bool_]) -> None:
         """Pull the joints whose torque is on to `position_rad` (n,), as their servos measure it."""
         self._world.drive(position_rad + self._zero_rad)
-        for motor, on in zip(self._motors, torque_on, strict=True):
+        for joint, on in enumerate(torque_on):
             if not on:
-                bullet.setJointMotorControl2(
-                    self._world.arm,
-                    motor,
-                    bullet.VELOCITY_CONTROL,
-                    targetVelocity=0.0,
-                    force=_GEAR_FRICTION,
-                    physicsClientId=self._world.client,
-                )
+                self._world.release(joint, _GEAR_FRICTION)
 
     def positions_rad(self) -> Array:
         """Return what the servos measure (n,): each joint's angle less its servo's zero offset."""

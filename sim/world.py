@@ -21,6 +21,7 @@ ARM_GAIN = 0.35
 GRIPPER_GAIN = 0.25
 #: The fingers are held parallel by their linkage: metal, far stiffer than the servo.
 LINKAGE_FORCE = 100.0
+LINKAGE_ERP = 0.8
 BLOCK_SIZE_M = 0.030
 _FAR_AWAY_M = 5.0
 
@@ -94,27 +95,33 @@ class ArmWorld:
         self.tool_link = self.link_index[self.description.tool_link]
 
     def _tie_linkage(self) -> None:
-        """Tie the joints that no motor drives to the one their linkage follows: PyBullet ignores URDF mimic tags."""
-        signs = self.description.gripper.followers
-        for name, leader in self.description.gripper.linkage.items():
-            joint = self.joint_index[name]
-            gear = bullet.createConstraint(
-                self.arm,
-                self.joint_index[leader],
-                self.arm,
-                joint,
-                bullet.JOINT_GEAR,
-                [0, 0, 1],
-                [0, 0, 0],
-                [0, 0, 0],
-                physicsClientId=self.client,
-            )
-            ratio = -signs[name] * signs[leader]
-            bullet.changeConstraint(gear, gearRatio=ratio, maxForce=LINKAGE_FORCE, erp=0.8, physicsClientId=self.client)
+        """Tie what metal ties: the fingers to their cranks, the cranks to each other. PyBullet ignores mimic tags."""
+        gripper = self.description.gripper
+        cranks = [name for name in gripper.followers if name not in gripper.linkage]
+        for name, leader in gripper.linkage.items():
+            self._tie(leader, name)
             # The default velocity motor would brake the linkage.
             bullet.setJointMotorControl2(
-                self.arm, joint, bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
+                self.arm, self.joint_index[name], bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
             )
+        for name in cranks[1:]:
+            self._tie(cranks[0], name)
+
+    def _tie(self, leader: str, name: str) -> None:
+        signs = self.description.gripper.followers
+        gear = bullet.createConstraint(
+            self.arm,
+            self.joint_index[leader],
+            self.arm,
+            self.joint_index[name],
+            bullet.JOINT_GEAR,
+            [0, 0, 1],
+            [0, 0, 0],
+            [0, 0, 0],
+            physicsClientId=self.client,
+        )
+        ratio = -signs[name] * signs[leader]
+        bullet.changeConstraint(gear, gearRatio=ratio, maxForce=LINKAGE_FORCE, erp=LINKAGE_ERP, physicsClientId=self.client)
 
     def _set_rest_dynamics(self) -> None:
         for link in range(-1, bullet.getNumJoints(self.arm, physicsClientId=self.client)):
@@ -166,6 +173,14 @@ class ArmWorld:
             positionGains=self._gains,
             physicsClientId=self.client,
         )
+
+    def release(self, joint: int, friction: float) -> None:
+        """Take the torque away from one joint (the last: all cranks of the gripper); its gears resist with `friction`."""
+        count = len(self._arm_joints)
+        for motor in self._motors[joint : joint + 1] if joint < count else self._motors[count:]:
+            bullet.setJointMotorControl2(
+                self.arm, motor, bullet.VELOCITY_CONTROL, targetVelocity=0.0, force=friction, physicsClientId=self.client
+            )
 
     def set_gripping(self, gripping: bool) -> None:
         """Choose the solver's effort: high while something is between the jaws."""
