@@ -134,7 +134,8 @@ class GraspAttempt:
         self._target_rad = np.append(self._target_rad[:-1], gripper)
         self.grasp_rad = self._target_rad
         if self._closing.finished:
-            self._wait(SETTLE_S, Phase.LIFT)
+            # Jaws that closed on nothing have nothing to lift.
+            self._wait(SETTLE_S, Phase.LIFT if self._closing.contact_rad is not None else Phase.DONE)
 
     def _lift(self) -> None:
         command = self._command_m.copy()

@@ -64,10 +64,13 @@ class SimRobot:
         )
 
     def hold(self) -> None:
-        """Stand still where the setpoint is."""
-        setpoint = self._actuator.position_rad
-        self._safety = self._filter.initial(setpoint)
-        self._actuator.submit(setpoint, self._actuator.model.min_move_s)
+        """Stop where the setpoint will be when this command has passed the dead time: holding moves nothing back."""
+        model = self._actuator.model
+        ahead = self._actuator.copy()
+        ahead.advance_to(self._actuator.now_s + model.dead_time_s)
+        stop = ahead.position_rad
+        self._safety = self._filter.initial(stop)
+        self._actuator.submit(stop, model.min_move_s)
         self._holding = True
 
     def close(self) -> None:
