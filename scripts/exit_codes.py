@@ -21,6 +21,7 @@ EXIT_CODES = {
     "urdf.errors.Unreachable": FAILED,
     "bridge.errors.BridgeError": FAILED,
     "bridge.errors.PolicyMismatch": BAD_INPUT,
+    "bridge.errors.EndpointRefused": BAD_INPUT,
     "hardware.errors.HardwareError": FAILED,
     "hardware.errors.PortError": BAD_INPUT,
     "hardware.errors.WrongServo": BAD_INPUT,

@@ -18,6 +18,7 @@ from hardware.buses.dofbot_serial import DofbotSerialBus
 from hardware.servo_robot import ServoRobot
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
+from scripts.programs.robot_file import RobotFile, robot_file_path
 from urdf.description import Rig, load_arm
 
 PERIOD_S = 0.05
@@ -96,6 +97,7 @@ def run(args: ServeArgs) -> int:
             bus.close()
             raise
         say("every servo answers; torque is on, the arm stands where it stood", args.json)
+        _introduce(args, endpoint)
         statistics = serve_robot(robot, rig, endpoint, clock, args.on_exit, stop, _teller(args.json))
     health = bus.read_health()
     with suppress(OSError):
@@ -125,6 +127,12 @@ def serve_robot(
         tell(f"served: {_in_words(statistics)}")
         tell(f"leaving the arm: {on_exit}" + (" (a second signal stops the ramp)" if on_exit == "relax" else ""))
         leave(robot, on_exit, rig.rest_rad, stop.later())
+
+
+def _introduce(args: ServeArgs, endpoint: str) -> None:
+    """Write robot.toml, which tells `tandem run --robot NAME` where the arm is reached, unless there is one."""
+    if not robot_file_path(args.robot, data_root()).exists():
+        RobotFile(arm=args.arm, rig=args.rig, port=args.port, endpoint=endpoint).save(args.robot, data_root())
 
 
 def _teller(json: bool) -> Callable[[str], None]:
