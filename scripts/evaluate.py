@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +141,7 @@ def _check(choice: PolicyChoice) -> None:
 
 
 def evaluate_policy(
-    choice: PolicyChoice, episodes: int, seed: int, workers: int, advance: AdvanceCallback
+    choice: PolicyChoice, episodes: int, seed: int, workers: int, advance: Callable[[bool], None]
 ) -> list[bool]:
     """Return whether each of the episodes succeeded; `advance(success)` follows the progress."""
     seeds = episode_seeds(seed, episodes)

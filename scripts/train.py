@@ -164,7 +164,18 @@ def run(
     presets: Mapping[str, TrainConfig] = PRESETS,
 ) -> int:
     """Train, export, draw and record; return the exit code."""
-    console = Console(stderr=args.json)
+    summary, exit_status = train_once(args, Console(stderr=args.json), environments, presets)
+    emit_json(summary, args.json)
+    return exit_status
+
+
+def train_once(
+    args: TrainArgs,
+    console: Console,
+    environments: Callable[[TrainConfig, str], EnvironmentFactory] = simulated,
+    presets: Mapping[str, TrainConfig] = PRESETS,
+) -> tuple[TrainSummary, int]:
+    """Train, export, draw and record; return what came of it and the exit code."""
     config, folder = _prepare(args, presets)
     factory = environments(config.train, config.rig)
     warm_up(["sim"] if environments is simulated else [])
@@ -189,8 +200,7 @@ def run(
         env_steps=result.decisions,
         wall_s=round(result.wall_s, 3),
     )
-    emit_json(summary, args.json)
-    return exit_status
+    return summary, exit_status
 
 
 def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunConfig, Path | None]:

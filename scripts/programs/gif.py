@@ -1,0 +1,45 @@
+"""GIF: pictures with one palette for all of them, so that what stands still costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from scripts.programs.footage import Image
+
+_COLOURS = 255  # one more is transparent: "as in the frame before"
+_PALETTE_SAMPLES = 12
+
+
+def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
+    """Write an endless GIF, whole or not at all."""
+    picked = np.linspace(0, len(frames) - 1, min(_PALETTE_SAMPLES, len(frames))).round().astype(int)
+    mosaic = Pillow.fromarray(np.concatenate([frames[k] for k in picked], axis=0))
+    palette = mosaic.quantize(_COLOURS, Pillow.Quantize.MEDIANCUT)
+    first, *others = (Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames)
+    temporary = path.with_suffix(".tmp")
+    first.save(
+        temporary,
+        format="GIF",
+        save_all=True,
+        append_images=others,
+        duration=1000 // frames_per_s,
+        loop=0,
+        optimize=True,
+        transparency=_COLOURS,
+        disposal=1,
+    )
+    temporary.replace(path)
+
+
+def gif_frames(path: Path) -> list[Image]:
+    """Return the frames of a GIF as RGB."""
+    frames: list[Image] = []
+    with Pillow.open(path) as gif:
+        for k in range(getattr(gif, "n_frames", 1)):
+            gif.seek(k)
+            frames.append(np.asarray(gif.convert("RGB"), dtype=np.uint8))
+    return frames
