@@ -9,27 +9,29 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bridge.actions import LATERAL_ACTION
 from bridge.clock import MonotonicClock
 from bridge.encoding import GRASP_STATE
 from bridge.errors import PolicyMismatch
 from bridge.loop import LoopStatistics, LoopStep
+from bridge.ports import Policy
 from bridge.remote import RemoteRobot
 from hardware.cameras.remote import RemoteCamera
 from perception.tracker import BlockTracker
 from policies.evaluation import wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from scripts.cli import data_root, emit_json
+from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
 from scripts.exit_codes import BAD_INPUT, DONE
-from scripts.programs.lab import ROBOT_NAME, running_lab
+from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from scripts.programs.robot_run import AttemptRecord, RobotRun, Stage
 from sim.lab_truth import TruthFile
-from urdf.description import load_arm
+from urdf.description import ArmDescription, Rig, load_arm
 from urdf.errors import UnknownName
 
 
@@ -70,6 +72,8 @@ class RunOutcome:
     summary: RunSummary
     attempts: tuple[AttemptRecord, ...]
     truths: tuple[bool, ...]
+    work_ms: tuple[float, ...]
+    """The work done in each control period; the rest of its 50 ms the loop slept."""
 
 
 class PersonAtTheArm:
@@ -96,15 +100,44 @@ def run(args: RunArgs) -> int:
     """Run the attempts; return the exit code."""
     console = Console(stderr=args.json)
     if args.episodes < 1:
-        console.print(f"tandem run: --episodes must be at least 1, got {args.episodes}")
+        _say(console, f"tandem run: --episodes must be at least 1, got {args.episodes}")
         return BAD_INPUT
     choice = choose_policy(args.policy, None)
-    with find_robot(args.robot, choice.rig, args.seed, console) as robot:
-        with _progress(console, args.episodes) as advance:
-            outcome = run_on(robot, choice, args.episodes, console, advance)
-    console.print(_closing(outcome), highlight=False)
+    if args.robot == ROBOT_NAME:
+        # Before a lab is started in vain.
+        arm = load_arm(LabArgs.arm)
+        make_policy(choice, arm, arm.rig(choice.rig))
+    with (
+        find_robot(args.robot, choice.rig, args.seed, console) as robot,
+        CountedProgress(console, "attempts", args.episodes) as progress,
+    ):
+        tally = Tally(console, progress)
+        outcome = run_on(robot, choice, args.episodes, console, tally.advance)
+    _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
     return DONE
+
+
+class Tally:
+    """Tells about each attempt as it ends, and counts it."""
+
+    def __init__(self, console: Console, progress: CountedProgress) -> None:
+        self._console, self._progress, self._successes = console, progress, 0
+
+    def advance(self, attempt: AttemptRecord) -> None:
+        """Take in one finished attempt."""
+        self._successes += attempt.success
+        _say(self._console, describe_attempt(attempt))
+        self._progress.advance(f"{self._successes} succeeded")
+
+
+def make_policy(choice: PolicyChoice, description: ArmDescription, rig: Rig) -> Policy:
+    """Return the policy that an arm will run; raises PolicyMismatch where it was trained for something else."""
+    if choice.folder is None:
+        return choice.make_scripted(GRASP_STATE, len(LATERAL_ACTION.names), 0)
+    policy = OnnxPolicy(choice.folder)
+    policy.check(description, rig.name, GRASP_STATE)
+    return policy
 
 
 @contextmanager
@@ -121,7 +154,7 @@ def find_robot(name: str, rig: str, seed: int, console: Console, out: Path | Non
     if lab is not None:
         yield lab
         return
-    console.print("starting the lab: a servo board, its world and a camera (2-5 s)", highlight=False)
+    _say(console, "starting the lab: a servo board, its world and a camera (2-5 s)")
     with LabProcess(rig=rig, seed=seed, out=out) as process:
         yield process.robot
 
@@ -137,11 +170,7 @@ def run_on(
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves."""
     description = load_arm(address.arm)
     rig = description.rig(address.rig)
-    if choice.folder is not None:
-        policy = OnnxPolicy(choice.folder)
-        policy.check(description, rig.name, GRASP_STATE)
-    else:
-        policy = choice.make_scripted(GRASP_STATE, 2, 0)
+    policy = make_policy(choice, description, rig)
     if not address.camera_endpoint:
         raise RobotFileError(f"robot.toml of this {address.arm} names no camera_endpoint: a policy needs eyes")
     with ExitStack() as stack:
@@ -161,9 +190,9 @@ def run_on(
         for _ in range(episodes):
             attempts.append(runner.attempt(stage))
             advance(attempts[-1])
-            _tell(console, attempts[-1])
     truths = _truths(address, attempts)
-    return RunOutcome(_summary(attempts, truths, runner.statistics), tuple(attempts), truths)
+    summary = _summary(attempts, truths, runner.statistics)
+    return RunOutcome(summary, tuple(attempts), truths, tuple(runner.statistics.work_ms))
 
 
 def _stage(address: RobotFile, console: Console, stack: ExitStack) -> Stage:
@@ -196,16 +225,18 @@ def _summary(attempts: list[AttemptRecord], truths: tuple[bool, ...], statistics
     )
 
 
-def _tell(console: Console, attempt: AttemptRecord) -> None:
-    where = "not seen"
+def describe_attempt(attempt: AttemptRecord) -> str:
+    """Return what the camera saw of an attempt, in a line."""
+    where = "block not seen"
     if attempt.desk_from_block is not None:
         x, y, _ = 1000 * attempt.desk_from_block.position_m
         where = f"block at ({x:+4.0f}, {y:4.0f}) mm"
     verdict = f"lifted {1000 * attempt.rise_m:.0f} mm" if attempt.success else f"failed: {attempt.why}"
-    console.print(f"attempt {attempt.number}: {where}, {verdict}, {attempt.duration_s:.1f} s", highlight=False)
+    return f"attempt {attempt.number}: {where}, {verdict}, {attempt.duration_s:.1f} s"
 
 
-def _closing(outcome: RunOutcome) -> str:
+def closing(outcome: RunOutcome) -> str:
+    """Return what came of a run, in a sentence or two."""
     summary = outcome.summary
     low, high = wilson_interval(summary.successes, summary.episodes)
     text = (
@@ -218,22 +249,5 @@ def _closing(outcome: RunOutcome) -> str:
     return text
 
 
-@contextmanager
-def _progress(console: Console, episodes: int) -> Iterator[Callable[[AttemptRecord], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("attempts", total=episodes)
-        successes = 0
-
-        def advance(attempt: AttemptRecord) -> None:
-            nonlocal successes
-            successes += attempt.success
-            progress.update(task, advance=1, description=f"attempts, {successes} succeeded")
-
-        yield advance
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
