@@ -48,8 +48,11 @@ class CloseGripper:
             opening = max(self._law.opening_m(self.contact_rad) - SQUEEZE_M, self._law.opening_m(self._law.closed_rad))
             self._command_rad = self._law.angle_rad(opening)
             self.finished = True
-        elif self._command_rad >= self._law.closed_rad and measured >= self._law.closed_rad - STILL_RAD:
-            self.finished = True  # nothing between the jaws
+        elif self._command_rad >= self._law.closed_rad and (
+            measured >= self._law.closed_rad - STILL_RAD or self._still()
+        ):
+            # Nothing between the jaws, or so little (an edge of the block) that they stand still almost closed.
+            self.finished = True
         else:
             last = self._readings[-1][1] if self._readings else measured
             wanted = self._command_rad + CLOSING_SPEED_RAD_S * self._period_s
@@ -57,8 +60,12 @@ class CloseGripper:
         return self._command_rad
 
     def _stopped(self) -> bool:
-        """Return whether readings at least 0.12 s apart agree while the command is well ahead of them."""
-        if not self._readings or self._command_rad - self._readings[-1][1] < STILL_LEAD_RAD:
+        """Return whether the jaws stand still while the command is well ahead of them."""
+        return bool(self._readings) and self._command_rad - self._readings[-1][1] >= STILL_LEAD_RAD and self._still()
+
+    def _still(self) -> bool:
+        """Return whether readings at least 0.12 s apart agree."""
+        if not self._readings:
             return False
         time_s, newest = self._readings[-1]
         earlier = [r for t, r in self._readings if t <= time_s - READING_SPACING_S + 1e-9]
