@@ -20,7 +20,7 @@ class TrainConfig:
     task: str
     action_repeat: int = 3
     """Control periods that one decision lasts."""
-    discount: float = 0.95
+    discount: float = 0.9
     """Discount per decision."""
     reward_scale: float = 10.0
     """Factor on the reward before learning; it sets what a success is worth against entropy."""
@@ -34,6 +34,11 @@ class TrainConfig:
     """Decisions drawn uniformly before the first gradient step."""
     target_rate: float = 0.01
     """Share of the critic that moves into its target at each gradient step (tau)."""
+    averaging_rate: float = 0.002
+    """Share of the actor that moves into its running average at each gradient step.
+
+    The average is what is evaluated and exported: the actor itself trembles from step to step by millimetres.
+    """
     initial_entropy: float = 0.2
     """Entropy coefficient at the start; it is tuned automatically from there."""
     buffer_size: int = 100_000

@@ -5,6 +5,7 @@ Ref: https://stable-baselines3.readthedocs.io/en/master/modules/sac.html
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +24,21 @@ from policies.errors import CheckpointError
 from policies.export import network_actions
 
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+_ACTOR, _LEARNER = "actor.", "learner."
 
 
-class DeterministicActor(torch.nn.Module):
-    """The policy that is evaluated and exported: observation (n, d) -> tanh of the mean action (n, a)."""
+class AveragedActor(torch.nn.Module):
+    """The policy that is evaluated and exported: observation (n, d) -> tanh of the mean action (n, a).
+
+    Its weights are a running average of the learning actor's. Ref: Polyak and Juditsky, Acceleration of Stochastic
+    Approximation by Averaging, SIAM J. Control Optim. 30 (1992).
+    """
 
     def __init__(self, model: SAC) -> None:
         super().__init__()
-        self.hidden = model.actor.latent_pi
-        self.mean = model.actor.mu
+        self.hidden = copy.deepcopy(model.actor.latent_pi)
+        self.mean = copy.deepcopy(model.actor.mu)
+        self.requires_grad_(False)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Return the actions."""
@@ -40,6 +47,12 @@ class DeterministicActor(torch.nn.Module):
     def act_batch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the actions (n, a) for observations (n, d)."""
         return network_actions(self, observations)
+
+    def follow(self, model: SAC, share: float) -> None:
+        """Move by `share` of the way to the learning actor."""
+        live = [*model.actor.latent_pi.parameters(), *model.actor.mu.parameters()]
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.parameters()), [p.detach() for p in live], share)
 
 
 def build_sac(config: TrainConfig, workers: VecEnv, seed: int, tensorboard: Path) -> SAC:
@@ -98,14 +111,15 @@ def entropy_coefficient(model: SAC) -> float:
     return float(_log_entropy(model).detach().exp())
 
 
-def policy_tensors(model: SAC) -> dict[str, torch.Tensor]:
-    """Return the weights of actor, critics and targets."""
-    return {f"policy.{name}": tensor for name, tensor in model.policy.state_dict().items()}
+def actor_tensors(actor: AveragedActor) -> dict[str, torch.Tensor]:
+    """Return the weights of the policy, as a checkpoint keeps them."""
+    return {f"{_ACTOR}{name}": tensor for name, tensor in actor.state_dict().items()}
 
 
-def capture(model: SAC, counters: Counters) -> Checkpoint:
+def capture(model: SAC, actor: AveragedActor, counters: Counters) -> Checkpoint:
     """Return everything that the learner needs to go on: weights, optimisers, replay, random numbers."""
-    tensors = policy_tensors(model)
+    tensors = actor_tensors(actor)
+    tensors.update({f"{_LEARNER}{name}": tensor for name, tensor in model.policy.state_dict().items()})
     tensors["log_entropy"] = _log_entropy(model).detach()
     tensors["torch_rng"] = torch.get_rng_state()
     for prefix, optimizer in _optimizers(model):
@@ -127,19 +141,23 @@ def capture(model: SAC, counters: Counters) -> Checkpoint:
     )
 
 
-def restore_policy(model: SAC, checkpoint: Checkpoint) -> None:
-    """Put the weights of a checkpoint into the learner; raises CheckpointError when they do not fit."""
-    prefix = "policy."
+def restore_actor(actor: AveragedActor, checkpoint: Checkpoint) -> None:
+    """Put the weights of a checkpoint into the policy; raises CheckpointError when they do not fit."""
+    _load(actor, _ACTOR, checkpoint)
+
+
+def _load(module: torch.nn.Module, prefix: str, checkpoint: Checkpoint) -> None:
     weights = {k.removeprefix(prefix): t for k, t in checkpoint.tensors.items() if k.startswith(prefix)}
     try:
-        model.policy.load_state_dict(weights)
+        module.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint's network is not this run's {model.policy_kwargs}: {error}") from error
+        raise CheckpointError(f"the checkpoint's network is not this run's: {error}") from error
 
 
-def restore(model: SAC, checkpoint: Checkpoint) -> None:
+def restore(model: SAC, actor: AveragedActor, checkpoint: Checkpoint) -> None:
     """Put a whole checkpoint into the learner: the inverse of `capture`."""
-    restore_policy(model, checkpoint)
+    _load(model.policy, _LEARNER, checkpoint)
+    restore_actor(actor, checkpoint)
     tensors, arrays = checkpoint.tensors, checkpoint.arrays
     with torch.no_grad():
         _log_entropy(model).copy_(tensors["log_entropy"])

@@ -21,14 +21,14 @@ from policies.export import export_policy
 from policies.ledger import Ledger, Progress
 from policies.onnx_policy import OnnxPolicy
 from policies.sb3 import (
-    DeterministicActor,
+    AveragedActor,
+    actor_tensors,
     build_sac,
     capture,
     entropy_coefficient,
-    policy_tensors,
     replay_observations,
     restore,
-    restore_policy,
+    restore_actor,
 )
 from policies.workers import (
     EnvironmentFactory,
@@ -111,14 +111,14 @@ class _Run:
         self._judges = start_workers(environment, config.workers)
         self._workers = TrainingWorkers(self._simulations, config.reward_scale)
         self._model = build_sac(config, self._workers, seed, folder / "tensorboard")
-        self._actor = DeterministicActor(self._model)
+        self._actor = AveragedActor(self._model)
         if recovered:
             self._restore(recovered)
         self._saved_s = time.monotonic()
         self.end: End | None = None
 
     def _restore(self, recovered: Recovered) -> None:
-        restore(self._model, recovered.checkpoint)
+        restore(self._model, self._actor, recovered.checkpoint)
         decisions = recovered.checkpoint.counters.decisions
         # The simulations themselves are not saved: new episodes, other than those the run began with.
         self._workers.seed(_derived_seed(self._seed, decisions, "resumed"))
@@ -162,8 +162,12 @@ class _Run:
         return self.end
 
     def _update(self) -> None:
-        if self._model.num_timesteps > self._config.learning_starts:
-            self._model.train(self._config.updates_per_step, self._config.batch_size)
+        config = self._config
+        if self._model.num_timesteps > config.learning_starts:
+            self._model.train(config.updates_per_step, config.batch_size)
+            # The average begins where the actor begins to learn: nearly all of it, then less and less.
+            share = max(config.averaging_rate, 1.0 / (1.0 + self._model._n_updates / config.updates_per_step))
+            self._actor.follow(self._model, min(1.0, share * config.updates_per_step))
 
     def between_steps(self) -> None:
         """Do what is due while no step is under way: count, report, evaluate, save, stop."""
@@ -189,7 +193,7 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint that `resume` goes on from."""
-        save_checkpoint(self._checkpoints, "last", capture(self._model, self._ledger.counters))
+        save_checkpoint(self._checkpoints, "last", capture(self._model, self._actor, self._ledger.counters))
         self._saved_s = time.monotonic()
 
     def _evaluate(self) -> None:
@@ -205,7 +209,7 @@ class _Run:
             self._interrupt()
             return
         if self._ledger.write_evaluation(judged, self._model.logger):
-            save_checkpoint(self._checkpoints, "best", Checkpoint(self._ledger.counters, policy_tensors(self._model)))
+            save_checkpoint(self._checkpoints, "best", Checkpoint(self._ledger.counters, actor_tensors(self._actor)))
         self._ledger.show("train")
         if self._ledger.counters.streak >= self._config.stop_evaluations:
             self.end = "success"
@@ -238,7 +242,7 @@ class _Run:
         best = read_newest(self._checkpoints, "best")
         for reason in best.refused:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
-        restore_policy(self._model, best.checkpoint)
+        restore_actor(self._actor, best.checkpoint)
         observations = replay_observations(self._model, _GOLDEN_PAIRS, self._seed)
         return export_policy(self._folder / "policy", self._actor, self._manifest, observations)
 

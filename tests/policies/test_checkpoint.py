@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
 from policies.errors import CheckpointError
-from policies.sb3 import build_sac, capture, restore
+from policies.sb3 import AveragedActor, build_sac, capture, restore
 from tests.fakes.point_task import POINT, PointEnv
 
 COUNTERS = Counters(100, 9, 50, 3.5, 80, (0.5, 1.0), 80, 1)
@@ -92,13 +92,13 @@ def test_a_restored_learner_continues_exactly_as_the_saved_one(tmp_path: Path) -
     saved = learner(tmp_path / "a", seed=0)
     warm(saved, 20)
     restored = learner(tmp_path / "b", seed=1)  # seeds the global generators: before the others are captured
-    save_checkpoint(tmp_path, "last", capture(saved, COUNTERS))
+    save_checkpoint(tmp_path, "last", capture(saved, AveragedActor(saved), COUNTERS))
     other = {k: v.clone() for k, v in restored.policy.state_dict().items()}
 
     # The saved learner goes on first: both draw from the same global generators.
     saved.train(5, 32)
     expected_sample = saved.action_space.sample()
-    restore(restored, read_newest(tmp_path, "last").checkpoint)
+    restore(restored, AveragedActor(restored), read_newest(tmp_path, "last").checkpoint)
     restored.train(5, 32)
     sample = restored.action_space.sample()
 
@@ -116,9 +116,9 @@ def test_a_restored_learner_continues_exactly_as_the_saved_one(tmp_path: Path) -
 def test_the_replay_buffer_comes_back_whole(tmp_path: Path) -> None:
     saved = learner(tmp_path / "a", seed=0)
     warm(saved, 1)
-    save_checkpoint(tmp_path, "last", capture(saved, COUNTERS))
+    save_checkpoint(tmp_path, "last", capture(saved, AveragedActor(saved), COUNTERS))
     restored = learner(tmp_path / "b", seed=1)
-    restore(restored, read_newest(tmp_path, "last").checkpoint)
+    restore(restored, AveragedActor(restored), read_newest(tmp_path, "last").checkpoint)
     old, new = saved.replay_buffer, restored.replay_buffer
     assert old is not None
     assert new is not None
@@ -131,6 +131,32 @@ def test_the_replay_buffer_comes_back_whole(tmp_path: Path) -> None:
 def test_another_network_is_refused(tmp_path: Path) -> None:
     saved = learner(tmp_path / "a", seed=0)
     warm(saved, 1)
-    save_checkpoint(tmp_path, "last", capture(saved, COUNTERS))
+    save_checkpoint(tmp_path, "last", capture(saved, AveragedActor(saved), COUNTERS))
+    other = learner(tmp_path / "b", 0, (32,))
+    actor, checkpoint = AveragedActor(other), read_newest(tmp_path, "last").checkpoint
     with pytest.raises(CheckpointError, match="network"):
-        restore(learner(tmp_path / "b", 0, (32,)), read_newest(tmp_path, "last").checkpoint)
+        restore(other, actor, checkpoint)
+
+
+def test_the_averaged_actor_follows_and_comes_back(tmp_path: Path) -> None:
+    model = learner(tmp_path / "a", seed=0)
+    actor = AveragedActor(model)
+
+    def weight(module: torch.nn.Module) -> torch.Tensor:
+        return dict(module.named_parameters())["weight"].detach().clone()
+
+    before = weight(actor.mean)
+    warm(model, 20)
+    live = weight(model.actor.mu)
+    assert torch.equal(weight(actor.mean), before), "it moves only when it is told to"
+    actor.follow(model, 0.25)
+    assert torch.allclose(weight(actor.mean), 0.75 * before + 0.25 * live, atol=1e-7)
+    save_checkpoint(tmp_path, "last", capture(model, actor, COUNTERS))
+    other = learner(tmp_path / "b", seed=5)
+    copy = AveragedActor(other)
+    restore(other, copy, read_newest(tmp_path, "last").checkpoint)
+    assert torch.equal(weight(copy.mean), weight(actor.mean))
+    actor.follow(model, 1.0)
+    observations = np.random.default_rng(0).uniform(-1, 1, (8, 2)).astype(np.float32)
+    expected, _ = model.predict(observations, deterministic=True)
+    assert np.abs(actor.act_batch(observations) - expected).max() < 1e-6
