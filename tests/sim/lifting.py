@@ -73,6 +73,11 @@ class Lifter:
         self._follow(np.arange(self.rig.grasp_m, self.rig.hover_m + 1e-9, 0.002))
         self.wait(0.3)
 
+    def open(self) -> None:
+        """Let the block go."""
+        self._target = np.append(self._target[:-1], ARM.gripper.open_rad)
+        self.wait(0.6)
+
     def _follow(self, heights_m: Array) -> None:
         for height in heights_m:
             joints = self.kinematics.solve(np.array([*self._xy_m, height]), self._yaw_rad, self._target[:-1])
