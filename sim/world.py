@@ -45,6 +45,8 @@ class ArmWorld:
             fixedTimeStep=1.0 / PHYSICS_HZ,
             numSolverIterations=FREE_ITERATIONS,
             frictionERP=STICKING_ERP,
+            # Stopping early compares with a residual left over from the past: all iterations, always.
+            solverResidualThreshold=0.0,
             deterministicOverlappingPairs=1,
             physicsClientId=c,
         )
