@@ -20,15 +20,15 @@ class TrainConfig:
     task: str
     action_repeat: int = 3
     """Control periods that one decision lasts."""
-    discount: float = 0.9
+    discount: float = 0.95
     """Discount per decision."""
     reward_scale: float = 10.0
     """Factor on the reward before learning; it sets what a success is worth against entropy."""
     network: tuple[int, ...] = (64, 64)
     """Hidden layers of the actor and of each of the two critics."""
     learning_rate: float = 1e-3
-    batch_size: int = 128
-    updates_per_decision: float = 3.0
+    batch_size: int = 256
+    updates_per_decision: float = 4.0
     """Gradient steps per decision; they run while the workers simulate."""
     learning_starts: int = 500
     """Decisions drawn uniformly before the first gradient step."""
@@ -42,7 +42,7 @@ class TrainConfig:
     initial_entropy: float = 0.2
     """Entropy coefficient at the start; it is tuned automatically from there."""
     buffer_size: int = 100_000
-    max_decisions: int = 40_000
+    max_decisions: int = 24_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
     torch_threads: int = 1

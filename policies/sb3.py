@@ -52,7 +52,8 @@ class AveragedActor(torch.nn.Module):
         """Move by `share` of the way to the learning actor."""
         live = [*model.actor.latent_pi.parameters(), *model.actor.mu.parameters()]
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.parameters()), [p.detach() for p in live], share)
+            for mine, theirs in zip(self.parameters(), live, strict=True):
+                mine.lerp_(theirs, share)
 
 
 def build_sac(config: TrainConfig, workers: VecEnv, seed: int, tensorboard: Path) -> SAC:
