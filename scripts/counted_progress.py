@@ -46,7 +46,7 @@ class CountedProgress:
         text = f"{self._label}, {words}" if words else self._label
         self._bar.update(self._task, advance=1, description=text)
         now_s = time.monotonic()
-        if not self._console.is_terminal and now_s - self._line_s >= _LINE_EVERY_S:
+        if not self._console.is_terminal and self._done < self._total and now_s - self._line_s >= _LINE_EVERY_S:
             self._line_s = now_s
             left_s = (now_s - self._start_s) / self._done * (self._total - self._done)
             self._console.print(

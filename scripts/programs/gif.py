@@ -18,7 +18,7 @@ def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
     """Write an endless GIF, whole or not at all."""
     picked = np.linspace(0, len(frames) - 1, min(_PALETTE_SAMPLES, len(frames))).round().astype(int)
     mosaic = Pillow.fromarray(np.concatenate([frames[k] for k in picked], axis=0))
-    palette = mosaic.quantize(_COLOURS, Pillow.Quantize.MEDIANCUT)
+    palette = _with_white(mosaic.quantize(_COLOURS, Pillow.Quantize.MEDIANCUT))
     first, *others = (Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames)
     temporary = path.with_suffix(".tmp")
     first.save(
@@ -33,6 +33,14 @@ def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
         disposal=1,
     )
     temporary.replace(path)
+
+
+def _with_white(palette: Pillow.Image) -> Pillow.Image:
+    """Return the palette with its lightest colour made white: paper that is nearly white looks dirty on a page."""
+    colours = np.array(palette.getpalette(), dtype=np.int64).reshape(-1, 3)
+    colours[colours.sum(axis=1).argmax()] = 255
+    palette.putpalette(colours.ravel().tolist())
+    return palette
 
 
 def gif_frames(path: Path) -> list[Image]:

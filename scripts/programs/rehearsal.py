@@ -20,6 +20,7 @@ from urdf.pose import Pose
 _OVERSAMPLE = 2
 _FOV_Y_RAD = math.radians(50.4)
 _NEAR_M, _FAR_M = 0.05, 3.0
+_SKY_RGB = np.array([236, 241, 246], dtype=np.uint8)
 #: Ten pictures a second of the 20 Hz loop.
 _PERIODS_PER_PICTURE = 2
 
@@ -45,9 +46,10 @@ class Rehearsal:
     def picture(self) -> Image:
         """Return the training world as it is now."""
         width, height = self._size_px
-        rgb, _, _ = render(
+        rgb, _, bodies = render(
             self._env.world.client, self._view, _FOV_Y_RAD, _NEAR_M, _FAR_M, width * _OVERSAMPLE, height * _OVERSAMPLE
         )
+        rgb = np.where((bodies < 0)[:, :, None], _SKY_RGB, rgb)
         return np.asarray(cv2.resize(rgb, self._size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
     def now_s(self) -> float:
