@@ -17,6 +17,8 @@ CLOSING_LEAD_RAD = 0.30
 STILL_RAD = 0.02
 STILL_LEAD_RAD = 0.15
 READING_SPACING_S = 0.12
+#: Closing takes 1.7 s. Jaws that are not read for this long are left where they are, as if they held nothing.
+CLOSING_PATIENCE_S = 5.0
 #: A reading younger than this is new in the period that sees it.
 FRESH_READING_S = 0.11
 #: The jaws' target past the point of contact: 1.8 mm of opening, which holds a block and trips no stall protection.
@@ -53,6 +55,9 @@ class CloseGripper:
         ):
             # Nothing between the jaws, or so little (an edge of the block) that they stand still almost closed.
             self.finished = True
+        elif self._time_s > CLOSING_PATIENCE_S:
+            self.finished = True
+            self._command_rad = measured
         else:
             last = self._readings[-1][1] if self._readings else measured
             wanted = self._command_rad + CLOSING_SPEED_RAD_S * self._period_s

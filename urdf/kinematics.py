@@ -32,7 +32,7 @@ _TILT_GAIN_RAD = 0.004
 _RIGHTING_LOSS_M = 5e-4
 _POSITION_TOLERANCE_M = 1e-4
 _YAW_TOLERANCE_RAD = 2e-3
-_DAMPING = 1e-8
+_DAMPING = 1e-8 * np.eye(4)
 _SEED_COUNT = 4000
 #: A radian of heading weighs as much as this many metres when seeds are compared and steps are limited.
 _METRES_PER_RAD = 0.1
@@ -52,7 +52,7 @@ class PinocchioKinematics:
         margin = description.margin_rad if margin_rad is None else margin_rad
         self.lower_rad = description.lower_rad[:count] + margin
         self.upper_rad = description.upper_rad[:count] - margin
-        self._model = _arm_model(description)
+        self._model = _arm_model(description, rig)
         self._data = self._model.createData()
         parent = self._model.getFrameId(description.tool_link)
         self._frame = self._model.addFrame(
@@ -65,9 +65,8 @@ class PinocchioKinematics:
             )
         )
         self._data = self._model.createData()
-        self._rotation = rig.desk_from_base.rotation
-        self._rotation6 = np.kron(np.eye(2), self._rotation)
-        self._offset = rig.desk_from_base.position_m
+        self._lower, self._upper = self.lower_rad.tolist(), self.upper_rad.tolist()
+        self._identity = np.eye(count)
         self._max_tilt = rig.max_tilt_rad
         self._seeds_rad, self._seed_keys = self._make_seeds()
 
@@ -96,7 +95,7 @@ class PinocchioKinematics:
     def _forward(self, q: Array) -> tuple[Array, Array]:
         pin.forwardKinematics(self._model, self._data, q)
         placement = pin.updateFramePlacement(self._model, self._data, self._frame)
-        return self._rotation @ placement.translation + self._offset, self._rotation @ placement.rotation
+        return np.array(placement.translation), np.array(placement.rotation)
 
     def _starts(self, target: Array, yaw_rad: float, near_rad: Array | None) -> Iterator[tuple[Array, bool, float]]:
         """Yield joint angles to start from, whether to right the tool greedily, and how far in all [rad].
@@ -181,11 +180,9 @@ class PinocchioKinematics:
         """Return (error (4,), its Jacobian (4, n), Jacobian of the lean (2, n), lean (2,), tilt [rad]) at `q`."""
         pin.computeJointJacobians(self._model, self._data, q)
         placement = pin.updateFramePlacement(self._model, self._data, self._frame)
-        local = pin.getFrameJacobian(self._model, self._data, self._frame, pin.LOCAL_WORLD_ALIGNED)
-        world = self._rotation6 @ local
-        rotation = self._rotation @ placement.rotation
-        x, y, z = rotation[:, 0].tolist()
-        down_x, down_y, down_z = (-rotation[:, 2]).tolist()  # (0, 0, 1) when the tool points straight down
+        world = pin.getFrameJacobian(self._model, self._data, self._frame, pin.LOCAL_WORLD_ALIGNED)
+        (x, _, down_x), (y, _, down_y), (z, _, down_z) = placement.rotation.tolist()
+        down_x, down_y, down_z = -down_x, -down_y, -down_z  # (0, 0, 1) when the tool points straight down
         wx, wy, wz = world[3], world[4], world[5]
         jacobian = np.empty((4, len(q)))
         jacobian[:3] = world[:3]
@@ -193,7 +190,7 @@ class PinocchioKinematics:
         square = x * x + y * y + 1e-12
         jacobian[3] = wz - (x * z / square) * wx - (y * z / square) * wy
         error = np.empty(4)
-        error[:3] = target - self._offset - self._rotation @ placement.translation
+        error[:3] = target - placement.translation
         yaw_error = yaw_rad - math.atan2(y, x)
         error[3] = yaw_error - math.pi * round(yaw_error / math.pi)
         lean_rows = np.array([wy * down_z - wz * down_y, wz * down_x - wx * down_z])
@@ -204,18 +201,16 @@ class PinocchioKinematics:
 
         Joints that stand at a limit and would leave it are taken out and the rest is solved again (active set).
         """
-        blocked = np.zeros(len(q), dtype=bool)
         active = jacobian
         while True:
-            gram = active @ active.T
-            gram.flat[::5] += _DAMPING
-            inverse = active.T @ np.linalg.inv(gram)
-            step = inverse @ error
-            leaving = ((q <= self.lower_rad) & (step < -1e-9)) | ((q >= self.upper_rad) & (step > 1e-9))
-            if not leaving.any():
+            inverse: Array = active.T @ np.linalg.inv(active @ active.T + _DAMPING)
+            step: Array = inverse @ error
+            # Five numbers: a loop over plain floats is several times faster than array expressions.
+            bounds = zip(q.tolist(), step.tolist(), self._lower, self._upper, strict=True)
+            leaving = [(v <= low and s < -1e-9) or (v >= high and s > 1e-9) for v, s, low, high in bounds]
+            if True not in leaving:
                 break
-            blocked |= leaving
-            active = jacobian * ~blocked
+            active = active * np.array([0.0 if stuck else 1.0 for stuck in leaving])
         largest = float(np.abs(step).max())
         return (step * (_MAX_STEP_RAD / largest) if largest > _MAX_STEP_RAD else step), inverse
 
@@ -223,16 +218,18 @@ class PinocchioKinematics:
         self, q: Array, jacobian: Array, inverse: Array, lean_rows: Array, lean: Array, reach_rad: float
     ) -> Array:
         """Return the step in the null space of position and heading that rights the tool, cut short at the limits."""
-        null = np.eye(len(q)) - inverse @ jacobian
-        rows = lean_rows @ null
-        a, b, d = float(rows[0] @ rows[0]) + 1e-4, float(rows[0] @ rows[1]), float(rows[1] @ rows[1]) + 1e-4
+        rows = lean_rows @ (self._identity - inverse @ jacobian)
+        (a, b), (_, d) = (rows @ rows.T).tolist()
+        a, d = a + 1e-4, d + 1e-4
         determinant = a * d - b * b
-        u, v = -float(lean[0]), -float(lean[1])
-        step = rows.T @ np.array([(d * u - b * v) / determinant, (a * v - b * u) / determinant])
-        room = np.where(step > 0, self.upper_rad - q, q - self.lower_rad)
-        size = np.abs(step)
-        fraction = float(np.min(np.maximum(room, 0.0) / np.maximum(size, 1e-9)))
-        return step * min(1.0, fraction, reach_rad / max(float(size.max()), 1e-9))
+        u, v = (-lean).tolist()
+        step = np.array([(d * u - b * v) / determinant, (a * v - b * u) / determinant]) @ rows
+        sizes = step.tolist()
+        fraction = min(1.0, reach_rad / max(max(map(abs, sizes)), 1e-9))
+        for value, size, low, high in zip(q.tolist(), sizes, self._lower, self._upper, strict=True):
+            room = high - value if size > 0 else value - low
+            fraction = min(fraction, max(room, 0.0) / max(abs(size), 1e-9))
+        return step * fraction
 
     def _limiting_joint(self, q: Array) -> str | None:
         at_limit = (q <= self.lower_rad + 1e-6) | (q >= self.upper_rad - 1e-6)
@@ -244,8 +241,8 @@ def _tilt(rotation: Array) -> float:
     return math.acos(min(1.0, max(-1.0, -float(rotation[2, 2]))))
 
 
-def _arm_model(description: ArmDescription) -> pin.Model:
-    """Return the Pinocchio model of the arm joints in the description's order, gripper locked."""
+def _arm_model(description: ArmDescription, rig: Rig) -> pin.Model:
+    """Return the Pinocchio model of the arm joints in the description's order, gripper locked, in the desk frame."""
     full = pin.buildModelFromUrdf(str(description.urdf_path))
     arm = description.joint_names[:-1]
     locked = [full.getJointId(name) for name in full.names[1:] if name not in arm]
@@ -254,4 +251,8 @@ def _arm_model(description: ArmDescription) -> pin.Model:
         raise ValueError(
             f"{description.urdf_path}: Pinocchio orders the joints {list(model.names[1:])}, arm.toml {list(arm)}"
         )
+    desk_from_base = pin.SE3(rig.desk_from_base.as_matrix())
+    for joint in range(1, model.njoints):
+        if model.parents[joint] == 0:
+            model.jointPlacements[joint] = desk_from_base * model.jointPlacements[joint]
     return model
