@@ -16,8 +16,8 @@ from bridge.skills import MoveJoints
 from urdf.pose import Array
 
 NO_ACTION = np.zeros(2, dtype=np.float32)
-#: Joints travel this fast when nothing is learnt about the motion: home, park.
-TRAVEL_SPEED_RAD_S = 0.8
+#: Joints travel no faster than this when nothing is learnt about the motion: home, park.
+TRAVEL_SPEED_RAD_S = 1.2
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ class MoveJoints:
         self._start = np.asarray(start_rad, dtype=np.float64)
         self._goal = np.asarray(goal_rad, dtype=np.float64)
         largest = float(np.abs(self._goal - self._start).max())
-        self._steps = max(1, math.ceil(largest / (speed_rad_s * period_s)))
+        # Slow at both ends means faster in the middle: 3u^2 - 2u^3 is 1.5 times as steep there as on the whole.
+        self._steps = max(1, math.ceil(1.5 * largest / (speed_rad_s * period_s)))
         self._done = 0
 
     @property
