@@ -23,13 +23,23 @@ def _kinematics(on_progress: Progress) -> list[Row]:
     return measure(on_progress)
 
 
+def _grasp(on_progress: Progress) -> list[Row]:
+    from scripts.programs.bench_grasp import measure
+
+    return measure(on_progress)
+
+
 def _training(on_progress: Progress) -> list[Row]:
     from scripts.programs.bench_training import measure
 
     return measure(on_progress)
 
 
-BENCHES: dict[str, Callable[[Progress], list[Row]]] = {"kinematics": _kinematics, "training": _training}
+BENCHES: dict[str, Callable[[Progress], list[Row]]] = {
+    "kinematics": _kinematics,
+    "grasp": _grasp,
+    "training": _training,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class BenchArgs:
     """Measure the figures that were promised into data/bench/NAME.json; exits 1 when one does not hold."""
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: kinematics (half a minute), training (minutes), or `all`."""
+    """Which bench: kinematics (half a minute), grasp (half an hour), training (minutes), or `all`."""
     only: str = ""
     """Show and judge only the rows whose figure contains this word."""
     json: bool = False

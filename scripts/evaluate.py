@@ -84,10 +84,10 @@ class PolicyChoice:
         policy.check(env.description, env.rig.name, env.observation_layout)
         return policy
 
-
     def make_scripted(self, layout: ObservationLayout, action_size: int, seed: int) -> Policy:
         """Return the scripted policy of this choice."""
-        return scripted_policy(self.scripted, layout, action_size, self.action_repeat, np.random.default_rng(seed))
+        rng = np.random.default_rng([seed, 1])  # not the stream that places the block
+        return scripted_policy(self.scripted, layout, action_size, self.action_repeat, rng)
 
 
 #: Decisions of the scripted policies last this many control periods, as those of the `grasp` preset.
