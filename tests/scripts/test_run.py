@@ -1,0 +1,187 @@
+"""`tandem run` against a lab: what it prints, what it refuses, and what the arm does when it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from bridge.actions import LATERAL_ACTION
+from bridge.clock import MonotonicClock
+from bridge.encoding import GRASP_STATE
+from bridge.grasp import GraspAttempt
+from bridge.loop import ControlLoop, run_episode
+from bridge.remote import RemoteRobot
+from hardware.cameras.remote import RemoteCamera
+from perception.tracker import BlockTracker
+from policies import artifact
+from policies.artifact import LayoutRecord, PolicyManifest
+from policies.export import export_policy
+from policies.scripted import scripted_policy
+from scripts.programs.lab_process import LabProcess
+from scripts.programs.lab_stage import StageHand
+from scripts.run import RunSummary
+from sim.lab_truth import TruthFile
+from tests.scripts.open_lab import ARM, RIG, ROOT, TORQUE, OpenLab
+from urdf.kinematics import PinocchioKinematics
+
+CLOCK = MonotonicClock()
+
+
+def run_tandem(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.main", "run", *words],
+        cwd=ROOT, env=os.environ | {"TANDEM_DATA": str(data)}, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def open_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenLab]:
+    lab = OpenLab(tmp_path_factory.mktemp("l"))
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def make_run(data: Path, rig: str = "table", arm_sha256: str = ARM.sha256) -> str:
+    """Leave an untrained policy as a run; return the run's name."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(GRASP_STATE.size, 2), torch.nn.Tanh())
+    manifest = PolicyManifest(
+        schema=artifact.SCHEMA,
+        task="grasp",
+        rig=rig,
+        arm="dofbot",
+        arm_sha256=arm_sha256,
+        observation=LayoutRecord.of(GRASP_STATE),
+        action=LayoutRecord(LATERAL_ACTION.name, LATERAL_ACTION.version, LATERAL_ACTION.names),
+        control_rate_hz=20.0,
+        action_repeat=3,
+        normaliser="none",
+        training_run="made_up",
+        git_commit="abc",
+        versions={},
+        onnx_sha256="",
+        golden_sha256="",
+    )
+    observations = np.random.default_rng(0).normal(size=(8, GRASP_STATE.size)).astype(np.float32)
+    folder = data / "runs" / "grasp" / "20260101T000000Z_grasp_seed0"
+    export_policy(folder / "policy", network, manifest, observations)
+    return folder.name
+
+
+@pytest.mark.slow
+def test_one_attempt_in_a_lab_that_it_starts_itself(tmp_path: Path) -> None:
+    done = run_tandem(tmp_path, "--policy", "oracle", "--robot", "lab", "--episodes", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    (line,) = [text for text in done.stdout.splitlines() if text.startswith("{")]
+    assert done.stdout.splitlines()[-1] == line
+    assert set(json.loads(line)) >= {
+        "episodes", "successes", "lab_truth_successes", "commands_sent", "commands_held", "missed_deadlines", "loop_hz",
+        "p99_loop_ms",
+    }  # fmt: skip
+    summary = msgspec.json.decode(line, type=RunSummary)
+    assert (summary.episodes, summary.successes, summary.lab_truth_successes) == (1, 1, 1)
+    assert summary.commands_sent > 100
+    assert summary.loop_hz == pytest.approx(20.0, abs=2.0)
+    assert "attempt 1: block at (" in done.stderr
+    assert not (tmp_path / "robots" / "lab" / "robot.toml").exists()  # the lab has ended with it
+    (truth,) = tmp_path.glob("labs/*/truth.json")
+    assert [o.success for o in TruthFile.load(truth).outcomes] == [True]
+
+
+def test_an_unknown_robot_lists_the_valid_names(tmp_path: Path) -> None:
+    for name in ("attic", "desk"):
+        (tmp_path / "robots" / name).mkdir(parents=True)
+        (tmp_path / "robots" / name / "robot.toml").touch()
+    done = run_tandem(tmp_path, "--policy", "oracle", "--robot", "dask", "--episodes", "1")
+    assert done.returncode == 2
+    assert "nearest first: desk, " in done.stderr
+    assert "attic" in done.stderr
+    assert "lab" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_policy_lists_the_valid_names(tmp_path: Path) -> None:
+    done = run_tandem(tmp_path, "--policy", "orakle", "--episodes", "1")
+    assert done.returncode == 2
+    assert "nearest first: oracle, " in done.stderr
+
+
+def test_a_policy_of_another_arm_is_refused_before_a_lab_is_started(tmp_path: Path) -> None:
+    name = make_run(tmp_path, arm_sha256="0" * 64)
+    done = run_tandem(tmp_path, "--policy", name, "--episodes", "1")
+    assert done.returncode == 2
+    assert "kinematics, limits, gripper or tool changed" in done.stderr
+    assert not (tmp_path / "labs").exists()
+
+
+def test_a_policy_of_another_rig_moves_nothing(open_lab: OpenLab, tmp_path: Path) -> None:
+    run = make_run(tmp_path, rig="hanging")
+    open_lab.turn_for(0.5)  # until the board has heard all that taking hold of the arm sent
+    asked_ns = time.monotonic_ns()
+    process = open_lab.tandem("run", "--policy", str(tmp_path / "runs" / "grasp" / run), "--episodes", "1")
+    assert open_lab.turn_until(lambda: process.poll() is not None, 60.0)
+    assert process.returncode == 2
+    assert "trained on rig 'hanging', this rig is 'table'" in process.communicate()[1]
+    assert open_lab.heard(asked_ns) == []
+    assert open_lab.world.attempts == 0
+
+
+def test_a_killed_run_leaves_the_moving_arm_standing(open_lab: OpenLab) -> None:
+    """Hold frame on the wire within 300 ms, every joint at rest within 500 ms, torque still on."""
+    process = open_lab.tandem("run", "--policy", "oracle", "--episodes", "1")
+    assert open_lab.turn_until(lambda: open_lab.world.attempts == 1 or process.poll() is not None, 60.0)
+    assert process.poll() is None, process.communicate()
+    open_lab.turn_for(1.0)
+    process.kill()
+    killed_ns = time.monotonic_ns()
+    open_lab.turn_for(2.0)
+    assert open_lab.speed_rad_s(killed_ns - 200_000_000, killed_ns) > 0.1  # it did move
+    after = open_lab.heard(killed_ns)
+    assert after
+    assert (after[-1].stamp_ns - killed_ns) * 1e-9 < 0.3
+    end_ns = open_lab.motion[-1][0]
+    assert open_lab.speed_rad_s(killed_ns + 500_000_000, end_ns) < 0.01
+    assert open_lab.heard(killed_ns, TORQUE) == []
+    assert all(open_lab.board.torque_on)
+
+
+@pytest.mark.slow
+def test_a_block_held_for_ten_seconds_stays_held(tmp_path: Path) -> None:
+    """Longer than the stall protection waits: squeezing must not trip it."""
+    with LabProcess(seed=5, out=tmp_path / "out", data=tmp_path / "data") as lab:
+        robot, hand = RemoteRobot(lab.robot.endpoint, ARM, CLOCK), StageHand(lab.robot.stage_endpoint)
+        camera = RemoteCamera(lab.robot.camera_endpoint)
+        tracker = BlockTracker(camera, RIG)
+        try:
+            attempt = GraspAttempt(ARM, RIG, PinocchioKinematics(ARM, RIG), 0.05)
+            loop = ControlLoop(robot, CLOCK, tracker, attempt)
+            loop.move_to(RIG.home_rad)
+            hand.place_block()
+            loop.stay(RIG.home_rad, 1.5)
+            hand.begin_attempt()
+            run_episode(loop, scripted_policy("oracle", GRASP_STATE, 2, 3, np.random.default_rng(0)), 3)
+            assert loop.gave_up == ""
+            loop.stay(loop.target_rad, 10.0)
+            hand.end_attempt()
+            sighting = tracker.read_block()
+            seen_ns = CLOCK.now_ns()
+        finally:
+            for part in (tracker, camera, hand, robot):
+                part.close()
+    (outcome,) = TruthFile.load(tmp_path / "out" / "truth.json").outcomes
+    assert outcome.held_s >= 10.0
+    assert sighting is not None
+    assert (seen_ns - sighting.stamp_ns) * 1e-9 < 2.0
+    assert (RIG.desk_from_base @ sighting.base_from_block).position_m[2] > 0.035
