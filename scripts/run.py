@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rich.console import Console
 from bridge.actions import LATERAL_ACTION
 from bridge.clock import MonotonicClock
 from bridge.encoding import GRASP_STATE
-from bridge.errors import PolicyMismatch
+from bridge.errors import BridgeError, PolicyMismatch
 from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
 from bridge.remote import RemoteRobot
@@ -33,6 +34,8 @@ from scripts.programs.robot_run import AttemptRecord, RobotRun, Stage
 from sim.lab_truth import TruthFile
 from urdf.description import ArmDescription, Rig, load_arm
 from urdf.errors import UnknownName
+
+_LAST_WORDS_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def make_policy(choice: PolicyChoice, description: ArmDescription, rig: Rig) -> 
 
 
 @contextmanager
-def find_robot(name: str, rig: str, seed: int, console: Console, out: Path | None = None) -> Iterator[RobotFile]:
+def find_robot(name: str, rig: str, seed: int, console: Console) -> Iterator[RobotFile]:
     """Give the address of a robot; a lab is started where none runs, and ended again."""
     data = data_root()
     if name != ROBOT_NAME:
@@ -155,8 +158,24 @@ def find_robot(name: str, rig: str, seed: int, console: Console, out: Path | Non
         yield lab
         return
     _say(console, "starting the lab: a servo board, its world and a camera (2-5 s)")
-    with LabProcess(rig=rig, seed=seed, out=out) as process:
-        yield process.robot
+    with own_lab(LabProcess(rig, seed)) as robot:
+        yield robot
+
+
+@contextmanager
+def own_lab(lab: LabProcess) -> Iterator[RobotFile]:
+    """Run a lab for as long as the context lasts. When the lab dies, its last words are the error: raises LabFailed."""
+    with lab:
+        try:
+            yield lab.robot
+        except BridgeError:
+            # What is seen first is an arm that does not answer; why it does not is told a moment later.
+            end_s = time.monotonic() + _LAST_WORDS_S
+            while time.monotonic() < end_s:
+                lab.check()
+                time.sleep(0.1)
+            raise
+        lab.check()
 
 
 def run_on(

@@ -27,7 +27,7 @@ from scripts.programs.report import ReportSources, write_report
 from scripts.programs.robot_run import AttemptRecord
 from scripts.programs.side_by_side import HALF_PX
 from scripts.provenance import git_commit, versions
-from scripts.run import RunOutcome, Tally, closing, run_on
+from scripts.run import RunOutcome, Tally, closing, own_lab, run_on
 from scripts.train import TrainArgs, TrainSummary, train_once
 
 SUMMARY_NAME, REPORT_NAME, GIF_NAME, CURVE_NAME = "summary.json", "report.html", "demo.gif", "learning_curve.png"
@@ -180,9 +180,9 @@ class Demo:
     def _run_in_lab(self, choice: PolicyChoice, stage: Stage) -> None:
         # A data folder of its own: a lab that somebody runs meanwhile is left in peace.
         folder = self.out / "lab"
-        with LabProcess(choice.rig, self.args.seed, folder, data=folder) as lab:
-            self.shown.truth_path = Path(lab.robot.truth_path)
-            camera = RemoteCamera(lab.robot.camera_endpoint)
+        with own_lab(LabProcess(choice.rig, self.args.seed, folder, data=folder)) as robot:
+            self.shown.truth_path = Path(robot.truth_path)
+            camera = RemoteCamera(robot.camera_endpoint)
             try:
                 with (
                     Film(camera, MonotonicClock(), _FILMED_ATTEMPTS, HALF_PX) as film,
@@ -195,8 +195,7 @@ class Demo:
                         film.on_attempt(attempt)
                         tally.advance(attempt)
 
-                    outcome = run_on(lab.robot, choice, self.args.episodes, self.console, advance, film.on_step)
-                lab.check()
+                    outcome = run_on(robot, choice, self.args.episodes, self.console, advance, film.on_step)
             finally:
                 camera.close()
         self.shown.outcome, self.summary.run = outcome, outcome.summary

@@ -85,7 +85,7 @@ def _verdict(summary: DemoSummary) -> str:
 def _cards(summary: DemoSummary) -> list[Card]:
     found: list[Card] = []
     if summary.train is not None:
-        found.append(Card("Training", minutes(summary.train.wall_s), f"{summary.train.episodes:,} episodes, min:s"))
+        found.append(Card("Training", f"{minutes(summary.train.wall_s)} min", f"{summary.train.episodes:,} episodes"))
     if summary.evaluate is not None:
         e = summary.evaluate
         found.append(Card("In simulation", percent(e.success_rate), f"{e.successes} of {e.episodes} episodes"))

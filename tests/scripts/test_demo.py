@@ -22,6 +22,7 @@ from scripts.evaluate import EvaluateSummary
 from scripts.programs.demo_stage import Stage, StageFailed, Timetable
 from scripts.programs.demo_summary import DemoSummary
 from scripts.programs.gif import gif_frames, write_gif
+from scripts.programs.lab import running_lab
 from scripts.run import RunSummary
 from sim.lab_truth import TruthFile
 
@@ -108,20 +109,18 @@ def assert_report_says_what_happened(page: str, summary: DemoSummary, truth: Tru
 @pytest.mark.slow
 def test_ctrl_c_ends_it_with_what_is_there_and_no_lab_is_left(tmp_path: Path) -> None:
     process = start_demo(tmp_path, "--policy", "oracle", "--episodes", "9", "--evaluate-episodes", "2")
-    robot_file = tmp_path / "demo" / "lab" / "robots" / "lab" / "robot.toml"
     end_s = time.monotonic() + 90
-    while not robot_file.exists():
+    while (lab := running_lab(tmp_path / "demo" / "lab")) is None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end_s
         time.sleep(0.1)
-    (pid,) = re.findall(r"^pid = (\d+)$", robot_file.read_text(), flags=re.MULTILINE)
     time.sleep(3.0)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert "interrupted" in stdout
     assert "Traceback" not in stderr
-    assert not Path(f"/proc/{pid}").exists()
+    assert not lab.is_alive
     summary = msgspec.json.decode((tmp_path / "demo" / "summary.json").read_bytes(), type=DemoSummary)
     assert summary.evaluate is not None
     assert summary.run is None

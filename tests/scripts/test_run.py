@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,11 +28,13 @@ from policies import artifact
 from policies.artifact import LayoutRecord, PolicyManifest
 from policies.export import export_policy
 from policies.scripted import scripted_policy
+from scripts.programs.lab import running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.run import RunSummary
 from sim.lab_truth import TruthFile
 from tests.scripts.open_lab import ARM, RIG, ROOT, TORQUE, OpenLab
+from tests.scripts.test_lab import children_of, wait_for
 from urdf.kinematics import PinocchioKinematics
 
 CLOCK = MonotonicClock()
@@ -155,6 +158,24 @@ def test_a_killed_run_leaves_the_moving_arm_standing(open_lab: OpenLab) -> None:
     assert open_lab.speed_rad_s(killed_ns + 500_000_000, end_ns) < 0.01
     assert open_lab.heard(killed_ns, TORQUE) == []
     assert all(open_lab.board.torque_on)
+
+
+def test_a_lab_that_dies_ends_the_run_with_its_last_words(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.main", "run", "--policy", "oracle", "--episodes", "9"],
+        cwd=ROOT, env=os.environ | {"TANDEM_DATA": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert wait_for(lambda: running_lab(tmp_path) is not None, 60.0), process.communicate()
+    lab = running_lab(tmp_path)
+    assert lab is not None
+    assert lab.pid > 1
+    (camera_pid,) = [pid for pid, words in children_of(lab.pid).items() if "spawn_main" in words]
+    time.sleep(3.0)
+    os.kill(camera_pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"the camera process ended" in said
+    assert b"Traceback" not in said
 
 
 @pytest.mark.slow
