@@ -63,7 +63,7 @@ class GraspAttempt:
         """Take in the newest sighting; return what is missing before the arm may move (empty: nothing)."""
         self._state = state
         self._tool_m, self._tool_heading_rad = self._tool.locate(np.array(state.position_rad))
-        if self._latched:
+        if self._latched or self.phase != Phase.DESCEND:
             return ""
         if sighting is None:
             return missing or "the block has not been seen"
@@ -98,7 +98,7 @@ class GraspAttempt:
 
         A wait longer than `PATIENCE_S` ends the attempt.
         """
-        if waiting_for and not self._latched:
+        if waiting_for:
             self._waited_s += self.period_s
             if self._waited_s > PATIENCE_S:
                 self.phase = Phase.DONE

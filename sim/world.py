@@ -13,7 +13,7 @@ from urdf.description import ArmDescription, CameraMount, Rig, urdf_folder
 from urdf.pose import Array, Pose
 
 PHYSICS_HZ = 240
-#: Thin fingers need many solver iterations: 50 let every block slip, 300 hold it (measured, docs/physics.md).
+#: Thin fingers need many solver iterations: 50 let every block slip, 300 hold it (measured, docs/dofbot.md).
 FREE_ITERATIONS = 50
 GRIP_ITERATIONS = 300
 #: Share of the creep of a sticking contact that is taken back each step. At Bullet's 0.2 a block that stands askew
