@@ -76,7 +76,7 @@ def run(args: DemoArgs) -> int:
         demo.say(f"tandem demo: {error}")
     except KeyboardInterrupt:
         exit_code = INTERRUPTED
-        demo.say(f"tandem demo: interrupted; what is there lies in {demo.out}")
+        demo.say(f"tandem demo: interrupted; {demo.way_on()}")
     else:
         shortfalls = demo.summary.shortfalls()
         exit_code = FAILED if shortfalls else DONE
@@ -122,6 +122,16 @@ class Demo:
     def say(self, text: str) -> None:
         """Say a line, and keep it in the log."""
         self._table.tell(text)
+
+    def way_on(self) -> str:
+        """Return where an interrupted demo left things, and how to go on without training twice."""
+        train = self.summary.train
+        where = f"what is there lies in {self.out}"
+        if train is None:
+            return where
+        run = Path(train.run).name
+        resume = f"tandem train --resume {run}, then " if train.success_rate is None else ""
+        return f"{where}. To go on: {resume}tandem demo --policy {run}"
 
     def play(self) -> None:
         """Play every stage; raises StageFailed or KeyboardInterrupt."""

@@ -126,6 +126,27 @@ def test_ctrl_c_ends_it_with_what_is_there_and_no_lab_is_left(tmp_path: Path) ->
     assert summary.run is None
 
 
+@pytest.mark.slow
+def test_ctrl_c_while_it_trains_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
+    process = start_demo(tmp_path)
+    assert process.stdout is not None
+    heard: list[str] = []
+    for line in process.stdout:
+        heard.append(line)
+        if line.startswith("learning: "):
+            break
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert heard[1].startswith("[1/5] training the grasp in simulation")
+    summary = msgspec.json.decode((tmp_path / "demo" / "summary.json").read_bytes(), type=DemoSummary)
+    assert summary.train is not None
+    assert summary.train.success_rate is None
+    (run,) = (tmp_path / "runs" / "grasp").iterdir()
+    assert f"tandem train --resume {run.name}, then tandem demo --policy {run.name}" in stdout
+    assert not (tmp_path / "demo" / "lab").exists()
+
+
 def test_a_wrong_policy_name_is_told_before_anything_starts(tmp_path: Path) -> None:
     process = start_demo(tmp_path, "--policy", "orakle")
     _, stderr = process.communicate(timeout=60)
