@@ -69,6 +69,8 @@ GRASP_STATE = ObservationLayout(
 )
 #: Lengths are divided by this: a block area is 0.1 m wide.
 LENGTH_SCALE_M = 0.1
+#: Sideways distances to the block are divided by this: what decides about them are millimetres (15 mm is a miss).
+OFFSET_SCALE_M = 0.03
 OPENING_SCALE_M = 0.06
 
 
@@ -92,10 +94,10 @@ def encode_grasp_state(situation: GraspSituation, rig: Rig) -> NDArray[np.float3
     heading, block_yaw = 2 * situation.tool_heading_rad, 4 * situation.block.yaw_rad
     command = situation.command_m
     features = [
-        (block[0] - command[0]) * scale,
-        (block[1] - command[1]) * scale,
-        (block[0] - tool[0]) * scale,
-        (block[1] - tool[1]) * scale,
+        (block[0] - command[0]) / OFFSET_SCALE_M,
+        (block[1] - command[1]) / OFFSET_SCALE_M,
+        (block[0] - tool[0]) / OFFSET_SCALE_M,
+        (block[1] - tool[1]) / OFFSET_SCALE_M,
         (block[2] - tool[2]) * scale,
         (tool[0] - center[0]) * scale,
         (tool[1] - center[1]) * scale,

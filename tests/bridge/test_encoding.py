@@ -41,8 +41,8 @@ def test_the_layout_is_what_trained_policies_know() -> None:
 
 def test_every_feature_has_the_value_worked_out_by_hand() -> None:
     expected = {
-        "block_from_command_x": 0.28, "block_from_command_y": -0.10,  # (40 - 12, 150 - 160) mm in 10 cm
-        "block_from_tool_x": 0.30, "block_from_tool_y": -0.15, "block_from_tool_z": -0.35,
+        "block_from_command_x": 28 / 30, "block_from_command_y": -10 / 30,  # (40 - 12, 150 - 160) mm in 3 cm
+        "block_from_tool_x": 1.0, "block_from_tool_y": -0.5, "block_from_tool_z": -0.35,
         "tool_x": 0.10, "tool_y": 0.10, "tool_z": 0.50,  # from the middle of the area, and above the desk
         "block_x": 0.40, "block_y": -0.05,
         "tool_heading_cos2": 0.5, "tool_heading_sin2": math.sqrt(3) / 2,  # 60 degrees

@@ -12,7 +12,7 @@ from sim.env import ArmEnv, Observation
 from sim.sim_robot import TrueBlock
 
 SEED = 20_000
-LENGTH_SCALE_M = 0.1
+OFFSET_SCALE_M = 0.03
 
 
 class Transcript:
@@ -32,7 +32,7 @@ class Transcript:
 
 
 def straight(observation: Observation, env: ArmEnv) -> Observation:
-    motion = observation[:2] * (LENGTH_SCALE_M / (0.010 * env.action_repeat))
+    motion = observation[:2] * (OFFSET_SCALE_M / (0.010 * env.action_repeat))
     return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 
 

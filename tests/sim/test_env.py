@@ -37,7 +37,7 @@ def envs() -> Iterator[dict[str, ArmEnv]]:
 
 def to_block(observation: Observation, env: ArmEnv) -> Observation:
     """Go straight for the block with the whole length of a decision: 10 mm a period, features in 10 cm."""
-    motion = observation[:2] * (0.1 / (0.010 * env.action_repeat))
+    motion = observation[:2] * (0.03 / (0.010 * env.action_repeat))
     return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 
 
@@ -218,7 +218,7 @@ def test_the_tool_stays_in_the_box_around_area_and_home(envs: dict[str, ArmEnv])
     for _ in range(30):
         observation = env.step(np.array([1.0, 1.0], dtype=np.float32))[0]
     # The area ends at (50, 180) mm; 15 mm may be added.
-    command = block[:2] - 0.1 * observation[:2]
+    command = block[:2] - 0.03 * observation[:2]
     assert command == pytest.approx([0.065, 0.195], abs=1e-5)
 
 
@@ -227,7 +227,7 @@ def test_the_tool_stays_in_the_box_around_area_and_home(envs: dict[str, ArmEnv])
 
 def distances_m(observations: list[Observation]) -> list[float]:
     """Return how far the tool was from the block, seen from above: from what the policy sees."""
-    return [0.1 * math.hypot(o[F["block_from_tool_x"]], o[F["block_from_tool_y"]]) for o in observations]
+    return [0.03 * math.hypot(o[F["block_from_tool_x"]], o[F["block_from_tool_y"]]) for o in observations]
 
 
 @each_rig
