@@ -182,7 +182,7 @@ def command_moves_mm(env: ArmEnv, action: tuple[float, float], steps: int) -> li
     moves = []
     for _ in range(steps):
         after = env.step(np.array(action, dtype=np.float32))[0]
-        moves.append(tuple(-100.0 * (after[:2] - before[:2])))
+        moves.append(tuple(-30.0 * (after[:2] - before[:2])))
         before = after
     return moves
 
