@@ -20,7 +20,7 @@ class TrainConfig:
     task: str
     action_repeat: int = 3
     """Control periods that one decision lasts."""
-    discount: float = 0.95
+    discount: float = 0.9
     """Discount per decision."""
     reward_scale: float = 10.0
     """Factor on the reward before learning; it sets what a success is worth against entropy."""
@@ -41,6 +41,11 @@ class TrainConfig:
     """
     initial_entropy: float = 0.2
     """Entropy coefficient at the start; it is tuned automatically from there."""
+    entropy_per_action: float = -0.5
+    """Entropy that exploration keeps, in nats per number of the action (-1 is customary).
+
+    Success asks no precision, only a block somewhere between the jaws; noise is what makes the middle worth aiming at.
+    """
     buffer_size: int = 100_000
     max_decisions: int = 24_000
     workers: int = 2
