@@ -29,7 +29,7 @@ class CountedProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task(label, total=total)
-        self._start_s = self._line_s = time.monotonic()
+        self._first_s = self._line_s = time.monotonic()
 
     def __enter__(self) -> CountedProgress:
         """Show the bar."""
@@ -46,10 +46,12 @@ class CountedProgress:
         text = f"{self._label}, {words}" if words else self._label
         self._bar.update(self._task, advance=1, description=text)
         now_s = time.monotonic()
+        if self._done == 1:
+            self._first_s = now_s  # starting up says nothing about the pieces that follow
         if not self._console.is_terminal and self._done < self._total and now_s - self._line_s >= _LINE_EVERY_S:
             self._line_s = now_s
-            left_s = (now_s - self._start_s) / self._done * (self._total - self._done)
-            self._console.print(
-                f"{text}: {self._done} of {self._total}, {minutes(left_s)} more",
-                highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
+            line = f"{text}: {self._done} of {self._total}"
+            if self._done > 1:
+                left_s = (now_s - self._first_s) / (self._done - 1) * (self._total - self._done)
+                line += f", {minutes(left_s)} more"
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from scripts.programs.footage import Image
 
 _COLOURS = 255  # one more is transparent: "as in the frame before"
 _PALETTE_SAMPLES = 12
+_NEARLY_WHITE = 246
 
 
 def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
@@ -36,9 +37,12 @@ def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
 
 
 def _with_white(palette: Pillow.Image) -> Pillow.Image:
-    """Return the palette with its lightest colour made white: paper that is nearly white looks dirty on a page."""
+    """Return the palette with all that is nearly white made white: paper looks dirty on a page otherwise.
+
+    All of it, because Pillow tells colours apart in steps of four levels when it looks for the nearest.
+    """
     colours = np.array(palette.getpalette(), dtype=np.int64).reshape(-1, 3)
-    colours[colours.sum(axis=1).argmax()] = 255
+    colours[colours.min(axis=1) >= _NEARLY_WHITE] = 255
     palette.putpalette(colours.ravel().tolist())
     return palette
 

@@ -85,7 +85,7 @@ def _verdict(summary: DemoSummary) -> str:
 def _cards(summary: DemoSummary) -> list[Card]:
     found: list[Card] = []
     if summary.train is not None:
-        found.append(Card("Training", f"{minutes(summary.train.wall_s)} min", f"{summary.train.episodes:,} episodes"))
+        found.append(Card("Training [min:s]", minutes(summary.train.wall_s), f"{summary.train.episodes:,} episodes"))
     if summary.evaluate is not None:
         e = summary.evaluate
         found.append(Card("In simulation", percent(e.success_rate), f"{e.successes} of {e.episodes} episodes"))
@@ -93,7 +93,7 @@ def _cards(summary: DemoSummary) -> list[Card]:
         r = summary.run
         found.append(Card("In the lab", f"{r.successes} of {r.episodes}", "judged by the camera"))
         if r.agreements is not None:
-            found.append(Card("Camera and truth agree", f"{r.agreements} of {r.episodes}", "judged from physics"))
+            found.append(Card("Agreement", f"{r.agreements} of {r.episodes}", "camera and lab's truth"))
         found.append(
             Card("Control loop", f"{r.loop_hz:.1f} Hz", f"p99 {r.p99_loop_ms:.1f} ms, {r.missed_deadlines} late")
         )

@@ -93,7 +93,7 @@ def _film_strip(takes: Sequence[Take]) -> str:
     footage = takes[0].footage
     moments = footage.marks.moments_s()
     shots = (
-        (moments[0], "at home, the block is seen"),
+        (moments[0], "at home"),
         (moments[1], "jaws around the block"),
         (moments[2], "closed"),
         (moments[-1], "lifted and held"),

@@ -25,10 +25,10 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
            margin: 18px 0 0; }
 .verdict.bad { border-color: var(--bad); }
 .verdict p { margin: 0; max-width: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 20px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); gap: 12px; margin-top: 20px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 14px 16px; }
 .card .label { font-size: 13px; color: var(--soft); }
-.card .value { font-size: 27px; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.card .value { font-size: 26px; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .card .note { font-size: 12.5px; color: var(--soft); }
 figure { margin: 6px 0 4px; }
 figure img { max-width: 100%; display: block; margin: 0 auto; }

@@ -92,7 +92,7 @@ def _draw_spot(panel: Axes, spot: Spot) -> None:
         colour = GOOD if spot.true_success else BAD
         square = Rectangle(
             (x - half, y - half), _BLOCK_MM, _BLOCK_MM, angle=np.degrees(spot.true_yaw_rad), rotation_point="center",
-            facecolor=colour, edgecolor=colour, alpha=0.10,
+            facecolor=colour, edgecolor=colour, alpha=0.06,
         )  # fmt: skip
         panel.add_patch(square)
         outline = Rectangle(
@@ -140,7 +140,10 @@ class Rate:
 
 def draw_rates(rates: Sequence[Rate]) -> bytes:
     """Return the success rates below each other, with 95 % Wilson intervals."""
+    from matplotlib.ticker import MultipleLocator
+
     with _figure(7.6, 0.75 + 0.42 * len(rates)) as (figure, panel):
+        left = min(80.0, *(100 * wilson_interval(r.successes, r.trials)[0] - 4 for r in rates))
         for row, rate in enumerate(rates):
             low, high = (100 * v for v in wilson_interval(rate.successes, rate.trials))
             value = 100 * rate.successes / rate.trials
@@ -152,8 +155,8 @@ def draw_rates(rates: Sequence[Rate]) -> bytes:
         panel.set_ylim(len(rates) - 0.5, -0.5)
         panel.spines["left"].set_visible(False)
         panel.tick_params(axis="y", length=0)
+        panel.xaxis.set_major_locator(MultipleLocator(5.0 if left > 60.0 else 20.0))
         panel.xaxis.set_major_formatter("{x:.0f} %")
-        left = min(80.0, *(100 * wilson_interval(r.successes, r.trials)[0] - 4 for r in rates))
         panel.set_xlim(max(0.0, left), 100.7)
         panel.grid(axis="x", color=SOFT, linewidth=0.6)
         return _svg(figure)

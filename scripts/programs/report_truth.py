@@ -17,7 +17,7 @@ def hidden_section(truth: LabTruth, description: ArmDescription) -> str:
     mass_kg, friction = _block_of_training()
     head = [Cell("what"), Cell("training world", "number"), Cell("this lab", "number"), Cell("meaning")]
     rows = [
-        _row(f"servo zero, {name}", "0°", f"{math.degrees(zero):+.2f}°", "joint angle where the servo reads zero")
+        _row(f"servo zero, {name}", "0°", f"{math.degrees(zero):+.2f}°", "joint angle less what its servo says")
         for name, zero in zip(description.joint_names, truth.servo_zero_rad, strict=True)
     ]
     shift = ", ".join(f"{1000 * v:+.1f}" for v in truth.camera_shift_m)
