@@ -27,7 +27,7 @@ from scripts.run_folder import SCHEMA, RunConfig, utc_now
 from scripts.train import manifest_for, simulated
 
 #: Episodes that each run of the table may simulate; they are what training costs.
-EPISODES = 240
+EPISODES = 120
 #: Control periods from home to the grasp: what an episode has for decisions.
 _PERIODS = 47
 _LOOKS = 2
@@ -56,12 +56,8 @@ def variants() -> tuple[Variant, ...]:
         changed("preset", base),
         changed("discount 0.99", replace(base, discount=0.99)),
         changed("reward scale 1", replace(base, reward_scale=1.0)),
-        changed("action repeat 1", replace(base, action_repeat=1)),
         changed("action repeat 6", replace(base, action_repeat=6)),
         changed("network 256x256", replace(base, network=(256, 256))),
-        changed("discount 0.99, reward scale 1", replace(base, discount=0.99, reward_scale=1.0)),
-        changed("1 update a decision", replace(base, updates_per_decision=1.0)),
-        changed("action repeat 2", replace(base, action_repeat=2)),
     )
 
 
