@@ -43,7 +43,7 @@ class ObservationLayout:
 
 GRASP_STATE = ObservationLayout(
     "grasp-state",
-    1,
+    2,
     (
         "block_from_command_x",
         "block_from_command_y",

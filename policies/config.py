@@ -22,6 +22,8 @@ class TrainConfig:
     """Control periods that one decision lasts."""
     discount: float = 0.9
     """Discount per decision."""
+    servo_zero_deg: float = 1.0
+    """How far each servo's zero may be off in training, as no unit's is exact; drawn for every episode, never seen."""
     reward_scale: float = 10.0
     """Factor on the reward before learning; it sets what a success is worth against entropy."""
     network: tuple[int, ...] = (64, 64)

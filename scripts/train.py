@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class SimulatedTask:
     rig: str
     action_repeat: int
     discount: float
+    servo_zero_rad: float
 
     def __call__(self) -> Environment:
         """Return a new environment."""
@@ -76,6 +78,7 @@ class SimulatedTask:
             action_repeat=self.action_repeat,
             # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
+            servo_zero_rad=self.servo_zero_rad,
             disable_env_checker=True,
         )
         return cast(Environment, environment)
@@ -85,7 +88,7 @@ def simulated(config: TrainConfig, rig: str) -> EnvironmentFactory:
     """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
     if config.task not in _ENVIRONMENTS:
         raise UnknownName("task", config.task, _ENVIRONMENTS)
-    return SimulatedTask(config.task, rig, config.action_repeat, config.discount)
+    return SimulatedTask(config.task, rig, config.action_repeat, config.discount, math.radians(config.servo_zero_deg))
 
 
 class RobotEnvironment(Protocol):

@@ -28,6 +28,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     When the descent is over the scripted skill closes, lifts and holds, period by period through the control loop; the
     step that starts it ends the episode. `discount` belongs to the shaping and must be the learner's.
+    Each joint's servo zero is off by up to `servo_zero_rad`, drawn anew for every episode and shown to nobody: a policy
+    that has met this aims at the middle of the block, because that is what forgives.
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -41,6 +43,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         rig: str = "table",
         action_repeat: int = 3,
         discount: float = 0.95,
+        servo_zero_rad: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
         if action_repeat < 1:
@@ -49,6 +52,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.rig = self.description.rig(rig)
         self.action_repeat = action_repeat
         self.discount = discount
+        self.servo_zero_rad = servo_zero_rad
         self.control_rate_hz = CONTROL_HZ
         self.render_mode = render_mode
         period_s = 1.0 / CONTROL_HZ
@@ -71,7 +75,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         super().reset(seed=seed)
         block = (options or {}).get("block")
         pose = block if isinstance(block, Pose) else draw_block(self.rig, self.np_random)
-        self.robot.reset(self.rig.home_rad, pose)
+        zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad
+        self.robot.reset(self.rig.home_rad, pose, zero)
         self._judge.begin(self.world)
         self.loop.statistics = LoopStatistics()
         self.loop.begin()

@@ -25,13 +25,18 @@ class SimRobot:
     def __init__(self, world: ArmWorld, period_s: float, actuator: ActuatorModel | None = None) -> None:
         self.world = world
         self.description: ArmDescription = world.description
+        self._zero = np.zeros(len(world.description.joint_names))
         self._filter = SafetyFilter(world.description, world.rig, period_s)
         self._actuator = ActuatorState(actuator or ActuatorModel.nominal(world.description), world.rig.home_rad)
         self.reset(world.rig.home_rad, None)
 
-    def reset(self, position_rad: Array, block: Pose | None) -> None:
-        """Start again at time zero with arm and block at rest where they are asked to be."""
-        self.world.reset(position_rad, block)
+    def reset(self, position_rad: Array, block: Pose | None, servo_zero_rad: Array | None = None) -> None:
+        """Start again at time zero with arm and block at rest where they are asked to be.
+
+        A servo at its own zero stands `servo_zero_rad` (n,) away from the joint's: neither command nor reading shows it.
+        """
+        self._zero = np.zeros(len(position_rad)) if servo_zero_rad is None else np.asarray(servo_zero_rad)
+        self.world.reset(np.asarray(position_rad) + self._zero, block)
         self._actuator.reset(position_rad, 0.0)
         self._safety = self._filter.initial(np.asarray(position_rad, dtype=np.float64))
         self._steps = 0
@@ -90,10 +95,11 @@ class SimRobot:
             self._actuator.advance_to((self._steps + count) / PHYSICS_HZ)
             setpoint = self._actuator.position_rad
             self.world.set_gripping(bool(setpoint[-1] > GRIPPING_FROM_RAD))
-            self.world.drive(setpoint)
+            self.world.drive(setpoint + self._zero)
             self.world.step(count)
             self._steps += count
-        self._position, self._velocity = self.world.joint_states()
+        position, self._velocity = self.world.joint_states()
+        self._position = position - self._zero
 
 
 class TrueBlock:
