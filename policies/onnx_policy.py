@@ -63,6 +63,17 @@ class OnnxPolicy:
         """
         check_manifest(self.manifest, self.folder, description, rig, observation_layout)
 
+    def check_control(
+        self, action_name: str, action_version: int, action_names: tuple[str, ...], rate_hz: float
+    ) -> None:
+        """Raise PolicyMismatch unless the policy's actions mean what the loop makes of them, at the loop's rate."""
+        live = LayoutRecord(action_name, action_version, action_names)
+        if self.manifest.action != live:
+            raise PolicyMismatch(f"policy {self.folder} gives actions {self.manifest.action}, the loop wants {live}")
+        if self.manifest.control_rate_hz != rate_hz:
+            rates = f"{self.manifest.control_rate_hz:g} Hz, the loop runs at {rate_hz:g} Hz"
+            raise PolicyMismatch(f"policy {self.folder} decides in periods of {rates}")
+
 
 def check_manifest(
     manifest: PolicyManifest, folder: Path, description: ArmDescription, rig: str, observation_layout: Layout

@@ -65,6 +65,8 @@ def run(args: BenchArgs) -> int:
         save(bench, path)
         say(f"{name}: {path}", args.json)
         shown += [row for row in bench.rows if args.only in row.figure]
+    if not shown:
+        say(f"no figure contains {args.only!r}", args.json)
     for row in shown:
         say(_line(row), args.json)
     emit_json(Bench(machine(), tuple(shown)), args.json)

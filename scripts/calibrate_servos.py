@@ -20,8 +20,8 @@ class CalibrateServosArgs:
 
     port: str
     """Serial port of the servo board, such as /dev/ttyUSB0."""
-    serial: str
-    """Name of this unit; its files live in data/robots/<serial>."""
+    robot: str
+    """Name of this unit; its files live in data/robots/NAME."""
     arm: str = "dofbot"
     """Which arm this is: dofbot, or dofbot-se whose jaws open 37 to 40 mm."""
     fresh: bool = False
@@ -44,7 +44,7 @@ def run(args: CalibrateServosArgs) -> int:
     """Guide a person through the marked poses; return the exit code."""
     description = load_arm(args.arm)
     root = data_root()
-    routine = ServoRoutine(description, args.serial, root, args.fresh)
+    routine = ServoRoutine(description, args.robot, root, args.fresh)
     with DofbotSerialBus(args.port) as bus:
         find_servos(bus, bus.servo_ids)
         if not _agrees(

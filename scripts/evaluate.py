@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bridge.encoding import ObservationLayout
 from bridge.ports import Policy
+from policies.artifact import MANIFEST_NAME
 from policies.evaluation import episode_seeds, play, wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from policies.scripted import SCRIPTED_NAMES, scripted_policy
@@ -82,6 +83,8 @@ class PolicyChoice:
             return self.make_scripted(env.observation_layout, len(env.action_layout.names), seed)
         policy = OnnxPolicy(self.folder)
         policy.check(env.description, env.rig.name, env.observation_layout)
+        action = env.action_layout
+        policy.check_control(action.name, action.version, action.names, env.control_rate_hz)
         return policy
 
     def make_scripted(self, layout: ObservationLayout, action_size: int, seed: int) -> Policy:
@@ -99,7 +102,7 @@ def choose_policy(name: str, rig: str | None) -> PolicyChoice:
     if name in SCRIPTED_NAMES:
         return PolicyChoice(name, None, rig or "table", SCRIPTED_ACTION_REPEAT)
     try:
-        folder = resolve_run(name) / "policy"
+        folder = _newest_policy() if name == "newest" else resolve_run(name) / "policy"
     except UnknownName:
         runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
         raise UnknownName("policy", name, [*SCRIPTED_NAMES, *runs]) from None
@@ -107,12 +110,21 @@ def choose_policy(name: str, rig: str | None) -> PolicyChoice:
     return PolicyChoice("", folder, rig or manifest.rig, manifest.action_repeat)
 
 
+def _newest_policy() -> Path:
+    """Return the policy of the newest run that exported one; raises UnknownName."""
+    for folder in run_folders():
+        if (folder / "policy" / MANIFEST_NAME).exists():
+            return folder / "policy"
+    raise UnknownName("policy", "newest", SCRIPTED_NAMES)
+
+
 def run(args: EvaluateArgs) -> int:
     """Evaluate; return the exit code."""
     console = Console(stderr=args.json)
-    if args.episodes < 1:
-        console.print(f"tandem evaluate: --episodes must be at least 1, got {args.episodes}")
-        return BAD_INPUT
+    for option, value, least in (("episodes", args.episodes, 1), ("seed", args.seed, 0), ("workers", args.workers, 0)):
+        if value < least:
+            console.print(f"tandem evaluate: --{option} must be at least {least}, got {value}")
+            return BAD_INPUT
     choice = choose_policy(args.policy, args.rig)
     _check(choice)
     start = time.monotonic()

@@ -89,7 +89,7 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("train, start the lab, run the policy on it and write a report: no questions asked", _demo),
     "train": Command("train a policy in simulation", _train),
     "evaluate": Command("count how often a policy succeeds in simulation", _evaluate),
-    "run": Command("run a policy on an arm: the lab's or one on the desk", _run),
+    "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
     "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
     "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),

@@ -16,6 +16,7 @@ from bridge.actions import LATERAL_ACTION
 from bridge.clock import MonotonicClock
 from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError, PolicyMismatch
+from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
 from bridge.remote import RemoteRobot
@@ -46,7 +47,8 @@ class RunArgs:
     policy: str = "newest"
     """A run (folder, name or `newest`), or one of oracle, random, hold, blind."""
     robot: str = ROBOT_NAME
-    """`lab` (started if none runs), or the name of a robot under data/robots that `tandem serve` serves."""
+    """`lab` (started if none runs), or a robot under data/robots that `tandem serve` serves and whose robot.toml names
+    a camera_endpoint (a webcam of a real arm is not there yet)."""
     episodes: int = 10
     """How many attempts."""
     seed: int = 0
@@ -56,7 +58,11 @@ class RunArgs:
 
 
 class RunSummary(msgspec.Struct, frozen=True):
-    """The JSON line. `lab_truth_successes` is null on a real arm, where nobody knows the truth."""
+    """The JSON line. `lab_truth_successes` is null on a real arm, where nobody knows the truth.
+
+    `commands_held` counts the commands that did not move the arm as asked: nothing was seen, the safety filter held, or
+    the server refused them as late.
+    """
 
     episodes: int
     successes: int
@@ -141,6 +147,7 @@ def make_policy(choice: PolicyChoice, description: ArmDescription, rig: Rig) -> 
         return choice.make_scripted(GRASP_STATE, len(LATERAL_ACTION.names), 0)
     policy = OnnxPolicy(choice.folder)
     policy.check(description, rig.name, GRASP_STATE)
+    policy.check_control(LATERAL_ACTION.name, LATERAL_ACTION.version, LATERAL_ACTION.names, CONTROL_HZ)
     return policy
 
 
@@ -206,13 +213,15 @@ def run_on(
         stage = _stage(address, console, stack)
         runner = RobotRun(robot, rig, tracker, policy, choice.action_repeat)
         runner.watcher.onward = on_step
+        runner.watcher.on_waiting = lambda missing: _say(console, f"the arm holds: {missing}")
         runner.go_home()
         attempts: list[AttemptRecord] = []
         for _ in range(episodes):
             attempts.append(runner.attempt(stage))
             advance(attempts[-1])
     truths = _truths(address, attempts)
-    summary = _summary(attempts, truths, runner.statistics)
+    held = runner.statistics.commands_held + robot.commands_held + robot.commands_refused
+    summary = _summary(attempts, truths, runner.statistics, held)
     return RunOutcome(summary, tuple(attempts), truths, tuple(runner.statistics.work_ms))
 
 
@@ -247,14 +256,16 @@ def _truths(address: RobotFile, attempts: list[AttemptRecord]) -> tuple[bool, ..
     return tuple(outcomes[a.number] for a in attempts)
 
 
-def _summary(attempts: list[AttemptRecord], truths: tuple[bool, ...], statistics: LoopStatistics) -> RunSummary:
+def _summary(
+    attempts: list[AttemptRecord], truths: tuple[bool, ...], statistics: LoopStatistics, held: int
+) -> RunSummary:
     return RunSummary(
         episodes=len(attempts),
         successes=sum(a.success for a in attempts),
         lab_truth_successes=sum(truths) if truths else None,
         agreements=sum(a.success == t for a, t in zip(attempts, truths, strict=True)) if truths else None,
         commands_sent=statistics.commands_sent,
-        commands_held=statistics.commands_held,
+        commands_held=held,
         missed_deadlines=statistics.missed_deadlines,
         loop_hz=round(statistics.loop_hz, 3),
         p99_loop_ms=round(statistics.p99_loop_ms, 3),

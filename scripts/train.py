@@ -20,6 +20,7 @@ from bridge.encoding import ObservationLayout
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
+from policies.errors import BadConfig
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, train
 from policies.workers import Environment, EnvironmentFactory, warm_up
@@ -206,8 +207,14 @@ def train_once(
     return summary, exit_status
 
 
+def _check(args: TrainArgs) -> None:
+    if args.seed < 0 or (args.steps is not None and args.steps < 1):
+        raise BadConfig(f"--seed must be at least 0 and --steps at least 1, got {args.seed} and {args.steps}")
+
+
 def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunConfig, Path | None]:
     """Return the run's configuration, and its folder when it is resumed."""
+    _check(args)
     folder: Path | None = None
     if args.resume is not None:
         folder = resolve_run(args.resume)

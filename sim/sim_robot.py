@@ -33,7 +33,7 @@ class SimRobot:
     def reset(self, position_rad: Array, block: Pose | None, servo_zero_rad: Array | None = None) -> None:
         """Start again at time zero with arm and block at rest where they are asked to be.
 
-        A servo at its own zero stands `servo_zero_rad` (n,) away from the joint's: neither command nor reading shows it.
+        A servo at its own zero stands `servo_zero_rad` (n,) away from the joint's; neither command nor reading tells.
         """
         self._zero = np.zeros(len(position_rad)) if servo_zero_rad is None else np.asarray(servo_zero_rad)
         self.world.reset(np.asarray(position_rad) + self._zero, block)

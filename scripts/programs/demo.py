@@ -12,6 +12,7 @@ from bridge.clock import MonotonicClock
 from hardware.cameras.remote import RemoteCamera
 from policies.artifact import write_atomic, write_json
 from policies.evaluation import wilson_interval
+from policies.scripted import SCRIPTED_NAMES
 from scripts import run_folder
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
@@ -22,6 +23,7 @@ from scripts.programs.demo_stage import Stage, StageFailed, Timetable
 from scripts.programs.demo_summary import DemoSummary
 from scripts.programs.figures import machine
 from scripts.programs.film import Film, Take
+from scripts.programs.lab import LabArgs
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.report import ReportSources, write_report
 from scripts.programs.robot_run import AttemptRecord
@@ -29,6 +31,7 @@ from scripts.programs.side_by_side import HALF_PX
 from scripts.provenance import git_commit, versions
 from scripts.run import RunOutcome, Tally, closing, own_lab, run_on
 from scripts.train import TrainArgs, TrainSummary, train_once
+from urdf.description import load_arm
 
 SUMMARY_NAME, REPORT_NAME, GIF_NAME, CURVE_NAME = "summary.json", "report.html", "demo.gif", "learning_curve.png"
 _EVALUATION_SEED = 1000
@@ -66,8 +69,13 @@ def run(args: DemoArgs) -> int:
     if args.episodes < 1 or args.evaluate_episodes < 1:
         console.print("tandem demo: --episodes and --evaluate-episodes must be at least 1", highlight=False)
         return BAD_INPUT
-    # A wrong name is told now, not in four minutes.
-    choice = choose_policy(args.policy, None) if args.policy else None
+    # A wrong name is told now, not in four minutes, and before older results are cleared away.
+    load_arm(LabArgs.arm).rig(args.rig)
+    if args.seed < 0:
+        console.print(f"tandem demo: --seed must be at least 0, got {args.seed}", highlight=False)
+        return BAD_INPUT
+    scripted_rig = args.rig if args.policy in SCRIPTED_NAMES else None
+    choice = choose_policy(args.policy, scripted_rig) if args.policy else None
     demo = Demo(args, console, choice)
     try:
         demo.play()

@@ -44,6 +44,7 @@ ROBOT_NAME = "lab"
 _CHILD_LOOK_S = 0.2
 _READY_S = 40.0
 _LEAVE_S = 20.0
+_GRACE_S = 0.8
 
 
 class LabFailed(BridgeError):
@@ -70,6 +71,9 @@ def run(args: LabArgs) -> int:
     """Run the lab until told to stop; return the exit code."""
     description, data = load_arm(args.arm), data_root()
     description.rig(args.rig)
+    if args.seed < 0:
+        say(f"tandem lab: --seed must be at least 0, got {args.seed}", args.json)
+        return BAD_INPUT
     other = running_lab(data)
     if other is not None:
         say(f"a lab runs already (pid {other.pid}): end it first, or set TANDEM_DATA to another folder", args.json)
@@ -254,6 +258,10 @@ def _end_server(lab: Lab, server: subprocess.Popen[bytes], json: bool) -> None:
     """Have the server leave the arm in peace, which takes a board that still answers; kill it when it does not."""
     if server.poll() is not None:
         return
+    # Whoever moved the arm may have been killed with us: the watchdog's hold comes first, and is given time to work.
+    grace_s = time.monotonic() + _GRACE_S
+    while server.poll() is None and time.monotonic() < grace_s:
+        lab.turn()
     say("ending: the arm goes to its rest pose", json)
     server.send_signal(signal.SIGTERM)
     end_s = time.monotonic() + _LEAVE_S

@@ -57,6 +57,9 @@ class Watcher:
     """Remembers the sightings of one attempt; passes every period on to whoever else wants it."""
 
     onward: Callable[[LoopStep], None] | None = None
+    on_waiting: Callable[[str], None] | None = None
+    waiting_for: str = ""
+    lifted_ns: int = 0
     before: BlockSighting | None = None
     after_lift: list[BlockSighting] = field(default_factory=lambda: [])
 
@@ -64,14 +67,19 @@ class Watcher:
         """Take in one control period."""
         if self.onward is not None:
             self.onward(step)
+        # What is missing changes its age from period to period: a change of its first words is worth a line.
+        if step.waiting_for[:12] != self.waiting_for[:12] and step.waiting_for and self.on_waiting is not None:
+            self.on_waiting(step.waiting_for)
+        self.waiting_for = step.waiting_for
         if step.sighting is None:
             return
         if step.phase == Phase.DESCEND and self.before is None and not step.waiting_for:
             self.before = step.sighting
-        if step.phase in (Phase.HOLD, Phase.DONE) and (
-            not self.after_lift or step.sighting.stamp_ns > self.after_lift[-1].stamp_ns
-        ):
-            self.after_lift.append(step.sighting)
+        if step.phase in (Phase.HOLD, Phase.DONE):
+            self.lifted_ns = self.lifted_ns or step.state.stamp_ns
+            newest_ns = self.after_lift[-1].stamp_ns if self.after_lift else self.lifted_ns
+            if step.sighting.stamp_ns > newest_ns:
+                self.after_lift.append(step.sighting)
 
 
 class RobotRun:
@@ -100,7 +108,7 @@ class RobotRun:
 
     def attempt(self, stage: Stage) -> AttemptRecord:
         """Have the block placed, try to grasp it, judge by the camera, set it down and go home."""
-        self.watcher.before, self.watcher.after_lift = None, []
+        self.watcher.before, self.watcher.after_lift, self.watcher.lifted_ns = None, [], 0
         stage.place_block()
         self._await_new_sighting()
         number = stage.begin_attempt()
@@ -136,7 +144,7 @@ class RobotRun:
 
     def _judge(self, number: int, duration_s: float) -> AttemptRecord:
         before, seen = self.watcher.before, self.watcher.after_lift
-        if before is None:
+        if before is None or self.loop.gave_up:
             why = self.loop.gave_up or "the block was not seen before the descent"
             return AttemptRecord(number, False, why, None, 0.0, duration_s)
         block = self._rig.desk_from_base @ before.base_from_block

@@ -34,7 +34,7 @@ def situation(phase: Phase = Phase.DESCEND, heading_deg: float = 30.0, block_yaw
 
 
 def test_the_layout_is_what_trained_policies_know() -> None:
-    assert (GRASP_STATE.name, GRASP_STATE.version, GRASP_STATE.size) == ("grasp-state", 1, 20)
+    assert (GRASP_STATE.name, GRASP_STATE.version, GRASP_STATE.size) == ("grasp-state", 2, 20)
     assert GRASP_STATE.feature_names == NAMES_V1
     assert [GRASP_STATE.index(name) for name in NAMES_V1] == list(range(20))
 

@@ -49,7 +49,7 @@ def board(plant: HandledPlant) -> Iterator[DofbotBoard]:
 
 def calibrate(board: DofbotBoard, data: Path, plant: HandledPlant, stop_after: int | None = None) -> tuple[int, str]:
     """Play the person: put each joint where the program says, then press Enter; return the exit code and stdout."""
-    words = [sys.executable, "-m", "scripts.main", "calibrate", "servos", "--port", board.port, "--serial", "unit1"]
+    words = [sys.executable, "-m", "scripts.main", "calibrate", "servos", "--port", board.port, "--robot", "unit1"]
     poses = {f"Put {p.text} and": p for p in marked_poses(DOFBOT)}
     done = 0
     with subprocess.Popen(
