@@ -17,6 +17,8 @@ CLOSING_LEAD_RAD = 0.30
 STILL_RAD = 0.02
 STILL_LEAD_RAD = 0.15
 READING_SPACING_S = 0.12
+#: Jaws that have not come this far from where they began have not begun: a late bus is no block.
+BEGUN_RAD = 0.10
 #: Closing takes 1.7 s. Jaws that are not read for this long are left where they are, as if they held nothing.
 CLOSING_PATIENCE_S = 5.0
 #: A reading younger than this is new in the period that sees it.
@@ -30,7 +32,7 @@ class CloseGripper:
 
     def __init__(self, description: ArmDescription, gripper_rad: float, period_s: float) -> None:
         self._law = description.gripper
-        self._command_rad = gripper_rad
+        self._start_rad = self._command_rad = gripper_rad
         self._period_s = period_s
         self._readings: list[tuple[float, float]] = []
         self._time_s = 0.0
@@ -65,8 +67,12 @@ class CloseGripper:
         return self._command_rad
 
     def _stopped(self) -> bool:
-        """Return whether the jaws stand still while the command is well ahead of them."""
-        return bool(self._readings) and self._command_rad - self._readings[-1][1] >= STILL_LEAD_RAD and self._still()
+        """Return whether the jaws have moved and now stand still while the command is well ahead of them."""
+        if not self._readings:
+            return False
+        newest = self._readings[-1][1]
+        begun = newest - self._start_rad >= BEGUN_RAD
+        return begun and self._command_rad - newest >= STILL_LEAD_RAD and self._still()
 
     def _still(self) -> bool:
         """Return whether readings at least 0.12 s apart agree."""

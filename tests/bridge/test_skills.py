@@ -113,6 +113,17 @@ def test_jaws_still_on_their_way_are_not_taken_for_jaws_that_touch() -> None:
         assert not skill.finished
 
 
+def test_jaws_that_begin_half_a_second_late_are_not_taken_for_jaws_that_touch() -> None:
+    """A bus that stalls reads the same open jaws again and again, well behind the command."""
+    skill, jaws = CloseGripper(ARM, OPEN_RAD, PERIOD_S), Jaws(BLOCK_RAD)
+    for _ in range(10):
+        skill.step(jaws.state())
+    assert not skill.finished
+    while not skill.finished:
+        jaws.follow(skill.step(jaws.state()))
+    assert skill.contact_rad == pytest.approx(BLOCK_RAD)
+
+
 def test_nothing_between_the_jaws_ends_without_contact() -> None:
     skill, command, _ = close(Jaws(stop_rad=math.inf))
     assert skill.contact_rad is None
