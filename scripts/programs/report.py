@@ -55,7 +55,9 @@ def write_report(sources: ReportSources, path: Path) -> None:
         rig = description.rig(summary.rig)
         body += [lab_section(sources.outcome, outcomes, sources.takes, rig), loop_section(sources.outcome)]
     if truth is not None:
-        body.append(hidden_section(truth.truth, description))
+        record = _record(sources.run_folder)
+        zero_deg = record.config.train.servo_zero_deg if record is not None else 0.0
+        body.append(hidden_section(truth.truth, description, zero_deg))
     body.append(_repeat(summary))
     write_atomic(path, html.page("Tandem demo", body).encode())
 
@@ -126,7 +128,7 @@ def _training(sources: ReportSources) -> str:
         pieces.append(
             html.paragraph(
                 f"Soft actor-critic on the simulated grasp: {train.episodes:,} episodes, {train.env_steps:,} "
-                f"decisions, {minutes(train.wall_s)} minutes. {_final(sources.run_folder)} Run: {train.run}"
+                f"decisions, {minutes(train.wall_s)} minutes. {_final(_record(sources.run_folder))} Run: {train.run}"
             )
         )
     if sources.curve_path.exists():
@@ -134,12 +136,14 @@ def _training(sources: ReportSources) -> str:
     return html.section("What was trained", *pieces)
 
 
-def _final(run_folder: Path | None) -> str:
-    path = run_folder / RUN_NAME if run_folder is not None else None
-    if path is None or not path.exists():
-        return ""
-    record = msgspec.json.decode(path.read_bytes(), type=RunRecord)
-    if record.success_rate is None:
+def _record(folder: Path | None) -> RunRecord | None:
+    """Return what a training run wrote down about itself when it ended."""
+    path = folder / RUN_NAME if folder is not None else None
+    return msgspec.json.decode(path.read_bytes(), type=RunRecord) if path is not None and path.exists() else None
+
+
+def _final(record: RunRecord | None) -> str:
+    if record is None or record.success_rate is None:
         return ""
     return (
         f"Exported was the policy after {record.policy_decisions:,} decisions; on {record.evaluated_episodes} episodes "

@@ -12,12 +12,16 @@ from sim.lab_truth import LabTruth
 from urdf.description import ArmDescription, urdf_folder
 
 
-def hidden_section(truth: LabTruth, description: ArmDescription) -> str:
-    """Return the section that reveals a lab's truth."""
+def hidden_section(truth: LabTruth, description: ArmDescription, trained_zero_deg: float) -> str:
+    """Return the section that reveals a lab's truth.
+
+    `trained_zero_deg` is how far the servo zeros of the training world were off at most.
+    """
+    zeros = f"up to ±{trained_zero_deg:g}°" if trained_zero_deg else "0°"
     mass_kg, friction = _block_of_training()
     head = [Cell("what"), Cell("training world", "number"), Cell("this lab", "number"), Cell("meaning")]
     rows = [
-        _row(f"servo zero, {name}", "0°", f"{math.degrees(zero):+.2f}°", "joint angle less what its servo says")
+        _row(f"servo zero, {name}", zeros, f"{math.degrees(zero):+.2f}°", "joint angle less what its servo says")
         for name, zero in zip(description.joint_names, truth.servo_zero_rad, strict=True)
     ]
     shift = ", ".join(f"{1000 * v:+.1f}" for v in truth.camera_shift_m)
