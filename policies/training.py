@@ -73,14 +73,16 @@ def train(
     seed: int,
     hooks: Hooks | None = None,
     resume: bool = False,
+    evaluation: EnvironmentFactory | None = None,
 ) -> TrainResult:
     """Train into `folder` (checkpoints, metrics, tensorboard, policy) and return how it ended.
 
+    Policies are judged in `evaluation` environments (default: such as they are trained in).
     `resume` goes on from the newest sound checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
     """
     torch.set_num_threads(config.torch_threads)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, environment, folder, manifest, seed, hooks or Hooks(), resume)
+    run = _Run(config, environment, folder, manifest, seed, hooks or Hooks(), resume, evaluation or environment)
     try:
         return run.finish(run.learn())
     except (EOFError, ConnectionError) as error:
@@ -102,13 +104,14 @@ class _Run:
         seed: int,
         hooks: Hooks,
         resume: bool,
+        evaluation: EnvironmentFactory,
     ) -> None:
         self._config, self._folder, self._manifest, self._seed, self._hooks = config, folder, manifest, seed, hooks
         self._checkpoints = folder / "checkpoints"
         recovered = read_newest(self._checkpoints, "last") if resume else None
         self._ledger = Ledger(config, folder, recovered.checkpoint.counters if recovered else None, hooks.on_progress)
         self._simulations = start_workers(environment, config.workers)
-        self._judges = start_workers(environment, config.workers)
+        self._judges = start_workers(evaluation, config.workers)
         self._workers = TrainingWorkers(self._simulations, config.reward_scale)
         self._model = build_sac(config, self._workers, seed, folder / "tensorboard")
         self._actor = AveragedActor(self._model)

@@ -192,7 +192,9 @@ def train_once(
     _tell(console, _opening(config, folder, resumed))
     with StopOnSignal() as stop, TrainingProgress(console) as progress:
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
-        result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed)
+        # Judged on an arm whose zeros are right: what is promised is promised of that one.
+        judged_on = environments(dataclasses.replace(config.train, servo_zero_deg=0.0), config.rig)
+        result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed, judged_on)
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)
     _record(folder, config, result, exit_status)

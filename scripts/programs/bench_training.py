@@ -96,7 +96,8 @@ def run_variant(variant: Variant, seed: int) -> VariantRun:
     config = RunConfig(SCHEMA, "grasp", "table", seed, settings, git_commit(), versions(), utc_now())
     folder = Path(tempfile.mkdtemp(prefix="bench_training_"))
     try:
-        result = train(settings, factory, folder, manifest_for(config, factory), seed)
+        judged_on = simulated(dataclasses.replace(settings, servo_zero_deg=0.0), "table")
+        result = train(settings, factory, folder, manifest_for(config, factory), seed, evaluation=judged_on)
         looks = [row for row in read_metrics(folder / "metrics.jsonl") if isinstance(row, EvaluationRow)]
     finally:
         shutil.rmtree(folder)
@@ -168,7 +169,8 @@ def measure(on_progress: Callable[[str, float], None]) -> list[Row]:
         factory = simulated(settings, rig)
         config = RunConfig(SCHEMA, "grasp", rig, 0, settings, git_commit(), versions(), utc_now())
         with tempfile.TemporaryDirectory(prefix="bench_training_") as folder:
-            result = train(settings, factory, Path(folder), manifest_for(config, factory), 0)
+            judged_on = simulated(dataclasses.replace(settings, servo_zero_deg=0.0), rig)
+            result = train(settings, factory, Path(folder), manifest_for(config, factory), 0, evaluation=judged_on)
         on_progress(f"training, {rig} rig", 1.0)
         rate = result.final.success_rate if result.final else None
         count = f"{result.final.episodes} new episodes" if result.final else "not evaluated"
