@@ -19,10 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bridge.encoding import ObservationLayout
 from bridge.ports import Policy
 from policies.artifact import MANIFEST_NAME
+from policies.errors import ArtifactError
 from policies.evaluation import episode_seeds, play, wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from policies.scripted import SCRIPTED_NAMES, scripted_policy
-from scripts.cli import emit_json, resolve_run, run_folders
+from scripts.cli import data_root, emit_json, resolve_run, run_folders
 from scripts.exit_codes import BAD_INPUT, DONE
 from sim.env import ArmEnv
 from urdf.errors import UnknownName
@@ -115,7 +116,10 @@ def _newest_policy() -> Path:
     for folder in run_folders():
         if (folder / "policy" / MANIFEST_NAME).exists():
             return folder / "policy"
-    raise UnknownName("policy", "newest", SCRIPTED_NAMES)
+    raise ArtifactError(
+        f"no run under {data_root() / 'runs'} has a policy yet: train one with `tandem train` (or set TANDEM_DATA), or "
+        f"name one of {', '.join(SCRIPTED_NAMES)}"
+    )
 
 
 def run(args: EvaluateArgs) -> int:

@@ -163,6 +163,7 @@ def find_robot(name: str, rig: str, seed: int, console: Console) -> Iterator[Rob
         return
     lab = running_lab(data)
     if lab is not None:
+        _say(console, f"using the lab that runs already (pid {lab.pid}), with the truth it was started with")
         yield lab
         return
     _say(console, "starting the lab: a servo board, its world and a camera (2-5 s)")

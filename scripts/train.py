@@ -68,6 +68,7 @@ class SimulatedTask:
     action_repeat: int
     discount: float
     servo_zero_rad: float
+    sighting_error_m: float
 
     def __call__(self) -> Environment:
         """Return a new environment."""
@@ -80,6 +81,7 @@ class SimulatedTask:
             # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
             servo_zero_rad=self.servo_zero_rad,
+            sighting_error_m=self.sighting_error_m,
             disable_env_checker=True,
         )
         return cast(Environment, environment)
@@ -89,7 +91,13 @@ def simulated(config: TrainConfig, rig: str) -> EnvironmentFactory:
     """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
     if config.task not in _ENVIRONMENTS:
         raise UnknownName("task", config.task, _ENVIRONMENTS)
-    return SimulatedTask(config.task, rig, config.action_repeat, config.discount, math.radians(config.servo_zero_deg))
+    zero_rad, error_m = math.radians(config.servo_zero_deg), config.sighting_error_mm / 1000
+    return SimulatedTask(config.task, rig, config.action_repeat, config.discount, zero_rad, error_m)
+
+
+def judged(config: TrainConfig, rig: str) -> EnvironmentFactory:
+    """Return the factory of the environment that policies are judged in: nothing is off, as in what is promised."""
+    return simulated(dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0), rig)
 
 
 class RobotEnvironment(Protocol):
@@ -192,8 +200,7 @@ def train_once(
     _tell(console, _opening(config, folder, resumed))
     with StopOnSignal() as stop, TrainingProgress(console) as progress:
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
-        # Judged on an arm whose zeros are right: what is promised is promised of that one.
-        judged_on = environments(dataclasses.replace(config.train, servo_zero_deg=0.0), config.rig)
+        judged_on = judged(config.train, config.rig) if environments is simulated else factory
         result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed, judged_on)
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)

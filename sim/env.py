@@ -28,7 +28,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     When the descent is over the scripted skill closes, lifts and holds, period by period through the control loop; the
     step that starts it ends the episode. `discount` belongs to the shaping and must be the learner's.
-    Each joint's servo zero is off by up to `servo_zero_rad`, drawn anew for every episode and shown to nobody: a policy
+    Each joint's servo zero is off by up to `servo_zero_rad`, and the block is seen `sighting_error_m` (standard
+    deviation along x and y) away from where it lies; both are drawn for every episode and shown to nobody. A policy
     that has met this aims at the middle of the block, because that is what forgives.
     """
 
@@ -44,6 +45,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         action_repeat: int = 3,
         discount: float = 0.95,
         servo_zero_rad: float = 0.0,
+        sighting_error_m: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
         if action_repeat < 1:
@@ -53,6 +55,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.action_repeat = action_repeat
         self.discount = discount
         self.servo_zero_rad = servo_zero_rad
+        self.sighting_error_m = sighting_error_m
         self.control_rate_hz = CONTROL_HZ
         self.render_mode = render_mode
         period_s = 1.0 / CONTROL_HZ
@@ -60,7 +63,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
         self.attempt = GraspAttempt(self.description, self.rig, kinematics, period_s)
-        self.loop = ControlLoop(self.robot, self.robot, TrueBlock(self.robot), self.attempt)
+        self._block = TrueBlock(self.robot)
+        self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt)
         self.observation_layout: ObservationLayout = self.attempt.observation_layout
         self.action_layout: ActionLayout = self.attempt.action_layout
         size = self.observation_layout.size
@@ -75,6 +79,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         super().reset(seed=seed)
         block = (options or {}).get("block")
         pose = block if isinstance(block, Pose) else draw_block(self.rig, self.np_random)
+        error = self.np_random.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
+        self._block.error_m = np.array([*error, 0.0])
         zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad
         self.robot.reset(self.rig.home_rad, pose, zero)
         self._judge.begin(self.world)

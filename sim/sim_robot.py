@@ -103,15 +103,18 @@ class SimRobot:
 
 
 class TrueBlock:
-    """BlockSource that asks the simulator."""
+    """BlockSource that asks the simulator. `error_m` (3,), set per episode, is added to the truth in the desk frame."""
 
     def __init__(self, robot: SimRobot) -> None:
+        self.error_m: Array = np.zeros(3)
         self._robot = robot
         self._base_from_desk = robot.world.rig.desk_from_base.inverse()
 
     def read_block(self) -> BlockSighting | None:
         """Return where the block is now."""
-        return BlockSighting(self._base_from_desk @ self._robot.world.block_pose(), self._robot.now_ns())
+        truth = self._robot.world.block_pose()
+        seen = Pose(truth.position_m + self.error_m, truth.quat_xyzw)
+        return BlockSighting(self._base_from_desk @ seen, self._robot.now_ns())
 
     def missing(self) -> str:
         """Nothing is ever missing here."""

@@ -24,7 +24,7 @@ from scripts.cli import data_root
 from scripts.programs.figures import Row, at_least, at_most, machine
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import SCHEMA, RunConfig, utc_now
-from scripts.train import manifest_for, simulated
+from scripts.train import judged, manifest_for, simulated
 
 #: Episodes that each run of the table may simulate; they are what training costs.
 EPISODES = 120
@@ -96,7 +96,7 @@ def run_variant(variant: Variant, seed: int) -> VariantRun:
     config = RunConfig(SCHEMA, "grasp", "table", seed, settings, git_commit(), versions(), utc_now())
     folder = Path(tempfile.mkdtemp(prefix="bench_training_"))
     try:
-        judged_on = simulated(dataclasses.replace(settings, servo_zero_deg=0.0), "table")
+        judged_on = judged(settings, "table")
         result = train(settings, factory, folder, manifest_for(config, factory), seed, evaluation=judged_on)
         looks = [row for row in read_metrics(folder / "metrics.jsonl") if isinstance(row, EvaluationRow)]
     finally:
@@ -169,7 +169,7 @@ def measure(on_progress: Callable[[str, float], None]) -> list[Row]:
         factory = simulated(settings, rig)
         config = RunConfig(SCHEMA, "grasp", rig, 0, settings, git_commit(), versions(), utc_now())
         with tempfile.TemporaryDirectory(prefix="bench_training_") as folder:
-            judged_on = simulated(dataclasses.replace(settings, servo_zero_deg=0.0), rig)
+            judged_on = judged(settings, rig)
             result = train(settings, factory, Path(folder), manifest_for(config, factory), 0, evaluation=judged_on)
         on_progress(f"training, {rig} rig", 1.0)
         rate = result.final.success_rate if result.final else None
