@@ -55,7 +55,7 @@ class TrainConfig:
     Success asks no precision, only a block somewhere between the jaws; noise is what makes the middle worth aiming at.
     """
     buffer_size: int = 100_000
-    max_decisions: int = 24_000
+    max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
     torch_threads: int = 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.actions import MAX_LATERAL_STEP_M
-from bridge.encoding import LENGTH_SCALE_M, OFFSET_SCALE_M, ObservationLayout
+from bridge.encoding import OFFSET_SCALE_M, PLACE_SCALE_M, ObservationLayout
 from bridge.ports import Policy
 from urdf.errors import UnknownName
 
@@ -50,7 +50,7 @@ class StraightPolicy:
         """Return the motion towards the point, as far as one decision goes."""
         error_m = OFFSET_SCALE_M * observation[self._error].astype(np.float64)
         if not self._to_block:
-            error_m -= LENGTH_SCALE_M * observation[self._block]  # the area's middle as seen from the command
+            error_m -= PLACE_SCALE_M * observation[self._block]  # the area's middle as seen from the command
         motion = error_m / self._reach_m
         return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 

@@ -34,7 +34,7 @@ def situation(phase: Phase = Phase.DESCEND, heading_deg: float = 30.0, block_yaw
 
 
 def test_the_layout_is_what_trained_policies_know() -> None:
-    assert (GRASP_STATE.name, GRASP_STATE.version, GRASP_STATE.size) == ("grasp-state", 2, 20)
+    assert (GRASP_STATE.name, GRASP_STATE.version, GRASP_STATE.size) == ("grasp-state", 3, 20)
     assert GRASP_STATE.feature_names == NAMES_V1
     assert [GRASP_STATE.index(name) for name in NAMES_V1] == list(range(20))
 
@@ -43,10 +43,10 @@ def test_every_feature_has_the_value_worked_out_by_hand() -> None:
     expected = {
         "block_from_command_x": 28 / 30, "block_from_command_y": -10 / 30,  # (40 - 12, 150 - 160) mm in 3 cm
         "block_from_tool_x": 1.0, "block_from_tool_y": -0.5, "block_from_tool_z": -0.35,
-        "tool_x": 0.10, "tool_y": 0.10, "tool_z": 0.50,  # from the middle of the area, and above the desk
-        "block_x": 0.40, "block_y": -0.05,
-        "tool_heading_cos2": 0.5, "tool_heading_sin2": math.sqrt(3) / 2,  # 60 degrees
-        "block_heading_cos4": math.cos(math.radians(40)), "block_heading_sin4": math.sin(math.radians(40)),
+        "tool_x": 0.025, "tool_y": 0.025, "tool_z": 0.50,  # 10 mm from the middle of the area in 40 cm; above the desk
+        "block_x": 0.10, "block_y": -0.0125,
+        "tool_heading_cos2": 0.1, "tool_heading_sin2": 0.1 * math.sqrt(3),  # a fifth of 60 degrees's
+        "block_heading_cos4": 0.2 * math.cos(math.radians(40)), "block_heading_sin4": 0.2 * math.sin(math.radians(40)),
         "opening": 0.75, "descent_left": 0.5,  # 45 of 60 mm; 39 mm is half-way from 60 to 18
         "phase_descend": 1.0, "phase_close": 0.0, "phase_lift": 0.0, "phase_hold": 0.0,
     }  # fmt: skip
