@@ -27,11 +27,11 @@ from scripts.run_folder import SCHEMA, RunConfig, utc_now
 from scripts.train import judged, manifest_for, simulated
 
 #: Episodes that each run of the table may simulate; they are what training costs.
-EPISODES = 120
+EPISODES = 80
 #: Control periods from home to the grasp: what an episode has for decisions.
 _PERIODS = 47
 _LOOKS = 2
-_EVALUATION_EPISODES = 40
+_EVALUATION_EPISODES = 30
 DOCUMENT = Path("docs/training.md")
 _BEGIN, _END = "<!-- table: made by scripts/programs/bench_training.py -->", "<!-- end of table -->"
 
