@@ -240,7 +240,8 @@ def test_the_policy_sees_the_layout_it_was_promised() -> None:
     assert observation is not None
     assert observation.shape == (GRASP_STATE.size,)
     tool = at.arm.description.base_from_tool(RIG.home_rad).position_m
-    np.testing.assert_allclose(0.1 * observation[2:5], [0.02, 0.15, 0.015] - tool, atol=1e-6)
+    in_m = np.array([0.03, 0.03, 0.1]) * observation[2:5]  # sideways in 3 cm, upwards in 10
+    np.testing.assert_allclose(in_m, [0.02, 0.15, 0.015] - tool, atol=1e-6)
 
 
 # Travel ---------------------------------------------------------------------------------------------
