@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -158,6 +159,25 @@ def test_a_killed_run_leaves_the_moving_arm_standing(open_lab: OpenLab) -> None:
     assert open_lab.speed_rad_s(killed_ns + 500_000_000, end_ns) < 0.01
     assert open_lab.heard(killed_ns, TORQUE) == []
     assert all(open_lab.board.torque_on)
+
+
+def test_a_killed_run_with_a_lab_of_its_own_is_held_before_the_lab_relaxes_the_arm(tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "scripts.main", "run", "--policy", "oracle", "--episodes", "3"],
+        cwd=ROOT, env=os.environ | {"TANDEM_DATA": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: running_lab(tmp_path) is not None, 60.0)
+        time.sleep(2.5)  # on its way home
+    finally:
+        run.kill()
+        run.wait()
+    (log,) = tmp_path.glob("labs/*/server.log")
+    assert wait_for(lambda: "bus:" in log.read_text(encoding="utf-8"), 40.0)
+    said = log.read_text(encoding="utf-8")
+    (held,) = re.findall(r"(\d+) by the watchdog", said)
+    assert int(held) >= 1
+    assert said.index("by the watchdog") < said.index("leaving the arm: relax")
 
 
 def test_a_lab_that_dies_ends_the_run_with_its_last_words(tmp_path: Path) -> None:
