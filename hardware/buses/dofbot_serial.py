@@ -33,8 +33,9 @@ class SerialSettings:
     """How often a read is asked again."""
     wake_s: float = 0.5
     """Pause after the first, swallowed command. Ref: nahyud546/dofbot-se notes."""
-    write_timeout_s: float = 0.1
-    """A port that takes no bytes for this long is lost."""
+    write_timeout_s: float = 0.5
+    """A port that takes no bytes for this long is lost. Ours may be a busy machine: pyserial looks at the clock after
+    the bytes have gone, so a process that was put aside for as long would lose a healthy port."""
     torque_repeats: int = 2
     """How often a torque command is sent."""
 
