@@ -24,6 +24,9 @@ HOLD_S = 0.5
 SETTLE_S = 0.25
 #: The jaws turn towards the block's heading this fast: 100 deg/s.
 HEADING_STEP_RAD = math.radians(5.0)
+#: The board cuts a servo's torque after 3 s at 60 counts (0.049 rad of the jaws) from its target.
+MAX_SQUEEZE_RAD = 0.042
+EASE_STEP_RAD = 0.01
 #: Nearer than this the block's pose is latched: the gripper is about to hide the markers.
 LATCH_DISTANCE_M = 0.06
 MAX_SIGHTING_AGE_S = 2.0
@@ -109,8 +112,10 @@ class GraspAttempt:
         elif self.phase == Phase.CLOSE:
             self._close()
         elif self.phase == Phase.LIFT:
+            self._ease_grip()
             self._lift()
         elif self.phase == Phase.HOLD:
+            self._ease_grip()
             self._wait(HOLD_S, Phase.DONE)
         return self._target_rad
 
@@ -136,6 +141,12 @@ class GraspAttempt:
         if self._closing.finished:
             # Jaws that closed on nothing have nothing to lift.
             self._wait(SETTLE_S, Phase.LIFT if self._closing.contact_rad is not None else Phase.DONE)
+
+    def _ease_grip(self) -> None:
+        """Take back a squeeze that has become more than the servo may press for long: soft pads give, readings lag."""
+        measured = self._state.position_rad[-1]
+        if self._state.reading_age_s[-1] < self.period_s and self._target_rad[-1] - measured > MAX_SQUEEZE_RAD:
+            self._target_rad = np.append(self._target_rad[:-1], self._target_rad[-1] - EASE_STEP_RAD)
 
     def _lift(self) -> None:
         command = self._command_m.copy()
