@@ -23,6 +23,8 @@ BEGUN_RAD = 0.10
 CLOSING_PATIENCE_S = 5.0
 #: A reading younger than this is new in the period that sees it.
 FRESH_READING_S = 0.11
+#: Times of reading nearer to each other than this belong to one reading.
+SAME_READING_S = 0.02
 #: The jaws' target past the point of contact: 1.8 mm of opening, which holds a block and trips no stall protection.
 SQUEEZE_M = 0.0018
 
@@ -45,8 +47,7 @@ class CloseGripper:
         if self.finished:
             return self._command_rad
         measured = state.position_rad[-1]
-        if state.reading_age_s[-1] < FRESH_READING_S:
-            self._readings.append((self._time_s, measured))
+        self._note(self._time_s - state.reading_age_s[-1], state.reading_age_s[-1], measured)
         if self._stopped():
             self.contact_rad = self._readings[-1][1]
             opening = max(self._law.opening_m(self.contact_rad) - SQUEEZE_M, self._law.opening_m(self._law.closed_rad))
@@ -75,12 +76,23 @@ class CloseGripper:
         return begun and self._command_rad - newest >= STILL_LEAD_RAD and self._still()
 
     def _still(self) -> bool:
-        """Return whether readings at least 0.12 s apart agree."""
+        """Return whether three readings in a row or more, the outer ones at least 0.12 s apart, agree.
+
+        Two would be deceived by a bus, or a whole machine, that stalls: one reading just before, one just after.
+        """
         if not self._readings:
             return False
-        time_s, newest = self._readings[-1]
-        earlier = [r for t, r in self._readings if t <= time_s - READING_SPACING_S + 1e-9]
-        return bool(earlier) and abs(newest - earlier[-1]) < STILL_RAD
+        taken_s, newest = self._readings[-1]
+        earlier = [k for k, (t, _) in enumerate(self._readings) if t <= taken_s - READING_SPACING_S + 1e-9]
+        if not earlier:
+            return False
+        recent = [r for _, r in self._readings[min(earlier[-1], len(self._readings) - 3) :]]
+        return len(recent) >= 3 and max(abs(newest - r) for r in recent) < STILL_RAD
+
+    def _note(self, taken_s: float, age_s: float, measured_rad: float) -> None:
+        """Keep a reading that is fresh and not the one before, seen again a period later."""
+        if age_s < FRESH_READING_S and (not self._readings or taken_s - self._readings[-1][0] > SAME_READING_S):
+            self._readings.append((taken_s, measured_rad))
 
 
 class MoveJoints:

@@ -124,6 +124,17 @@ def test_jaws_that_begin_half_a_second_late_are_not_taken_for_jaws_that_touch() 
     assert skill.contact_rad == pytest.approx(BLOCK_RAD)
 
 
+def test_a_machine_that_stalls_while_the_jaws_are_on_their_way_is_no_contact() -> None:
+    """One reading just before the stall and one just after it agree; the command has gone on meanwhile."""
+    skill = CloseGripper(ARM, OPEN_RAD, PERIOD_S)
+    #: (age of the gripper's reading [s], what it says [rad]), period by period.
+    seen = [(0.0, -1.57), (0.05, -1.57), (0.0, -1.50), (0.05, -1.50), (0.0, -1.42), (0.05, -1.42), (0.10, -1.42)]
+    stall = [(0.15, -1.42), (0.20, -1.42), (0.25, -1.42), (0.03, -1.42), (0.08, -1.42)]
+    for age_s, reading in [*seen, *stall]:
+        skill.step(RobotState(0, 0, (0.0,) * 5 + (reading,), (0.0,) * 6, (0.0,) * 5 + (age_s,)))
+        assert not skill.finished
+
+
 def test_nothing_between_the_jaws_ends_without_contact() -> None:
     skill, command, _ = close(Jaws(stop_rad=math.inf))
     assert skill.contact_rad is None
