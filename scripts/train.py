@@ -217,8 +217,8 @@ def train_once(
 
 
 def _check(args: TrainArgs) -> None:
-    if args.seed < 0 or (args.steps is not None and args.steps < 1):
-        raise BadConfig(f"--seed must be at least 0 and --steps at least 1, got {args.seed} and {args.steps}")
+    if args.seed < 0:
+        raise BadConfig(f"--seed must be at least 0, got {args.seed}")
 
 
 def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunConfig, Path | None]:
