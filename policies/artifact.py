@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.artifacts import write_atomic
 from policies.errors import ArtifactError
 
 SCHEMA = 1
@@ -88,16 +88,6 @@ class GoldenPairs:
 
     observations: NDArray[np.float32]
     actions: NDArray[np.float32]
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, force it to disk, then put it in place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_json(path: Path, value: msgspec.Struct) -> None:

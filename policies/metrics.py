@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from policies.artifact import write_atomic
+from calibration.artifacts import write_atomic
 
 
 class TrainRow(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forbid_unknown_fields=True):

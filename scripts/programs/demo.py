@@ -9,8 +9,9 @@ import msgspec
 from rich.console import Console
 
 from bridge.clock import MonotonicClock
+from calibration.artifacts import write_atomic
 from hardware.cameras.remote import RemoteCamera
-from policies.artifact import write_atomic, write_json
+from policies.artifact import write_json
 from policies.evaluation import wilson_interval
 from policies.scripted import SCRIPTED_NAMES
 from scripts import run_folder

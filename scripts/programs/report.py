@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from policies.artifact import write_atomic
+from calibration.artifacts import write_atomic
 from scripts.programs import report_page as html
 from scripts.programs.demo_summary import EVALUATION_BAR, LAB_BAR, DemoSummary
 from scripts.programs.film import Take
