@@ -19,7 +19,7 @@ import numpy as np
 
 from calibration.artifacts import SCHEMA_VERSION, calibration_dir, utc_now, write_atomic
 from calibration.errors import BadArtifact, CalibrationError, RoutineStopped
-from calibration.servo import MAX_TICKS, MIN_TICKS, JointServo, ServoCalibration
+from calibration.servo import MAX_TICKS, MIN_TICKS, JointServo, ServoCalibration, is_servo_scale
 from urdf.description import ArmDescription
 
 READINGS_PER_POSE = 3
@@ -101,11 +101,14 @@ class ServoRoutine:
         """
         for pose in self.remaining:
             ticks = self._measure(pose, read_ticks, place, should_stop)
-            self._samples = (*self._samples, Sample(pose.name, pose.angle_rad, ticks))
-            partial = PartialSamples(self._serial, self._description.sha256, self._samples)
-            write_atomic(self._partial_path, msgspec.json.encode(partial))
+            self._keep((*self._samples, Sample(pose.name, pose.angle_rad, ticks)))
             on_progress(pose, ticks, len(self.remaining))
         return self._fit()
+
+    def _keep(self, samples: tuple[Sample, ...]) -> None:
+        self._samples = samples
+        partial = PartialSamples(self._serial, self._description.sha256, samples)
+        write_atomic(self._partial_path, msgspec.json.encode(partial))
 
     def finish(self) -> None:
         """Forget the partial measurements: the calibration made of them has been saved."""
@@ -145,17 +148,22 @@ class ServoRoutine:
         )
 
     def _fit_joint(self, index: int, name: str) -> tuple[JointServo, float]:
-        """Return the least-squares line through one joint's samples and its largest residual in counts."""
+        """Return the least-squares line through one joint's samples and its largest residual in counts.
+
+        A joint whose samples lie on no line is forgotten, so that the next run asks for that joint alone.
+        """
         angles = np.array([s.angle_rad for s in self._samples if s.joint == name])
         ticks = np.array([float(s.ticks) for s in self._samples if s.joint == name])
         rows = np.stack([np.ones_like(angles), angles], axis=1)
         zero, per_rad = (float(v) for v in np.linalg.lstsq(rows, ticks, rcond=None)[0])
         residual = float(np.abs(rows @ [zero, per_rad] - ticks).max())
-        if residual > MAX_RESIDUAL_TICKS:
+        if residual > MAX_RESIDUAL_TICKS or not is_servo_scale(per_rad):
+            self._keep(tuple(s for s in self._samples if s.joint != name))
             listing = ", ".join(f"{math.degrees(a):+.0f} deg: {t:.0f}" for a, t in zip(angles, ticks, strict=True))
             raise CalibrationError(
-                f"{name}: its counts lie up to {residual:.0f} ticks off a line (at most {MAX_RESIDUAL_TICKS:.0f}): "
-                f"{listing}. A joint was not at its mark: measure again from the start with --fresh"
+                f"{name}: {per_rad:.0f} ticks/rad (a servo has 100 to 5000 either way) with up to {residual:.0f} ticks "
+                f"of error (at most {MAX_RESIDUAL_TICKS:.0f}): {listing}. It was not at its marks. The other joints "
+                f"are kept: run again to measure {name} alone"
             )
         ends = sorted((float(ticks.min()), float(ticks.max())))
         servo = JointServo(

@@ -34,6 +34,11 @@ _TICKS_PER_DEG_5, _TICKS_AT_0_DEG_5 = 3320 / 270, 380.0
 _GRIPPER_DEG_PER_RAD, _GRIPPER_AT_0_DEG_RAD = 101.0, -1.57
 
 
+def is_servo_scale(ticks_per_rad: float) -> bool:
+    """Return whether a servo can have this scale: the vendor's are 637 to 1,273, either way round."""
+    return 100.0 <= abs(ticks_per_rad) <= 5000.0
+
+
 class JointServo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One joint's servo. The range is in counts, `lower_ticks < upper_ticks` whatever the direction."""
 
@@ -47,7 +52,7 @@ class JointServo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         if not (math.isfinite(self.zero_ticks) and math.isfinite(self.ticks_per_rad)):
             raise BadArtifact(f"{self.joint}: zero_ticks and ticks_per_rad must be finite")
-        if not 100.0 <= abs(self.ticks_per_rad) <= 5000.0:
+        if not is_servo_scale(self.ticks_per_rad):
             raise BadArtifact(f"{self.joint}: ticks_per_rad {self.ticks_per_rad} is no servo's scale (100 to 5000)")
         if not MIN_TICKS <= self.lower_ticks < self.upper_ticks <= MAX_TICKS:
             raise BadArtifact(

@@ -141,6 +141,7 @@ def run(args: EvaluateArgs) -> int:
         f"{args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes succeeded "
         f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     rate = successes / args.episodes
     emit_json(EvaluateSummary(rate, successes, args.episodes, low, high, wall_s), args.json)

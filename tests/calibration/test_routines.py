@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,17 +74,32 @@ def test_a_hand_that_is_a_degree_off_still_gives_two_degrees_or_better(tmp_path:
     assert 1.0 < calibration.residual < 25.0
 
 
-def test_a_joint_at_the_wrong_mark_is_named_and_nothing_is_accepted(tmp_path: Path) -> None:
+def one_mark_wrong(angle_rad: float) -> float:
+    return min(angle_rad, 1.2)
+
+
+def never_moved(_angle_rad: float) -> float:
+    return 0.0
+
+
+@pytest.mark.parametrize("mistake", [one_mark_wrong, never_moved])
+def test_a_joint_not_at_its_marks_is_named_and_it_alone_is_measured_again(
+    tmp_path: Path, mistake: Callable[[float], float]
+) -> None:
     unit = Unit()
 
-    def misread(pose: MarkedPose) -> bool:
+    def misplace(pose: MarkedPose) -> bool:
         unit.place(pose)
-        if pose.name == "joint3" and pose.angle_rad > 1:
-            unit.angles[pose.joint] = 1.2  # instead of 1.57
+        if pose.name == "joint3":
+            unit.angles[pose.joint] = mistake(pose.angle_rad)
         return True
 
-    with pytest.raises(CalibrationError, match=r"joint3.*--fresh"):
-        ServoRoutine(DOFBOT, "unit1", tmp_path).run(unit.read, misread, quiet)
+    with pytest.raises(CalibrationError, match=r"joint3.*run again"):
+        ServoRoutine(DOFBOT, "unit1", tmp_path).run(unit.read, misplace, quiet)
+    again = ServoRoutine(DOFBOT, "unit1", tmp_path)
+    assert {p.name for p in again.remaining} == {"joint3"}
+    calibration = again.run(unit.read, unit.place, quiet)
+    assert calibration.joints[2].ticks_per_rad == pytest.approx(TRUE_SCALE[2], rel=0.01)
 
 
 def test_a_joint_that_is_not_held_still_is_asked_for_again(tmp_path: Path) -> None:
