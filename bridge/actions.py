@@ -29,16 +29,52 @@ class ActionLayout:
 #: right value follows from geometry alone, and learning it would only spend samples.
 LATERAL_ACTION = ActionLayout("lateral", 1, ("dx", "dy"))
 MAX_LATERAL_STEP_M = 0.010
+#: Free tool motion; the jaws follow the tangent around the base, where every arm keeps them level.
+CARTESIAN_ACTION = ActionLayout("cartesian", 1, ("dx", "dy", "dz"))
+#: Free tool motion, a turn of the jaws, and what they do: close above zero, open below.
+TOOL_ACTION = ActionLayout("tool", 1, ("dx", "dy", "dz", "dyaw", "grip"))
+MAX_STEP_M = 0.010
+MAX_TURN_RAD = math.radians(5.0)
+
+
+def checked(action: NDArray[np.float32], layout: ActionLayout) -> Array:
+    """Return the action as float64 (n,); raises BridgeError where its size is wrong or a number is not finite."""
+    values = np.asarray(action, dtype=np.float64)
+    if values.shape != (len(layout.names),) or not np.isfinite(values).all():
+        raise BridgeError(f"an action is {len(layout.names)} finite numbers {layout.names}, got {action!r}")
+    return values
+
+
+def shortened(motion_m: Array, longest_m: float) -> Array:
+    """Return a motion no longer than `longest_m`, in its own direction."""
+    length = float(np.linalg.norm(motion_m))
+    return motion_m * (longest_m / length) if length > longest_m else motion_m
+
+
+def decode_cartesian(action: NDArray[np.float32]) -> Array:
+    """Return the tool motion (3,) [m] of one control period, at most 10 mm long."""
+    return shortened(MAX_STEP_M * checked(action, CARTESIAN_ACTION), MAX_STEP_M)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAction:
+    """What a policy asks of tool and jaws in one control period."""
+
+    motion_m: Array
+    turn_rad: float
+    close: bool
+
+
+def decode_tool(action: NDArray[np.float32]) -> ToolAction:
+    """Return the meaning of a `TOOL_ACTION`: at most 10 mm and 5 degrees a control period."""
+    values = checked(action, TOOL_ACTION)
+    turn = MAX_TURN_RAD * max(-1.0, min(1.0, float(values[3])))
+    return ToolAction(shortened(MAX_STEP_M * values[:3], MAX_STEP_M), turn, bool(values[4] > 0.0))
 
 
 def decode_lateral(action: NDArray[np.float32]) -> Array:
     """Return the tool motion (2,) [m] of one control period; a vector longer than 10 mm is shortened, not clipped."""
-    values = np.asarray(action, dtype=np.float64)
-    if values.shape != (2,) or not np.isfinite(values).all():
-        raise BridgeError(f"an action is two finite numbers {LATERAL_ACTION.names}, got {action!r}")
-    motion = MAX_LATERAL_STEP_M * values
-    length = math.hypot(motion[0], motion[1])
-    return motion * (MAX_LATERAL_STEP_M / length) if length > MAX_LATERAL_STEP_M else motion
+    return shortened(MAX_LATERAL_STEP_M * checked(action, LATERAL_ACTION), MAX_LATERAL_STEP_M)
 
 
 def clamp_to_workspace(desk_xy_m: Array, rig: Rig, home_xy_m: Array) -> Array:

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.actions import LATERAL_ACTION, clamp_to_workspace, decode_lateral, jaw_heading
-from bridge.encoding import GRASP_STATE, GraspSituation, Phase, ToolFrame, encode_grasp_state
+from bridge.attempt import ToolMotion
+from bridge.encoding import GRASP_STATE, GraspSituation, Phase, encode_grasp_state
 from bridge.messages import RobotState
 from bridge.ports import BlockSighting, Kinematics
 from bridge.skills import CloseGripper
 from urdf.description import ArmDescription, Rig
-from urdf.errors import Unreachable
 from urdf.pose import Array, Pose
 
 CONTROL_HZ = 20
@@ -35,7 +35,7 @@ PATIENCE_S = 8.0
 
 
 class GraspAttempt:
-    """State machine of one attempt. Every period: `see`, then `observe`, then `command`."""
+    """State machine of one grasp. Implements `bridge.attempt.Attempt`."""
 
     observation_layout = GRASP_STATE
     action_layout = LATERAL_ACTION
@@ -44,10 +44,24 @@ class GraspAttempt:
         self.description = description
         self.rig = rig
         self.period_s = period_s
-        self._kinematics = kinematics
-        self._tool = ToolFrame(description, rig)
-        self._home_xy_m = self._tool.locate(rig.home_rad)[0][:2]
+        self._motion = ToolMotion(description, rig, kinematics)
+        self._home_xy_m = self._motion.frame.locate(rig.home_rad)[0][:2]
         self.phase = Phase.DONE
+
+    @property
+    def ready(self) -> bool:
+        """Whether the block has been seen."""
+        return self.block is not None
+
+    @property
+    def deciding(self) -> bool:
+        """Whether the policy moves the tool: the rest is scripted."""
+        return self.phase == Phase.DESCEND
+
+    @property
+    def unreachable_count(self) -> int:
+        """How often the tool could not be sent where the policy wanted it."""
+        return self._motion.unreachable_count
 
     def begin(self, state: RobotState) -> None:
         """Start from where the arm is measured to be, so that nothing jumps."""
@@ -56,16 +70,16 @@ class GraspAttempt:
         self.block: Pose | None = None
         self._latched = False
         self._waited_s = self._elapsed_s = 0.0
-        self._target_rad = self.grasp_rad = position
-        self._command_m, self._heading_rad = self._tool.locate(position)
-        self._command_m = np.array([*self._command_m[:2], max(self._command_m[2], self.rig.hover_m)])
+        self.grasp_rad = position
+        self._motion.begin(position)
+        command = self._motion.command_m
+        self._motion.command_m = np.array([*command[:2], max(command[2], self.rig.hover_m)])
         self._closing = CloseGripper(self.description, float(position[-1]), self.period_s)
-        self.unreachable_count = 0
 
     def see(self, state: RobotState, sighting: BlockSighting | None, missing: str, now_ns: int) -> str:
         """Take in the newest sighting; return what is missing before the arm may move (empty: nothing)."""
         self._state = state
-        self._tool_m, self._tool_heading_rad = self._tool.locate(np.array(state.position_rad))
+        self._tool_m, self._tool_heading_rad = self._motion.frame.locate(np.array(state.position_rad))
         if self._latched or self.phase != Phase.DESCEND:
             return ""
         if sighting is None:
@@ -84,7 +98,7 @@ class GraspAttempt:
         situation = GraspSituation(
             tool_m=self._tool_m,
             tool_heading_rad=self._tool_heading_rad,
-            command_m=self._command_m,
+            command_m=self._motion.command_m,
             opening_m=self.description.gripper.opening_m(self._state.position_rad[-1]),
             block=self.block,
             phase=self.phase,
@@ -105,7 +119,7 @@ class GraspAttempt:
             self._waited_s += self.period_s
             if self._waited_s > PATIENCE_S:
                 self.phase = Phase.DONE
-            return self._target_rad
+            return self._motion.target_rad
         self._waited_s = 0.0
         if self.phase == Phase.DESCEND:
             self._descend(action)
@@ -117,27 +131,27 @@ class GraspAttempt:
         elif self.phase == Phase.HOLD:
             self._ease_grip()
             self._wait(HOLD_S, Phase.DONE)
-        return self._target_rad
+        return self._motion.target_rad
 
     # Phases --------------------------------------------------------------------------------------
     def _descend(self, action: NDArray[np.float32]) -> None:
         assert self.block is not None
-        command = self._command_m.copy()
+        command = self._motion.command_m.copy()
         command[:2] = clamp_to_workspace(command[:2] + decode_lateral(action), self.rig, self._home_xy_m)
         command[2] = max(self.rig.grasp_m, command[2] - DESCENT_STEP_M)
         wanted = jaw_heading(self.block.yaw_rad, self.block.position_m)
-        turn = wanted - self._heading_rad
-        turn -= math.pi * round(turn / math.pi)
-        self._heading_rad += max(-HEADING_STEP_RAD, min(HEADING_STEP_RAD, turn))
-        self._move_tool(command)
+        self._motion.turn_towards(wanted, HEADING_STEP_RAD)
+        self._motion.move(command)
+        # The descent goes on where the arm cannot follow: an attempt ends.
+        self._motion.command_m = np.array([*self._motion.command_m[:2], command[2]])
         # The bottom is held until the arm, which lags its commands, has arrived as well.
-        if self._command_m[2] <= self.rig.grasp_m:
+        if command[2] <= self.rig.grasp_m:
             self._wait(SETTLE_S, Phase.CLOSE)
 
     def _close(self) -> None:
         gripper = self._closing.step(self._state)
-        self._target_rad = np.append(self._target_rad[:-1], gripper)
-        self.grasp_rad = self._target_rad
+        self._motion.set_gripper(gripper)
+        self.grasp_rad = self._motion.target_rad
         if self._closing.finished:
             # Jaws that closed on nothing have nothing to lift.
             self._wait(SETTLE_S, Phase.LIFT if self._closing.contact_rad is not None else Phase.DONE)
@@ -145,37 +159,26 @@ class GraspAttempt:
     def _ease_grip(self) -> None:
         """Take back a squeeze that has become more than the servo may press for long: soft pads give, readings lag."""
         measured = self._state.position_rad[-1]
-        if self._state.reading_age_s[-1] < self.period_s and self._target_rad[-1] - measured > MAX_SQUEEZE_RAD:
-            self._target_rad = np.append(self._target_rad[:-1], self._target_rad[-1] - EASE_STEP_RAD)
+        target = float(self._motion.target_rad[-1])
+        if self._state.reading_age_s[-1] < self.period_s and target - measured > MAX_SQUEEZE_RAD:
+            self._motion.set_gripper(target - EASE_STEP_RAD)
 
     def _lift(self) -> None:
-        command = self._command_m.copy()
+        command = self._motion.command_m.copy()
         command[2] = min(self.rig.hover_m, command[2] + LIFT_STEP_M)
-        self._move_tool(command)
-        if self._command_m[2] >= self.rig.hover_m:
+        self._motion.move(command)
+        self._motion.command_m = np.array([*self._motion.command_m[:2], command[2]])
+        if command[2] >= self.rig.hover_m:
             self._wait(SETTLE_S, Phase.HOLD)
 
     def release_poses(self) -> list[Array]:
         """Return joint targets (n,) that set the block down after an attempt: low, jaws open, high again."""
         opened = self.grasp_rad.copy()
         opened[-1] = self.description.gripper.open_rad
-        return [self.grasp_rad, opened, np.append(self._target_rad[:-1], opened[-1])]
+        return [self.grasp_rad, opened, np.append(self._motion.target_rad[:-1], opened[-1])]
 
     def _wait(self, duration_s: float, following: Phase) -> None:
         self._elapsed_s += self.period_s
         if self._elapsed_s >= duration_s - 1e-9:
             self._elapsed_s = 0.0
             self.phase = following
-
-    def _move_tool(self, command_m: Array) -> None:
-        """Aim the tool at `command_m`; where it cannot go sideways it goes down alone, else it stays."""
-        for position in (command_m, np.array([*self._command_m[:2], command_m[2]])):
-            try:
-                joints = self._kinematics.solve(position, self._heading_rad, self._target_rad[:-1])
-            except Unreachable:
-                self.unreachable_count += 1
-                continue
-            self._command_m = position
-            self._target_rad = np.append(joints, self._target_rad[-1])
-            return
-        self._command_m = np.array([*self._command_m[:2], command_m[2]])

@@ -8,14 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.attempt import Attempt
 from bridge.encoding import Phase
-from bridge.grasp import GraspAttempt
 from bridge.messages import JointCommand, RobotState
 from bridge.ports import BlockSighting, BlockSource, Clock, Policy, Robot
 from bridge.skills import MoveJoints
 from urdf.pose import Array
 
-NO_ACTION = np.zeros(2, dtype=np.float32)
 #: Joints travel no faster than this when nothing is learnt about the motion: home, park.
 TRAVEL_SPEED_RAD_S = 1.2
 
@@ -68,7 +67,7 @@ class ControlLoop:
     """
 
     def __init__(
-        self, robot: Robot, clock: Clock, source: BlockSource, attempt: GraspAttempt, recorder: Recorder | None = None
+        self, robot: Robot, clock: Clock, source: BlockSource, attempt: Attempt, recorder: Recorder | None = None
     ) -> None:
         self.robot = robot
         self.attempt = attempt
@@ -76,6 +75,8 @@ class ControlLoop:
         self._clock = clock
         self._source = source
         self._recorder = recorder
+        #: What is passed where the policy has no say.
+        self.no_action: NDArray[np.float32] = np.zeros(len(attempt.action_layout.names), dtype=np.float32)
         self._period_ns = round(attempt.period_s * 1e9)
         self._deadline_ns = 0
         self._seq = 0
@@ -97,7 +98,7 @@ class ControlLoop:
         self._state = self.robot.read_state()
         self._sighting = self._source.read_block()
         self.waiting_for = self.attempt.see(self._state, self._sighting, self._source.missing(), self._began_ns)
-        return None if self.attempt.block is None else self.attempt.observe()
+        return self.attempt.observe() if self.attempt.ready else None
 
     def apply(self, action: NDArray[np.float32]) -> None:
         """Send what the action means, record the period, and sleep until it is over."""
@@ -123,7 +124,7 @@ class ControlLoop:
     def _travel(self, target_rad: Array) -> None:
         self._began_ns = self._clock.now_ns()
         self._state, self._sighting = self.robot.read_state(), self._source.read_block()
-        self._finish(self._send(target_rad), NO_ACTION)
+        self._finish(self._send(target_rad), self.no_action)
 
     def _resume(self) -> None:
         """Begin a run of periods: the first deadline is one period from now."""
@@ -163,10 +164,10 @@ class ControlLoop:
 def run_episode(loop: ControlLoop, policy: Policy, action_repeat: int) -> None:
     """Run one attempt to its end. The policy decides every `action_repeat` periods of the descent."""
     loop.begin()
-    action, age = NO_ACTION, action_repeat
+    action, age = loop.no_action, action_repeat
     while loop.attempt.phase != Phase.DONE:
         observation = loop.observe()
-        if loop.attempt.phase == Phase.DESCEND and observation is not None and not loop.waiting_for:
+        if loop.attempt.deciding and observation is not None and not loop.waiting_for:
             if age >= action_repeat:
                 action, age = policy.act(observation), 0
             age += 1

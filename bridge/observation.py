@@ -50,8 +50,8 @@ class ObservationSpec:
     """Which parts an observation has. One part alone is a Box; several are a Dict with a key per part.
 
     state: the task's own features, float32 (n,); with `object_pose` false those that tell where the object is are
-    left out. proprioception: joint angles and speeds, tool pose and opening, float32 (m,). views: pictures, stacked over
-    `frames` steps, oldest first. privileged: what only the simulator knows, for a critic; no policy may read it.
+    left out. proprioception: joint angles and speeds, tool pose and opening, float32 (m,). views: pictures, stacked
+    over `frames` steps, oldest first. privileged: what only the simulator knows, for a critic; no policy reads it.
     """
 
     state: bool = True

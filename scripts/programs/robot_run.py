@@ -94,8 +94,8 @@ class RobotRun:
         self._tool = ToolFrame(robot.description, rig)
         self.watcher = Watcher()
         kinematics = PinocchioKinematics(robot.description, rig)
-        attempt = GraspAttempt(robot.description, rig, kinematics, 1.0 / CONTROL_HZ)
-        self.loop = ControlLoop(robot, self._clock, source, attempt, self.watcher)
+        self._grasp = GraspAttempt(robot.description, rig, kinematics, 1.0 / CONTROL_HZ)
+        self.loop = ControlLoop(robot, self._clock, source, self._grasp, self.watcher)
 
     @property
     def statistics(self) -> LoopStatistics:
@@ -120,7 +120,7 @@ class RobotRun:
         stage.end_attempt()
         record = self._judge(number, duration_s)
         if self.watcher.before is not None:
-            for pose in self.loop.attempt.release_poses():
+            for pose in self._grasp.release_poses():
                 self.loop.move_to(pose, settle_s=0.2)
         self.go_home()
         return record

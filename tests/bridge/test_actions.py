@@ -35,7 +35,7 @@ def test_an_action_is_a_motion_of_at_most_10_mm(action: tuple[float, float], exp
 
 @pytest.mark.parametrize("action", [(math.nan, 0.0), (0.0, math.inf), (0.0,), (0.0, 0.0, 0.0)])
 def test_what_is_no_action_is_refused_by_name(action: tuple[float, ...]) -> None:
-    with pytest.raises(BridgeError, match=r"two finite numbers \('dx', 'dy'\)"):
+    with pytest.raises(BridgeError, match=r"2 finite numbers \('dx', 'dy'\)"):
         decode_lateral(np.array(action, dtype=np.float32))
 
 

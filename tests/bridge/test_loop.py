@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bridge.encoding import GRASP_STATE, Phase
-from bridge.loop import NO_ACTION, LoopStatistics, run_episode
+from bridge.loop import LoopStatistics, run_episode
 from tests.bridge.desk import PERIOD_NS, PERIOD_S, RIG, START_NS, Bench, bench
 
 Action = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Counting:
 def periods(at: Bench, count: int) -> None:
     for _ in range(count):
         at.loop.observe()
-        at.loop.apply(NO_ACTION)
+        at.loop.apply(at.loop.no_action)
 
 
 def sent_ms(at: Bench) -> list[float]:
@@ -160,7 +160,7 @@ def test_a_sighting_older_than_two_seconds_halts_the_descent_until_a_newer_one_c
             assert told is not None
             assert float(told[1]) == pytest.approx(age_s, abs=0.051)
             np.testing.assert_array_equal(at.arm.position_rad, held_at)
-        at.loop.apply(NO_ACTION)
+        at.loop.apply(at.loop.no_action)
     assert at.loop.statistics.commands_held == 59 - 41
     at.desk.stamp_ns = None
     periods(at, 1)

@@ -1,0 +1,109 @@
+"""What the control loop runs: an attempt turns states, sightings and actions into joint targets, period by period."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.actions import ActionLayout
+from bridge.encoding import ObservationLayout, Phase, ToolFrame
+from bridge.messages import RobotState
+from bridge.ports import BlockSighting, Kinematics
+from urdf.description import ArmDescription, Rig
+from urdf.errors import Unreachable
+from urdf.pose import Array
+
+
+class Attempt(Protocol):
+    """One attempt at a task. Every period: `see`, then `observe` once it is `ready`, then `command`."""
+
+    phase: Phase
+
+    @property
+    def description(self) -> ArmDescription:
+        """The arm."""
+        ...
+
+    @property
+    def rig(self) -> Rig:
+        """How it is mounted."""
+        ...
+
+    @property
+    def period_s(self) -> float:
+        """The control period."""
+        ...
+
+    @property
+    def observation_layout(self) -> ObservationLayout:
+        """What `observe` returns."""
+        ...
+
+    @property
+    def action_layout(self) -> ActionLayout:
+        """What `command` takes."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that an observation needs has been seen."""
+        ...
+
+    @property
+    def deciding(self) -> bool:
+        """Whether the policy moves the arm now; a skill does otherwise, or nobody any more."""
+        ...
+
+    def begin(self, state: RobotState) -> None:
+        """Start from where the arm is measured to be, so that nothing jumps."""
+        ...
+
+    def see(self, state: RobotState, sighting: BlockSighting | None, missing: str, now_ns: int) -> str:
+        """Take in the newest readings; return what is missing before the arm may move (empty: nothing)."""
+        ...
+
+    def observe(self) -> NDArray[np.float32]:
+        """Return the task's features; raises ValueError before the attempt is ready."""
+        ...
+
+    def command(self, action: NDArray[np.float32], waiting_for: str) -> Array:
+        """Return the joint targets (n,) of this period."""
+        ...
+
+
+class ToolMotion:
+    """The commanded tool: where it is asked to be, and the joint targets that put it there."""
+
+    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics) -> None:
+        self.frame = ToolFrame(description, rig)
+        self._kinematics = kinematics
+
+    def begin(self, position_rad: Array) -> None:
+        """Stand where the joints (n,) are."""
+        self.target_rad: Array = position_rad
+        self.command_m, self.heading_rad = self.frame.locate(position_rad)
+        self.unreachable_count = 0
+
+    def turn_towards(self, heading_rad: float, step_rad: float) -> None:
+        """Turn the jaws by at most `step_rad` the short way; they are symmetric, so half a turn is none."""
+        turn = heading_rad - self.heading_rad
+        turn -= np.pi * round(turn / np.pi)
+        self.heading_rad += max(-step_rad, min(step_rad, turn))
+
+    def set_gripper(self, gripper_rad: float) -> None:
+        """Set the gripper's target."""
+        self.target_rad = np.append(self.target_rad[:-1], gripper_rad)
+
+    def move(self, command_m: Array) -> None:
+        """Aim the tool at `command_m` (3,); where it cannot go sideways it goes up or down alone, else it stays."""
+        for position in (command_m, np.array([*self.command_m[:2], command_m[2]])):
+            try:
+                joints = self._kinematics.solve(position, self.heading_rad, self.target_rad[:-1])
+            except Unreachable:
+                self.unreachable_count += 1
+                continue
+            self.command_m = position
+            self.target_rad = np.append(joints, self.target_rad[-1])
+            return
