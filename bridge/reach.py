@@ -55,6 +55,10 @@ class ReachAttempt:
             raise ValueError("no observation before a goal is set")
         return encode_reach_state(self.tool_m, self.motion.command_m, self.goal_m, self.rig)
 
+    def heading_at(self, point_m: Array) -> float:
+        """Return the heading of the jaws at a point: along the tangent around the base."""
+        return math.atan2(point_m[1], point_m[0]) - math.pi / 2
+
     def distance_m(self) -> float:
         """Return how far the tool is from the goal."""
         assert self.goal_m is not None
@@ -65,6 +69,6 @@ class ReachAttempt:
         if not waiting_for:
             goal = self.motion.command_m + decode_cartesian(action)
             command = np.minimum(np.maximum(goal, self.rig.reach_lower_m), self.rig.reach_upper_m)
-            self.motion.turn_towards(math.atan2(command[1], command[0]) - math.pi / 2, HEADING_STEP_RAD)
+            self.motion.turn_towards(self.heading_at(command), HEADING_STEP_RAD)
             self.motion.move(command)
         return self.motion.target_rad

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.actions import MAX_LATERAL_STEP_M
-from bridge.encoding import OFFSET_SCALE_M, PLACE_SCALE_M, ObservationLayout
+from bridge.actions import MAX_LATERAL_STEP_M, MAX_STEP_M
+from bridge.encoding import OFFSET_SCALE_M, PICK_PLACE_STATE, PLACE_SCALE_M, REACH_STATE, ObservationLayout
 from bridge.ports import Policy
+from policies.scripted_place import PickPlacePolicy
 from urdf.errors import UnknownName
 
 
@@ -55,6 +56,30 @@ class StraightPolicy:
         return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 
 
+#: Where the blind policy goes: this high above the middle of the block area.
+BLIND_REACH_M = 0.10
+
+
+class ReachPolicy:
+    """Goes straight for the goal (`oracle`) or for a point above the middle of the block area (`blind`)."""
+
+    def __init__(self, action_repeat: int, blind: bool) -> None:
+        self._reach_m = MAX_STEP_M * action_repeat
+        self._blind = blind
+        self._goal = [REACH_STATE.index(f"goal_from_command_{axis}") for axis in "xyz"]
+        self._goal_from_tool = [REACH_STATE.index(f"goal_from_tool_{axis}") for axis in "xyz"]
+        self._tool = [REACH_STATE.index(f"tool_{axis}") for axis in "xyz"]
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the motion towards the point, as far as one decision goes."""
+        error_m = OFFSET_SCALE_M * observation[self._goal].astype(np.float64)
+        if self._blind:
+            tool_from_command = error_m - OFFSET_SCALE_M * observation[self._goal_from_tool]
+            error_m = tool_from_command - PLACE_SCALE_M * observation[self._tool] + [0.0, 0.0, BLIND_REACH_M]
+        motion = error_m / self._reach_m
+        return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
+
+
 SCRIPTED_NAMES = ("oracle", "random", "hold", "blind")
 
 
@@ -63,13 +88,20 @@ def scripted_policy(
 ) -> Policy:
     """Return a scripted policy by name; raises UnknownName."""
     match name:
-        case "oracle":
-            return StraightPolicy(layout, action_repeat, to_block=True)
-        case "blind":
-            return StraightPolicy(layout, action_repeat, to_block=False)
+        case "oracle" | "blind":
+            return _guided(layout, action_repeat, name == "blind")
         case "hold":
             return HoldPolicy(action_size)
         case "random":
             return RandomPolicy(action_size, rng)
         case _:
             raise UnknownName("policy", name, SCRIPTED_NAMES)
+
+
+def _guided(layout: ObservationLayout, action_repeat: int, blind: bool) -> Policy:
+    """Return the policy that knows what a layout means."""
+    if layout == REACH_STATE:
+        return ReachPolicy(action_repeat, blind)
+    if layout == PICK_PLACE_STATE:
+        return PickPlacePolicy(action_repeat, blind)
+    return StraightPolicy(layout, action_repeat, to_block=not blind)

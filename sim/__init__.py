@@ -24,5 +24,20 @@ def _import_pybullet_quietly() -> None:
 
 _import_pybullet_quietly()
 
-if "Tandem/Dofbot-Grasp-v0" not in gymnasium.registry:
-    gymnasium.register("Tandem/Dofbot-Grasp-v0", entry_point="sim.env:ArmEnv", kwargs={"arm": "dofbot"})
+#: The arms' names in environment ids, and the tasks'.
+_ARM_IDS = {"Dofbot": "dofbot", "UR5": "ur5", "Kuka": "kuka_iiwa"}
+_TASK_IDS = {"Reach": "reach", "Grasp": "grasp", "PickPlace": "pick-place"}
+
+
+def environment_id(arm: str, task: str) -> str:
+    """Return the Gymnasium id of a registered arm and task, such as Tandem/Dofbot-Grasp-v0."""
+    arm_id = next(key for key, name in _ARM_IDS.items() if name == arm)
+    return f"Tandem/{arm_id}-{next(key for key, name in _TASK_IDS.items() if name == task)}-v0"
+
+
+for _arm_id, _arm in _ARM_IDS.items():
+    for _task_id, _task in _TASK_IDS.items():
+        if f"Tandem/{_arm_id}-{_task_id}-v0" not in gymnasium.registry:
+            gymnasium.register(
+                f"Tandem/{_arm_id}-{_task_id}-v0", entry_point="sim.env:ArmEnv", kwargs={"arm": _arm, "task": _task}
+            )

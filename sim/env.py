@@ -8,29 +8,35 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.actions import ActionLayout
-from bridge.encoding import ObservationLayout, Phase
 from bridge.errors import BridgeError
-from bridge.grasp import CONTROL_HZ, GraspAttempt
-from bridge.loop import NO_ACTION, ControlLoop, LoopStatistics
+from bridge.grasp import CONTROL_HZ
+from bridge.loop import ControlLoop, LoopStatistics
+from bridge.observation import ObservationSpec
+from sim.curriculum import Stage
+from sim.objects import ObjectKind, Placement, PoolSpec
+from sim.observer import Observation, Observer
+from sim.scene_view import scene_picture
 from sim.sim_robot import SimRobot, TrueBlock
-from sim.tasks.grasp import SUCCESS_REWARD, GraspJudge, draw_block, potential
-from sim.world import ArmWorld, render
+from sim.tasks import make_task
+from sim.tasks.task import Outcome, Scene
+from sim.world import ArmWorld
 from urdf.description import load_arm
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
 
-Observation = NDArray[np.float32]
+STATE_ONLY = ObservationSpec()
+FULL_TASK = Stage("full")
 
 
 class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
-    """Grasp with one arm in one rig. A step lasts `action_repeat` control periods of 50 ms.
+    """One arm in one rig at one task. A step lasts `action_repeat` control periods of 50 ms.
 
-    When the descent is over the scripted skill closes, lifts and holds, period by period through the control loop; the
-    step that starts it ends the episode. `discount` belongs to the shaping and must be the learner's.
-    Each joint's servo zero is off by up to `servo_zero_rad`, and the block is seen `sighting_error_m` (standard
+    Where a task hands over to a skill, the step that starts the skill runs it to its end, period by period through the
+    control loop. `discount` belongs to the shaping and must be the learner's. Set `stage` to make the next episodes
+    easier than the full task.
+    Each joint's servo zero is off by up to `servo_zero_rad`, and the object is seen `sighting_error_m` (standard
     deviation along x and y) away from where it lies; both are drawn for every episode and shown to nobody. A policy
-    that has met this aims at the middle of the block, because that is what forgives.
+    that has met this aims at the middle of the object, because that is what forgives.
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -41,109 +47,103 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def __init__(
         self,
         arm: str = "dofbot",
+        task: str = "grasp",
         rig: str = "table",
+        spec: ObservationSpec = STATE_ONLY,
         action_repeat: int = 3,
         discount: float = 0.95,
         servo_zero_rad: float = 0.0,
         sighting_error_m: float = 0.0,
+        objects: tuple[ObjectKind, ...] = (ObjectKind.BLOCK,),
+        distractors: int = 0,
         render_mode: str | None = None,
     ) -> None:
         if action_repeat < 1:
             raise BridgeError(f"action_repeat must be at least 1, got {action_repeat}")
         self.description = load_arm(arm)
         self.rig = self.description.rig(rig)
+        for view in spec.views:
+            self.description.camera(view.camera)
         self.action_repeat = action_repeat
         self.discount = discount
         self.servo_zero_rad = servo_zero_rad
         self.sighting_error_m = sighting_error_m
         self.control_rate_hz = CONTROL_HZ
         self.render_mode = render_mode
+        self.stage = Stage("full", distractors=distractors)
         period_s = 1.0 / CONTROL_HZ
-        self.world = ArmWorld(self.description, self.rig)
+        self.world = ArmWorld(self.description, self.rig, PoolSpec(objects, distractors=distractors))
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
-        self.attempt = GraspAttempt(self.description, self.rig, kinematics, period_s)
+        self.task = make_task(task, self.description, self.rig, kinematics, period_s)
+        self.attempt = self.task.attempt
         self._block = TrueBlock(self.robot)
         self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt)
-        self.observation_layout: ObservationLayout = self.attempt.observation_layout
-        self.action_layout: ActionLayout = self.attempt.action_layout
-        size = self.observation_layout.size
-        self.observation_space = gymnasium.spaces.Box(-10.0, 10.0, (size,), np.float32)
+        self.observation_layout = self.attempt.observation_layout
+        self.action_layout = self.attempt.action_layout
+        self.observer = Observer(spec, self.attempt, self.robot, self.world)
+        self.observation_space = self.observer.space()
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(self.action_layout.names),), np.float32)
-        self._judge = GraspJudge()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Observation, dict[str, object]]:
-        """Start an episode; `options={"block": Pose}` puts the block (`desk_from_block`) there instead of at random."""
+        """Start an episode; `options={"block": Pose}` puts the object (`desk_from_block`) there, not at random."""
         super().reset(seed=seed)
+        scene = self.task.draw(self.np_random, self.stage, self.world.objects)
         block = (options or {}).get("block")
-        pose = block if isinstance(block, Pose) else draw_block(self.rig, self.np_random)
+        if isinstance(block, Pose):
+            scene = Scene((Placement(0, block), *scene.placements[1:]), scene.goal_m)
         error = self.np_random.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
         self._block.error_m = np.array([*error, 0.0])
         zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad
-        self.robot.reset(self.rig.home_rad, pose, zero)
-        self._judge.begin(self.world)
+        self.robot.reset(self.rig.home_rad, None, zero)
+        self.world.objects.place(scene.placements)
+        self.task.begin(self.world, scene)
+        self.observer.begin()
+        self._periods = 0
         self.loop.statistics = LoopStatistics()
         self.loop.begin()
-        observation = self.loop.observe()
-        assert observation is not None
-        self._potential = potential(self.attempt.lateral_distance_m())
-        return observation, {"block": pose}
+        self._state = self.loop.observe()
+        self._potential = self.task.potential()
+        return self._observation(), {"scene": scene, "stage": self.stage.name}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, object]]:
-        """Advance by `action_repeat` control periods, or to the end of the attempt when the descent is over."""
+        """Advance by `action_repeat` control periods, or to the end of the attempt when a skill takes over."""
         if not np.isfinite(action).all():
             raise BridgeError(f"an action must be finite, got {action}")
-        observation: Observation | None = None
+        outcome: Outcome | None = None
         for _ in range(self.action_repeat):
-            self.loop.apply(action)
-            observation = self.loop.observe()
-            if self.attempt.phase != Phase.DESCEND:
+            outcome = self._period(action)
+            if outcome is not None or not self.attempt.deciding:
                 break
-        terminated = self.attempt.phase != Phase.DESCEND
-        info: dict[str, object] = {}
-        reward = 0.0
-        if terminated:
-            observation = self._finish_attempt()
-            success = self._judge.success(self.world)
-            info["is_success"] = success
-            reward = SUCCESS_REWARD * success
+        while outcome is None and not self.attempt.deciding:
+            outcome = self._period(self.loop.no_action)
+        terminated = outcome is not None
+        truncated = not terminated and self._periods >= self.task.max_periods
         # The potential of a terminal state is zero, or the shaping would change what is best.
-        following = 0.0 if terminated else potential(self.attempt.lateral_distance_m())
-        reward += self.discount * following - self._potential
+        following = 0.0 if terminated else self.task.potential()
+        reward = self.discount * following - self._potential + (outcome.reward if outcome is not None else 0.0)
         self._potential = following
-        assert observation is not None
-        return observation, float(reward), terminated, False, info
+        info: dict[str, object] = {}
+        if terminated or truncated:
+            info = {"is_success": outcome is not None and outcome.success, "stage": self.stage.name}
+        return self._observation(), float(reward), terminated, truncated, info
 
-    def _finish_attempt(self) -> Observation | None:
-        observation: Observation | None = None
-        while self.attempt.phase != Phase.DONE:
-            before = self.attempt.phase
-            self.loop.apply(NO_ACTION)
-            observation = self.loop.observe()
-            if before == Phase.LIFT and self.attempt.phase == Phase.HOLD:
-                self._judge.after_lift(self.world)
-        return observation
+    def _period(self, action: NDArray[np.float32]) -> Outcome | None:
+        self.loop.apply(action)
+        self._state = self.loop.observe()
+        self._periods += 1
+        return self.task.watch(self.world)
+
+    def _observation(self) -> Observation:
+        assert self._state is not None
+        return self.observer.observe(self._state)
 
     def render(self) -> NDArray[np.uint8]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the scene (240, 320, 3) uint8 from in front of the arm."""
-        return render(self.world.client, SCENE_VIEW, np.radians(38.0), 0.05, 3.0, 320, 240)[0]
+        return scene_picture(self.world, 320, 240)
 
     def close(self) -> None:
         """Free the world."""
         self.world.close()
-
-
-def look_at(eye_m: list[float], target_m: list[float]) -> Pose:
-    """Return the pose of a camera (z forward, y down) at `eye_m` that looks at `target_m`, upright."""
-    forward = np.subtract(target_m, eye_m)
-    forward = forward / np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    matrix = np.eye(4)
-    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2], matrix[:3, 3] = right, np.cross(forward, right), forward, eye_m
-    return Pose.from_matrix(matrix)
-
-
-SCENE_VIEW = look_at([0.34, 0.56, 0.34], [0.0, 0.09, 0.07])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from sim.errors import SimError
 from sim.lab_truth import LabTruth, Outcome, TruthFile
-from sim.world import BLOCK_SIZE_M, PHYSICS_HZ, ArmWorld
+from sim.objects import BLOCK_SIZE_M
+from sim.world import PHYSICS_HZ, ArmWorld
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array, Pose
 

@@ -9,7 +9,8 @@ import numpy as np
 import pybullet as bullet
 from numpy.typing import NDArray
 
-from urdf.description import ArmDescription, CameraMount, Rig, urdf_folder
+from sim.objects import ObjectPool, Placement, PoolSpec
+from urdf.description import ArmDescription, CameraMount, Rig
 from urdf.pose import Array, Pose
 
 PHYSICS_HZ = 240
@@ -25,17 +26,17 @@ GRIPPER_GAIN = 0.25
 #: The fingers are held parallel by their linkage: metal, far stiffer than the servo.
 LINKAGE_FORCE = 100.0
 LINKAGE_ERP = 0.8
-BLOCK_SIZE_M = 0.030
-_FAR_AWAY_M = 5.0
+
+ONE_BLOCK = PoolSpec()
 
 #: rgb (H, W, 3), depth in metres (H, W) and body id (H, W) of a camera.
 Picture = tuple[NDArray[np.uint8], Array, NDArray[np.int32]]
 
 
 class ArmWorld:
-    """A desk with one arm in one rig and one block. Poses are in the desk frame."""
+    """A desk with one arm in one rig and a pool of objects, by default one block. Poses are in the desk frame."""
 
-    def __init__(self, description: ArmDescription, rig: Rig, gui: bool = False) -> None:
+    def __init__(self, description: ArmDescription, rig: Rig, pool: PoolSpec = ONE_BLOCK, gui: bool = False) -> None:
         self.description = description
         self.rig = rig
         self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
@@ -60,9 +61,7 @@ class ArmWorld:
             flags=bullet.URDF_USE_INERTIA_FROM_FILE,
             physicsClientId=c,
         )
-        self.block = bullet.loadURDF(
-            str(urdf_folder() / "objects" / "block.urdf"), [0, 0, _FAR_AWAY_M], physicsClientId=c
-        )
+        self.objects = ObjectPool(c, pool)
         self._index_joints()
         self._gripping = False
         self._set_rest_dynamics()
@@ -136,30 +135,26 @@ class ArmWorld:
             bullet.changeDynamics(
                 self.arm, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.01, physicsClientId=self.client
             )
-        bullet.changeDynamics(self.block, -1, linearDamping=0.01, angularDamping=0.01, physicsClientId=self.client)
 
     # Reset ---------------------------------------------------------------------------------------
     def reset(self, position_rad: Array, block: Pose | None) -> None:
         """Put arm and block where they are asked to be, at rest, with nothing left of what happened before.
+
+        Without a block nothing lies on the desk; `objects.place` puts other things there.
 
         `restoreState` alone depends on the contacts of the past. So: everything is moved apart, one step flushes the
         contact cache, and only then are the poses set.
         """
         c = self.client
         self.set_gripping(False)
-        bullet.resetBasePositionAndOrientation(
-            self.block, [_FAR_AWAY_M, 0, _FAR_AWAY_M], [0, 0, 0, 1], physicsClientId=c
-        )
+        self.objects.park_all()
         self._place_arm(position_rad)
         bullet.stepSimulation(physicsClientId=c)
         if hasattr(self, "_saved"):
             bullet.restoreState(stateId=self._saved, physicsClientId=c)
         self._place_arm(position_rad)
         if block is not None:
-            bullet.resetBasePositionAndOrientation(
-                self.block, block.position_m.tolist(), block.quat_xyzw.tolist(), physicsClientId=c
-            )
-            bullet.resetBaseVelocity(self.block, [0, 0, 0], [0, 0, 0], physicsClientId=c)
+            self.objects.place([Placement(0, block)])
 
     def _place_arm(self, position_rad: Array) -> None:
         values = [float(v) for v in position_rad]
@@ -209,6 +204,11 @@ class ArmWorld:
             bullet.stepSimulation(physicsClientId=self.client)
 
     # Reading -------------------------------------------------------------------------------------
+    @property
+    def block(self) -> int:
+        """The body of the object that the task is about."""
+        return self.objects.target.body
+
     def joint_states(self) -> tuple[Array, Array]:
         """Return joint angles and speeds (n,), the gripper as the mean of its joints."""
         states = bullet.getJointStates(self.arm, self._read, physicsClientId=self.client)
@@ -226,6 +226,11 @@ class ArmWorld:
         """Return `desk_from_block`."""
         position, quat = bullet.getBasePositionAndOrientation(self.block, physicsClientId=self.client)
         return Pose(np.array(position), np.array(quat))
+
+    def block_speed_m_s(self) -> float:
+        """Return how fast the block moves."""
+        linear, _ = bullet.getBaseVelocity(self.block, physicsClientId=self.client)
+        return float(np.linalg.norm(linear))
 
     def link_pose(self, link: str) -> Pose:
         """Return `desk_from_link` of a URDF link (its joint frame, as in the URDF)."""

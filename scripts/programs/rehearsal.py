@@ -12,8 +12,9 @@ from bridge.ports import Policy
 from scripts.programs.footage import Footage, Image, PhaseMarks
 from sim.env import ArmEnv
 from sim.lab_scene import nominal_camera
+from sim.objects import BLOCK_SIZE_M
 from sim.sim_robot import TrueBlock
-from sim.world import BLOCK_SIZE_M, render
+from sim.world import render
 from urdf.pose import Pose
 
 #: TinyRenderer draws jagged edges: the picture is drawn this much finer, then averaged.

@@ -1,4 +1,4 @@
-"""Grasp: lift a 30 mm block that lies anywhere in the rig's area, turned by up to 45 degrees."""
+"""Grasp: lift an object that lies anywhere in the rig's area, turned by up to 45 degrees."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.world import BLOCK_SIZE_M, ArmWorld
-from urdf.description import Rig
-from urdf.pose import Pose
+from bridge.encoding import Phase
+from bridge.grasp import GraspAttempt
+from bridge.ports import Kinematics
+from sim.curriculum import Stage
+from sim.objects import ObjectPool
+from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, draw_objects
+from sim.world import ArmWorld
+from urdf.description import ArmDescription, Rig
 
 LIFT_M = 0.03
 MAX_YAW_RAD = math.radians(45.0)
-SUCCESS_REWARD = 1.0
-#: The potential falls by this much per metre between tool and block, seen from above.
-POTENTIAL_PER_M = 5.0
-
-
-def draw_block(rig: Rig, rng: np.random.Generator) -> Pose:
-    """Return a random pose of the block on the desk: anywhere in the area, yaw within 45 degrees."""
-    offset = rng.uniform(-0.5, 0.5, 2) * rig.area_size_m
-    x, y = rig.area_center_m + offset
-    return Pose.from_rotvec([x, y, BLOCK_SIZE_M / 2], [0.0, 0.0, rng.uniform(-MAX_YAW_RAD, MAX_YAW_RAD)])
 
 
 @dataclass(slots=True)
@@ -33,7 +28,7 @@ class GraspJudge:
     lifted: bool = False
 
     def begin(self, world: ArmWorld) -> None:
-        """Remember how high the block lies."""
+        """Remember how high the object lies."""
         self.start_m = float(world.block_pose().position_m[2])
         self.lifted = False
 
@@ -42,13 +37,43 @@ class GraspJudge:
         self.lifted = self._risen(world)
 
     def success(self, world: ArmWorld) -> bool:
-        """Return whether the block was up after the lift and still is, between both jaws."""
+        """Return whether the object was up after the lift and still is, between both jaws."""
         return self.lifted and self._risen(world) and world.jaws_touching() == 2
 
     def _risen(self, world: ArmWorld) -> bool:
         return float(world.block_pose().position_m[2]) - self.start_m >= LIFT_M
 
 
-def potential(lateral_distance_m: float) -> float:
-    """Return the shaping potential of a state. Ref: Ng, Harada, Russell 1999: such shaping keeps the optimum."""
-    return -POTENTIAL_PER_M * lateral_distance_m
+class GraspTask:
+    """The policy descends; then the scripted skill closes, lifts and holds, and the episode ends."""
+
+    max_periods = 400
+
+    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
+        self.attempt = GraspAttempt(description, rig, kinematics, period_s)
+        self._rig = rig
+        self._judge = GraspJudge()
+
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
+        """Return a random start."""
+        return Scene(draw_objects(rng, self._rig, stage, pool, MAX_YAW_RAD))
+
+    def begin(self, world: ArmWorld, scene: Scene) -> None:
+        """Remember how high the object lies."""
+        self._judge.begin(world)
+        self._before = Phase.DESCEND
+
+    def watch(self, world: ArmWorld) -> Outcome | None:
+        """Look at the end of the lift and at the end of the hold."""
+        phase, before = self.attempt.phase, self._before
+        self._before = phase
+        if before == Phase.LIFT and phase == Phase.HOLD:
+            self._judge.after_lift(world)
+        if phase != Phase.DONE:
+            return None
+        success = self._judge.success(world)
+        return Outcome(success, SUCCESS_REWARD * success)
+
+    def potential(self) -> float:
+        """Return the negative distance between tool and object, seen from above."""
+        return -POTENTIAL_PER_M * self.attempt.lateral_distance_m()

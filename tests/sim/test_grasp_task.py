@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from sim.tasks.grasp import GraspJudge, draw_block, potential
+from sim.curriculum import Stage
+from sim.tasks.grasp import MAX_YAW_RAD, GraspJudge
+from sim.tasks.task import draw_objects
 from tests.sim.lifting import ARM, Lifter
 from urdf.pose import Pose
 
@@ -62,18 +64,13 @@ def test_a_block_that_floats_beside_the_jaws_is_none(lifter: Lifter) -> None:
     assert not judge.success(lifter.world)
 
 
-def test_blocks_are_drawn_evenly_over_the_area() -> None:
-    rig = ARM.rig("hanging")
+def test_blocks_are_drawn_evenly_over_the_area(lifter: Lifter) -> None:
+    rig, pool = ARM.rig("hanging"), lifter.world.objects
     rng = np.random.default_rng(0)
-    poses = [draw_block(rig, rng) for _ in range(2000)]
+    poses = [draw_objects(rng, rig, Stage("full"), pool, MAX_YAW_RAD)[0].pose for _ in range(2000)]
     points = np.array([p.position_m for p in poses])
     yaws = np.degrees([p.yaw_rad for p in poses])
     for values, low, high in ((points[:, 0], -0.05, 0.05), (points[:, 1], 0.075, 0.125), (yaws, -45.0, 45.0)):
         counts, _ = np.histogram(values, bins=5, range=(low, high))
         assert counts.sum() == 2000
         assert (np.abs(counts - 400) < 5 * math.sqrt(400 * 0.8)).all()
-
-
-def test_the_potential_falls_by_five_a_metre_and_is_highest_over_the_block() -> None:
-    assert potential(0.0) == 0.0
-    assert potential(0.10) == pytest.approx(-0.5)

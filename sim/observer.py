@@ -1,0 +1,110 @@
+"""From a simulated control period to the observation that a spec asks for."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.attempt import Attempt
+from bridge.encoding import ToolFrame, encode_proprioception, proprioception_layout
+from bridge.observation import CameraView, ImageKind, ObservationSpec
+from bridge.ports import Robot
+from sim.sim_camera import SimCamera
+from sim.world import ArmWorld
+
+Part: TypeAlias = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
+#: One part alone, or several by name.
+Observation: TypeAlias = Part | dict[str, Part]
+
+_BOUND = 10.0
+#: Lengths of the privileged part are divided by this.
+_PRIVILEGED_SCALE_M = 0.1
+
+
+class Observer:
+    """Reads what the spec asks for, once per decision; keeps the last pictures of every view for the stack."""
+
+    def __init__(self, spec: ObservationSpec, attempt: Attempt, robot: Robot, world: ArmWorld) -> None:
+        self.spec = spec
+        self._attempt = attempt
+        self._robot = robot
+        self._world = world
+        layout = attempt.observation_layout
+        self._kept = list(range(layout.size) if spec.object_pose else layout.without_object())
+        self.state_names = tuple(layout.feature_names[k] for k in self._kept)
+        self._frame = ToolFrame(attempt.description, attempt.rig)
+        self.cameras = {view.key: SimCamera(world, view) for view in spec.views}
+        self._stacks: dict[str, deque[Part]] = {view.key: deque(maxlen=spec.frames) for view in spec.views}
+
+    def space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Dict:
+        """Return the observation space."""
+        spaces: dict[str, gymnasium.spaces.Box] = {}
+        if self.spec.state:
+            spaces["state"] = _vector_space(len(self._kept))
+        if self.spec.proprioception:
+            spaces["proprioception"] = _vector_space(proprioception_layout(self._attempt.description).size)
+        for view in self.spec.views:
+            spaces[view.key] = self._picture_space(view)
+        if self.spec.privileged:
+            spaces["privileged"] = _vector_space(len(self._privileged()))
+        if len(spaces) == 1:
+            return next(iter(spaces.values()))
+        return gymnasium.spaces.Dict(dict(spaces))
+
+    def begin(self) -> None:
+        """Forget the pictures of the last episode."""
+        for stack in self._stacks.values():
+            stack.clear()
+
+    def observe(self, state: NDArray[np.float32]) -> Observation:
+        """Return the observation; `state` is the attempt's own (n,)."""
+        parts: dict[str, Part] = {}
+        if self.spec.state:
+            parts["state"] = state[self._kept]
+        if self.spec.proprioception:
+            parts["proprioception"] = encode_proprioception(self._robot.read_state(), self._frame)
+        for key, camera in self.cameras.items():
+            stack = self._stacks[key]
+            picture = camera.read()
+            stack.append(picture)
+            while len(stack) < self.spec.frames:
+                stack.appendleft(picture)
+            parts[key] = picture if self.spec.frames == 1 else np.concatenate(list(stack))
+        if self.spec.privileged:
+            parts["privileged"] = self._privileged()
+        return parts if len(parts) > 1 else next(iter(parts.values()))
+
+    def _picture_space(self, view: CameraView) -> gymnasium.spaces.Box:
+        shape = (view.kind.channels * self.spec.frames, view.height_px, view.width_px)
+        if view.kind is ImageKind.DEPTH:
+            far_m = self._attempt.description.camera(view.camera).far_m
+            return gymnasium.spaces.Box(0.0, far_m, shape, np.float16)
+        return gymnasium.spaces.Box(0, 255, shape, np.uint8)
+
+    def _privileged(self) -> NDArray[np.float32]:
+        """Return what physics knows: object pose and velocity, tool, joints, touch, goal, object size."""
+        world, center = self._world, self._attempt.rig.area_center_m
+        block, tool = world.block_pose(), world.tool_pose()
+        offset = (block.position_m - tool.position_m) / _PRIVILEGED_SCALE_M
+        place = (block.position_m - [*center, 0.0]) / _PRIVILEGED_SCALE_M
+        position_rad, velocity_rad_s = world.joint_states()
+        features = [
+            *offset,
+            *place,
+            *block.rotation[:, 0],
+            *block.rotation[:, 2],
+            *((tool.position_m - [*center, 0.0]) / _PRIVILEGED_SCALE_M),
+            *position_rad,
+            *(velocity_rad_s / 3.0),
+            float(world.jaws_touching()),
+            world.objects.target.size_m / _PRIVILEGED_SCALE_M,
+        ]
+        return np.clip(np.array(features, dtype=np.float32), -_BOUND, _BOUND)
+
+
+def _vector_space(size: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)

@@ -1,0 +1,28 @@
+"""The world as somebody in front of the desk sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.lab_scene import look_at
+from sim.world import ArmWorld, render
+from urdf.description import Rig
+from urdf.pose import Pose
+
+_FOV_Y_RAD = np.radians(38.0)
+#: Where to stand for a Dofbot, whose block area is 15 cm from the base axis; farther back for a longer arm.
+_EYE_M = np.array([0.34, 0.56, 0.34])
+_TARGET_M = np.array([0.0, 0.09, 0.07])
+_DOFBOT_AREA_M = 0.155
+
+
+def scene_view(rig: Rig) -> Pose:
+    """Return the pose of a camera (z forward, y down) that has arm and block area in view."""
+    scale = max(1.0, float(np.linalg.norm(rig.area_center_m)) / _DOFBOT_AREA_M)
+    return look_at(scale * _EYE_M, scale * _TARGET_M)
+
+
+def scene_picture(world: ArmWorld, width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """Return the scene (H, W, 3) uint8 from in front of the arm."""
+    return render(world.client, scene_view(world.rig), _FOV_Y_RAD, 0.05, 8.0, width_px, height_px)[0]

@@ -1,0 +1,63 @@
+"""Reach: bring the tool to a random point of the rig's reach box."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.ports import Kinematics
+from bridge.reach import ReachAttempt
+from sim.curriculum import Stage
+from sim.objects import ObjectPool
+from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene
+from sim.world import ArmWorld
+from urdf.description import ArmDescription, Rig
+from urdf.errors import Unreachable
+from urdf.pose import Array
+
+TOLERANCE_M = 0.010
+#: A goal lies this far from where the tool starts at least, so that doing nothing is no solution.
+LEAST_DISTANCE_M = 0.04
+_TRIES = 200
+
+
+class ReachTask:
+    """Success: the tool, not its command, is within 10 mm of the goal. Goals are points that the arm can serve."""
+
+    max_periods = 100
+
+    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
+        self.attempt = ReachAttempt(description, rig, kinematics, period_s)
+        self._rig = rig
+        self._kinematics = kinematics
+        self._home_m = self.attempt.motion.frame.locate(rig.home_rad)[0]
+
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
+        """Return a random goal; an empty desk."""
+        goal_m = self._home_m
+        for _ in range(_TRIES):
+            point = rng.uniform(self._rig.reach_lower_m, self._rig.reach_upper_m)
+            if np.linalg.norm(point - self._home_m) >= LEAST_DISTANCE_M and self._serves(point):
+                goal_m = point
+                break
+        return Scene(goal_m=goal_m)
+
+    def begin(self, world: ArmWorld, scene: Scene) -> None:
+        """Take the goal."""
+        self.attempt.goal_m = scene.goal_m
+
+    def watch(self, world: ArmWorld) -> Outcome | None:
+        """Look where the tool really is."""
+        assert self.attempt.goal_m is not None
+        distance_m = float(np.linalg.norm(world.tool_pose().position_m - self.attempt.goal_m))
+        return Outcome(True, SUCCESS_REWARD) if distance_m <= TOLERANCE_M else None
+
+    def potential(self) -> float:
+        """Return the negative distance between tool and goal."""
+        return -POTENTIAL_PER_M * self.attempt.distance_m()
+
+    def _serves(self, point_m: Array) -> bool:
+        try:
+            self._kinematics.solve(point_m, self.attempt.heading_at(point_m))
+        except Unreachable:
+            return False
+        return True
