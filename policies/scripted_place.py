@@ -13,6 +13,8 @@ from urdf.pose import Array
 
 #: Over a point: near enough to go down.
 _OVER_M = 0.003
+#: On the way down: so far aside that it is better to go up again.
+_ASIDE_M = 0.009
 _ALIGNED_RAD = math.radians(2.0)
 #: At the bottom the tool is no higher than this above the middle of the block.
 _BOTTOM_M = 0.0085
@@ -89,13 +91,14 @@ class PickPlacePolicy:
         """With a block: up, over the goal, down, open."""
         lateral = np.array([error[0], error[1], 0.0])
         height_m = -float(error[2])
-        if float(np.linalg.norm(lateral)) > _OVER_M:
-            if height_m < _CLEAR_M:
-                return self._action(np.array([0.0, 0.0, _VERTICAL * MAX_STEP_M]), 0.0, close=True)
+        low = height_m < _CLEAR_M
+        distance_m = float(np.linalg.norm(lateral))
+        if low and distance_m > _ASIDE_M:
+            return self._action(np.array([0.0, 0.0, _VERTICAL * MAX_STEP_M]), 0.0, close=True)
+        if not low and distance_m > _OVER_M:
             return self._action(0.6 * lateral, 0.0, close=True)
-        if height_m > _BOTTOM_M:
-            return self._action(np.array([0.0, 0.0, -_VERTICAL * MAX_STEP_M]), 0.0, close=True)
-        return self._action(np.zeros(3), 0.0, close=False)
+        down = -_VERTICAL * MAX_STEP_M if height_m > _BOTTOM_M else 0.0
+        return self._action(np.array([0.5 * error[0], 0.5 * error[1], down]), 0.0, close=down < 0.0)
 
     def _action(self, motion_m: Array, turn_rad: float, close: bool) -> NDArray[np.float32]:
         """Return the action whose repetition over a decision gives this motion: vertical speeds are a period's."""

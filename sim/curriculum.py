@@ -1,4 +1,4 @@
-"""placeholder until the curriculum lands"""
+"""Stages of a curriculum."""
 
 from __future__ import annotations
 
