@@ -15,8 +15,8 @@ from urdf.pose import Array, Pose
 #: Motor targets are renewed every third physics step (80 Hz): finer makes no difference to the motion, only slower.
 STEPS_PER_TARGET = 3
 _STEP_NS = 1_000_000_000 // PHYSICS_HZ
-#: Jaws wider than this (44 mm, the diagonal of the block) grip nothing, and the quick solver will do.
-GRIPPING_FROM_RAD = -0.75
+#: Jaws further apart than this (the diagonal of the 30 mm block and a little) grip nothing: the quick solver will do.
+GRIPPING_BELOW_M = 0.0458
 
 
 class SimRobot:
@@ -26,6 +26,7 @@ class SimRobot:
         self.world = world
         self.description: ArmDescription = world.description
         self._zero = np.zeros(len(world.description.joint_names))
+        self.expect_object(GRIPPING_BELOW_M)
         self._filter = SafetyFilter(world.description, world.rig, period_s)
         self._actuator = ActuatorState(actuator or ActuatorModel.nominal(world.description), world.rig.home_rad)
         self.reset(world.rig.home_rad, None)
@@ -43,6 +44,10 @@ class SimRobot:
         self._seq = 0
         self._holding = False
         self._position, self._velocity = np.array(position_rad, dtype=np.float64), np.zeros(len(position_rad))
+
+    def expect_object(self, width_m: float) -> None:
+        """Say how wide an object the jaws may close on: from there on the solver works hard."""
+        self._gripping_from_rad = self.description.gripper.reaches_rad(width_m)
 
     # Robot ---------------------------------------------------------------------------------------
     def read_state(self) -> RobotState:
@@ -94,7 +99,7 @@ class SimRobot:
             count = min(STEPS_PER_TARGET, goal - self._steps)
             self._actuator.advance_to((self._steps + count) / PHYSICS_HZ)
             setpoint = self._actuator.position_rad
-            self.world.set_gripping(bool(setpoint[-1] > GRIPPING_FROM_RAD))
+            self.world.set_gripping(bool(setpoint[-1] > self._gripping_from_rad))
             self.world.drive(setpoint + self._zero)
             self.world.step(count)
             self._steps += count

@@ -10,23 +10,10 @@ import pybullet as bullet
 from numpy.typing import NDArray
 
 from sim.objects import ObjectPool, Placement, PoolSpec
-from urdf.description import ArmDescription, CameraMount, Rig
+from urdf.description import DESK, ArmDescription, CameraMount, Rig
 from urdf.pose import Array, Pose
 
 PHYSICS_HZ = 240
-#: Thin fingers need many solver iterations: 50 let every block slip, 300 hold it (measured, docs/dofbot.md).
-FREE_ITERATIONS = 50
-GRIP_ITERATIONS = 300
-#: Share of the creep of a sticking contact that is taken back each step. At Bullet's 0.2 a block that stands askew
-#: between the pads turns by 6 degrees in 2 s; at 0.9 by 2 (measured, 15 lifts).
-STICKING_ERP = 0.9
-#: Share of the position error that a motor removes in one physics step; an arm servo is stiff.
-ARM_GAIN = 0.35
-GRIPPER_GAIN = 0.25
-#: The fingers are held parallel by their linkage: metal, far stiffer than the servo.
-LINKAGE_FORCE = 100.0
-LINKAGE_ERP = 0.8
-
 ONE_BLOCK = PoolSpec()
 
 #: rgb (H, W, 3), depth in metres (H, W) and body id (H, W) of a camera.
@@ -44,14 +31,14 @@ class ArmWorld:
         bullet.setGravity(0, 0, -9.81, physicsClientId=c)
         bullet.setPhysicsEngineParameter(
             fixedTimeStep=1.0 / PHYSICS_HZ,
-            numSolverIterations=FREE_ITERATIONS,
-            frictionERP=STICKING_ERP,
+            numSolverIterations=description.physics.free_iterations,
+            frictionERP=description.physics.sticking_erp,
             # Stopping early compares with a residual left over from the past: all iterations, always.
             solverResidualThreshold=0.0,
             deterministicOverlappingPairs=1,
             physicsClientId=c,
         )
-        self.desk = _load_desk(c)
+        self.desk = _load_desk(c, rig.desk_size_m)
         base = rig.desk_from_base
         self.arm = bullet.loadURDF(
             str(description.urdf_path),
@@ -82,38 +69,47 @@ class ArmWorld:
         self.link_index = {info[12].decode(): i for i, info in enumerate(infos)}
         self.link_index[self.description.chain.root] = -1
         arm = [self.joint_index[n] for n in self.description.joint_names[:-1]]
-        followers = self.description.gripper.followers
-        linkage = self.description.gripper.linkage
-        cranks = [self.joint_index[n] for n in followers if n not in linkage]
+        gripper, physics = self.description.gripper, self.description.physics
         self._tie_linkage()
         self._arm_joints = arm
-        self._gripper_joints = [self.joint_index[n] for n in followers]
-        self._signs = list(followers.values())
-        self._motors = arm + cranks
-        self._motor_signs = [followers[n] for n in followers if n not in linkage]
-        # One servo drives all cranks: they share its torque.
-        servo_torque = float(self.description.max_effort[-1])
-        self._forces = [float(v) for v in self.description.max_effort[:-1]] + [servo_torque / len(cranks)] * len(cranks)
-        self._gains = [ARM_GAIN] * len(arm) + [GRIPPER_GAIN] * len(cranks)
-        self._pads = [i for i in self._gripper_joints if bullet.getCollisionShapeData(self.arm, i, physicsClientId=c)]
+        self._gripper_joints = [self.joint_index[n] for n in gripper.followers]
+        self._factors = list(gripper.followers.values())
+        self._motors = arm + [self.joint_index[n] for n in gripper.driven]
+        self._motor_factors = [gripper.followers[n] for n in gripper.driven]
+        # One motor drives all jaws: they share its torque. A joint that turns less than the motor is pushed harder.
+        share = float(self.description.max_effort[-1]) / len(gripper.driven)
+        self._forces = [float(v) for v in self.description.max_effort[:-1]]
+        self._forces += [share / abs(factor) for factor in self._motor_factors]
+        self._gains = [physics.arm_gain] * len(arm) + [physics.gripper_gain] * len(gripper.driven)
+        self._jaw_of_link = self._jaws()
         self._read = [*arm, *self._gripper_joints]
         self.tool_link = self.link_index[self.description.tool_link]
+
+    def _jaws(self) -> dict[int, str]:
+        """Return which jaw each link of the gripper's moving part belongs to, by the joint that drives it."""
+        gripper = self.description.gripper
+        jaws: dict[str, str] = {}
+        for joint in self.description.chain.joints:  # parents come first
+            if joint.name in gripper.followers:
+                jaws[joint.child] = gripper.jaw_of(joint.name)
+            elif joint.parent in jaws:
+                jaws[joint.child] = jaws[joint.parent]
+        return {self.link_index[link]: jaw for link, jaw in jaws.items()}
 
     def _tie_linkage(self) -> None:
         """Tie what metal ties: the fingers to their cranks, the cranks to each other. PyBullet ignores mimic tags."""
         gripper = self.description.gripper
-        cranks = [name for name in gripper.followers if name not in gripper.linkage]
         for name, leader in gripper.linkage.items():
             self._tie(leader, name)
             # The default velocity motor would brake the linkage.
             bullet.setJointMotorControl2(
                 self.arm, self.joint_index[name], bullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
             )
-        for name in cranks[1:]:
-            self._tie(cranks[0], name)
+        for name in gripper.driven[1:]:
+            self._tie(gripper.driven[0], name)
 
     def _tie(self, leader: str, name: str) -> None:
-        signs = self.description.gripper.followers
+        factors, physics = self.description.gripper.followers, self.description.physics
         gear = bullet.createConstraint(
             self.arm,
             self.joint_index[leader],
@@ -125,15 +121,24 @@ class ArmWorld:
             [0, 0, 0],
             physicsClientId=self.client,
         )
-        ratio = -signs[name] * signs[leader]
+        ratio = -factors[leader] / factors[name]
         bullet.changeConstraint(
-            gear, gearRatio=ratio, maxForce=LINKAGE_FORCE, erp=LINKAGE_ERP, physicsClientId=self.client
+            gear,
+            gearRatio=ratio,
+            maxForce=physics.linkage_force,
+            erp=physics.linkage_erp,
+            physicsClientId=self.client,
         )
 
     def _set_rest_dynamics(self) -> None:
         for link in range(-1, bullet.getNumJoints(self.arm, physicsClientId=self.client)):
             bullet.changeDynamics(
-                self.arm, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.01, physicsClientId=self.client
+                self.arm,
+                link,
+                linearDamping=0.0,
+                angularDamping=0.0,
+                jointDamping=self.description.physics.joint_damping,
+                physicsClientId=self.client,
             )
 
     # Reset ---------------------------------------------------------------------------------------
@@ -158,7 +163,7 @@ class ArmWorld:
 
     def _place_arm(self, position_rad: Array) -> None:
         values = [float(v) for v in position_rad]
-        angles = values[:-1] + [sign * values[-1] for sign in self._signs]
+        angles = values[:-1] + [factor * values[-1] for factor in self._factors]
         for index, angle in zip(self._read, angles, strict=True):
             bullet.resetJointState(self.arm, index, angle, 0.0, physicsClientId=self.client)
         self.drive(position_rad)
@@ -171,7 +176,7 @@ class ArmWorld:
             self.arm,
             self._motors,
             bullet.POSITION_CONTROL,
-            targetPositions=values[:-1] + [sign * values[-1] for sign in self._motor_signs],
+            targetPositions=values[:-1] + [factor * values[-1] for factor in self._motor_factors],
             forces=self._forces,
             positionGains=self._gains,
             physicsClientId=self.client,
@@ -194,8 +199,10 @@ class ArmWorld:
         """Choose the solver's effort: high while something is between the jaws."""
         if gripping != self._gripping:
             self._gripping = gripping
+            physics = self.description.physics
             bullet.setPhysicsEngineParameter(
-                numSolverIterations=GRIP_ITERATIONS if gripping else FREE_ITERATIONS, physicsClientId=self.client
+                numSolverIterations=physics.grip_iterations if gripping else physics.free_iterations,
+                physicsClientId=self.client,
             )
 
     def step(self, count: int = 1) -> None:
@@ -215,11 +222,11 @@ class ArmWorld:
         n = len(self._arm_joints)
         position = np.array([s[0] for s in states[:n]] + [0.0])
         velocity = np.array([s[1] for s in states[:n]] + [0.0])
-        for sign, s in zip(self._signs, states[n:], strict=True):
-            position[n] += sign * s[0]
-            velocity[n] += sign * s[1]
-        position[n] /= len(self._signs)
-        velocity[n] /= len(self._signs)
+        for factor, s in zip(self._factors, states[n:], strict=True):
+            position[n] += s[0] / factor
+            velocity[n] += s[1] / factor
+        position[n] /= len(self._factors)
+        velocity[n] /= len(self._factors)
         return position, velocity
 
     def block_pose(self) -> Pose:
@@ -233,7 +240,9 @@ class ArmWorld:
         return float(np.linalg.norm(linear))
 
     def link_pose(self, link: str) -> Pose:
-        """Return `desk_from_link` of a URDF link (its joint frame, as in the URDF)."""
+        """Return `desk_from_link` of a URDF link (its joint frame, as in the URDF), or of the desk itself."""
+        if link == DESK:
+            return Pose.identity()
         index = self.link_index[link]
         if index < 0:
             return self.rig.desk_from_base
@@ -247,16 +256,16 @@ class ArmWorld:
     def jaws_touching(self) -> int:
         """Return how many jaws touch the block."""
         contacts = bullet.getContactPoints(self.arm, self.block, physicsClientId=self.client)
-        return len({contact[3] for contact in contacts} & set(self._pads))
+        return len({self._jaw_of_link[contact[3]] for contact in contacts if contact[3] in self._jaw_of_link})
 
     def render(self, mount: CameraMount, width_px: int, height_px: int) -> Picture:
-        """Return (rgb (H, W, 3) uint8, depth_m (H, W), body id (H, W)) of a camera on the arm."""
+        """Return (rgb (H, W, 3) uint8, depth_m (H, W), body id (H, W)) of a camera on the arm or at the desk."""
         desk_from_camera = self.link_pose(mount.link) @ mount.link_from_camera
         return render(self.client, desk_from_camera, mount.fov_y_rad, mount.near_m, mount.far_m, width_px, height_px)
 
 
-def _load_desk(client: int) -> int:
-    half = [0.6, 0.6, 0.5]
+def _load_desk(client: int, size_m: Array) -> int:
+    half = [float(size_m[0]) / 2, float(size_m[1]) / 2, 0.5]
     shape = bullet.createCollisionShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=client)
     look = bullet.createVisualShape(
         bullet.GEOM_BOX,

@@ -91,6 +91,9 @@ class Chain:
         self.joints = tuple(joints)
         self.root = self.joints[0].parent
         self._origins = [j.parent_from_joint.as_matrix() for j in self.joints]
+        self._paths: dict[str, list[tuple[Joint, Array]]] = {self.root: []}
+        for joint, origin in zip(self.joints, self._origins, strict=True):
+            self._paths[joint.child] = [*self._paths[joint.parent], (joint, origin)]
 
     def link_matrices(self, angles: Mapping[str, float]) -> dict[str, Array]:
         """Return `base_from_link` (4, 4) of every link; joints absent from `angles` stand at zero."""
@@ -105,7 +108,13 @@ class Chain:
 
     def link_matrix(self, link: str, angles: Mapping[str, float]) -> Array:
         """Return `base_from_link` (4, 4) of one link."""
-        return self.link_matrices(angles)[link]
+        matrix = np.eye(4)
+        for joint, origin in self._paths[link]:
+            value = angles.get(joint.name, 0.0)
+            matrix = matrix @ origin
+            if value != 0.0:
+                matrix = matrix @ _motion(joint, value)
+        return matrix
 
 
 def _motion(joint: Joint, value: float) -> Array:

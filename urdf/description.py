@@ -8,64 +8,48 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from urdf.chain import Chain, Joint, parse_urdf
-from urdf.errors import ArmError, UnknownName
-from urdf.gripper import GripperLaw
+from urdf.compose import urdf_file
+from urdf.errors import ArmError, PackageMissing, UnknownName
+from urdf.gripper import Gripper, read_gripper
 from urdf.pose import Array, Pose
-from urdf.tables import arm_names, read_table
+from urdf.rig import DESK, CameraMount, Guard, Rig, read_camera, read_guards, read_rig
+from urdf.tables import arm_names, names_in, number, only, pose_in, read_table, table_in, tables_in
 
 _HERE = Path(__file__).parent
+_KEYS = (
+    *("extends", "urdf", "drop_links", "drawn_rgba", "attach", "limits", "joints", "limit_margin_deg", "tool"),
+    *("gripper", "physics", "actuator", "cameras", "rigs", "guards"),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class CameraMount:
-    """A camera fixed to a link: pose in OpenCV convention (z forward, y down), vertical field of view, range."""
+class PhysicsTuning:
+    """How a physics engine is to drive this arm; what an arm.toml's `[physics]` leaves out is the Dofbot's.
 
-    name: str
-    link: str
-    link_from_camera: Pose
-    fov_y_rad: float
-    near_m: float
-    far_m: float
+    Gains are the share of the position error that a motor removes in one physics step. Jaws that are tied by metal
+    are held by `linkage_force` (N m, or N on a rail). Thin fingers need many solver iterations: with 50 every block
+    slips, 300 hold it. `sticking_erp` is the share of the creep of a sticking contact that is taken back each step:
+    at Bullet's 0.2 a block that stands askew between the pads turns by 6 degrees in 2 s; at 0.9 by 2.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A sphere fixed to a link, for the floor and self-collision checks of the safety filter."""
-
-    link: str
-    center_m: Array
-    radius_m: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rig:
-    """How an arm is mounted and where it works. The desk frame has z up and its origin below the base axis."""
-
-    name: str
-    desk_from_base: Pose
-    area_center_m: Array
-    area_size_m: Array
-    hover_m: float
-    grasp_m: float
-    max_tilt_rad: float
-    home_rad: Array
-    rest_rad: Array
-    floor_m: float
-
-    def contains(self, desk_xy_m: ArrayLike, margin_m: float = 0.0) -> bool:
-        """Return whether a point of the desk lies in the block area, enlarged by `margin_m`."""
-        offset = np.abs(np.asarray(desk_xy_m, dtype=np.float64) - self.area_center_m)
-        return bool(np.all(offset <= self.area_size_m / 2 + margin_m))
+    arm_gain: float = 0.35
+    gripper_gain: float = 0.25
+    linkage_force: float = 100.0
+    linkage_erp: float = 0.8
+    joint_damping: float = 0.01
+    free_iterations: int = 50
+    grip_iterations: int = 300
+    sticking_erp: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +67,12 @@ class ArmDescription:
     margin_rad: float
     tool_link: str
     link_from_tool: Pose
-    gripper: GripperLaw
+    gripper: Gripper
     cameras: Mapping[str, CameraMount]
     rigs: Mapping[str, Rig]
     guards: tuple[Guard, ...]
     guard_pairs: tuple[tuple[int, int], ...]
+    physics: PhysicsTuning
     sha256: str
 
     @property
@@ -108,10 +93,10 @@ class ArmDescription:
         return self.cameras[name]
 
     def joint_angles(self, position_rad: ArrayLike) -> dict[str, float]:
-        """Return every URDF joint's angle for `position_rad` (arm joints, gripper last)."""
+        """Return every URDF joint's angle (m on a rail) for `position_rad` (arm joints, gripper last)."""
         values = [float(v) for v in np.asarray(position_rad, dtype=np.float64)]
         angles = dict(zip(self.joint_names[:-1], values[:-1], strict=True))
-        angles.update({joint: sign * values[-1] for joint, sign in self.gripper.followers.items()})
+        angles.update({joint: factor * values[-1] for joint, factor in self.gripper.followers.items()})
         return angles
 
     def base_from_tool(self, position_rad: ArrayLike) -> Pose:
@@ -122,12 +107,20 @@ class ArmDescription:
 
 
 def load_arm(name: str, root: Path = _HERE) -> ArmDescription:
-    """Return the arm in `root/name/arm.toml`; raises UnknownName or ArmError."""
+    """Return the arm in `root/name/arm.toml`, or in the folder `name` where that is a path (`./my_arm`).
+
+    Raises UnknownName, PackageMissing or ArmError.
+    """
+    if os.sep in name:
+        folder = Path(name).resolve()
+        name, root = folder.name, folder.parent
     if name not in arm_names(root):
         raise UnknownName("arm", name, arm_names(root))
     path = root / name / "arm.toml"
     try:
         return _build(name, path, read_table(path, root))
+    except PackageMissing:
+        raise
     except UnknownName as error:
         raise ArmError(f"{path}: {error}") from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
@@ -135,48 +128,74 @@ def load_arm(name: str, root: Path = _HERE) -> ArmDescription:
 
 
 def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
-    urdf_path = (path.parent / str(table["urdf"])).resolve()
+    only(table, "key of an arm.toml", _KEYS)
+    urdf_path = urdf_file(path.parent, table)
     joints = parse_urdf(urdf_path)
     by_name = {j.name: j for j in joints}
-    names = cast(list[str], table["joints"])
+    names = names_in(table, "joints")
     _check_names("joint of the URDF", names, by_name)
     arm_joints = [by_name[n] for n in names]
-    gripper_table = cast(dict[str, object], table["gripper"])
-    law = _gripper(gripper_table)
-    _check_names("joint of the URDF", [*law.followers, *law.linkage, *law.linkage.values()], by_name)
-    leader, *_ = law.followers
-    gripper_joint = by_name[leader]
-    tool = cast(dict[str, object], table["tool"])
-    lower = np.array([j.lower for j in arm_joints] + [law.open_rad])
-    upper = np.array([j.upper for j in arm_joints] + [law.closed_rad])
-    guards, pairs = _guards(cast(list[dict[str, object]], table.get("guards", [])))
-    cameras = {k: _camera(k, v) for k, v in cast(dict[str, dict[str, object]], table["cameras"]).items()}
+    gripper = read_gripper(table_in(table, "gripper"))
+    _check_names("joint of the URDF", gripper.followers, by_name)
+    tool = table_in(table, "tool")
+    guards, pairs = read_guards(tables_in(table, "guards"))
+    cameras = {k: read_camera(k, table_in(table_in(table, "cameras"), k)) for k in table_in(table, "cameras")}
     links = {joints[0].parent, *(j.child for j in joints)}
-    _check_names("link", [str(tool["link"]), *(c.link for c in cameras.values()), *(g.link for g in guards)], links)
-    arrays = {
-        "lower_rad": lower,
-        "upper_rad": upper,
-        "max_speed_rad_s": np.array([j.max_speed for j in [*arm_joints, gripper_joint]]),
-        "max_effort": np.array([j.max_effort for j in [*arm_joints, gripper_joint]]),
-    }
-    for array in arrays.values():
-        array.setflags(write=False)
+    mounts = [c.link for c in cameras.values() if c.link != DESK]
+    _check_names("link", [str(tool["link"]), *mounts, *(g.link for g in guards)], links)
+    lower, upper, max_speed, max_effort = _limits(arm_joints, gripper, by_name)
+    rigs = table_in(table, "rigs")
     return ArmDescription(
         name=name,
         urdf_path=urdf_path,
         chain=Chain(joints),
         joint_names=(*[j.name for j in arm_joints], "gripper"),
-        margin_rad=math.radians(float(cast(float, table["limit_margin_deg"]))),
+        lower_rad=lower,
+        upper_rad=upper,
+        max_speed_rad_s=max_speed,
+        max_effort=max_effort,
+        margin_rad=math.radians(number(table, "limit_margin_deg")),
         tool_link=str(tool["link"]),
-        link_from_tool=_pose(tool),
-        gripper=law,
+        link_from_tool=pose_in(tool),
+        gripper=gripper,
         cameras=cameras,
-        rigs={k: _rig(k, v, lower, upper) for k, v in cast(dict[str, dict[str, object]], table["rigs"]).items()},
+        rigs={k: read_rig(k, table_in(rigs, k), lower, upper) for k in rigs},
         guards=guards,
         guard_pairs=pairs,
-        sha256=_meaning(joints, arm_joints, law, tool),
-        **arrays,
+        physics=_physics(table_in(table, "physics", optional=True)),
+        sha256=_meaning(joints, arm_joints, gripper, tool),
     )
+
+
+def _limits(arm_joints: list[Joint], gripper: Gripper, by_name: Mapping[str, Joint]) -> tuple[Array, ...]:
+    """Return lower, upper, speed and effort (n,) of arm and gripper; one motor drives all jaws, so they share it.
+
+    The joint's speed and effort (m/s and N on a rail) become those of the angle that moves it.
+    """
+    leader = gripper.driven[0]
+    scale = abs(gripper.followers[leader])
+    arrays = (
+        np.array([j.lower for j in arm_joints] + [gripper.open_rad]),
+        np.array([j.upper for j in arm_joints] + [gripper.closed_rad]),
+        np.array([j.max_speed for j in arm_joints] + [by_name[leader].max_speed / scale]),
+        np.array([j.max_effort for j in arm_joints] + [by_name[leader].max_effort * scale]),
+    )
+    for array in arrays:
+        array.setflags(write=False)
+    if not (arrays[0] < arrays[1]).all():
+        raise ValueError(f"every joint needs lower < upper, got {arrays[0].tolist()} and {arrays[1].tolist()}")
+    if not (arrays[2] > 0).all() or not (arrays[3] > 0).all():
+        raise ValueError("every joint needs a velocity and an effort above zero: give them in [limits.JOINT]")
+    return arrays
+
+
+def _physics(table: Mapping[str, object]) -> PhysicsTuning:
+    only(table, "key of [physics]", [field.name for field in fields(PhysicsTuning)])
+    tuning = PhysicsTuning()
+    for key in table:
+        value = number(table, key)
+        tuning = replace(tuning, **{key: int(value) if key.endswith("iterations") else value})
+    return tuning
 
 
 def _check_names(kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
@@ -186,7 +205,7 @@ def _check_names(kind: str, names: Iterable[str], valid: Iterable[str]) -> None:
             raise UnknownName(kind, name, known)
 
 
-def _meaning(joints: tuple[Joint, ...], arm_joints: list[Joint], law: GripperLaw, tool: dict[str, object]) -> str:
+def _meaning(joints: tuple[Joint, ...], arm_joints: list[Joint], gripper: Gripper, tool: dict[str, object]) -> str:
     """Return the hash of what decides where the tool goes: kinematics, limits, tool and gripper."""
     facts = {
         "joints": [
@@ -199,93 +218,10 @@ def _meaning(joints: tuple[Joint, ...], arm_joints: list[Joint], law: GripperLaw
             for j in joints
         ],
         "order": [j.name for j in arm_joints],
-        "gripper": [
-            dict(law.followers),
-            *(law.crank_a_m, law.crank_b_m, law.offset_m, law.tip_height_m),
-            *(law.open_rad, law.closed_rad),
-        ],
-        "tool": [str(tool["link"]), [round(v, 9) for v in _pose(tool).as_matrix().ravel()]],
+        "gripper": [dict(gripper.followers), *gripper.law.facts(), gripper.open_rad, gripper.closed_rad],
+        "tool": [str(tool["link"]), [round(v, 9) for v in pose_in(tool).as_matrix().ravel()]],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _floats(value: object, count: int) -> Array:
-    array = np.array([float(v) for v in cast(list[float], value)])
-    if array.shape != (count,) or not np.isfinite(array).all():
-        raise ValueError(f"expected {count} finite numbers, got {value!r}")
-    array.setflags(write=False)
-    return array
-
-
-def _pose(table: Mapping[str, object]) -> Pose:
-    rpy_deg = _floats(table.get("rpy_deg", [0.0, 0.0, 0.0]), 3)
-    return Pose.from_rpy(_floats(table["xyz_m"], 3), np.radians(rpy_deg))
-
-
-def _number(table: Mapping[str, object], key: str) -> float:
-    value = table[key]
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{key} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def _gripper(table: dict[str, object]) -> GripperLaw:
-    return GripperLaw(
-        followers={k: float(v) for k, v in cast(dict[str, float], table["followers"]).items()},
-        linkage={k: str(v) for k, v in cast(dict[str, str], table.get("linkage", {})).items()},
-        crank_a_m=_number(table, "crank_a_m"),
-        crank_b_m=_number(table, "crank_b_m"),
-        offset_m=_number(table, "offset_m"),
-        tip_height_m=_number(table, "tip_height_m"),
-        open_rad=_number(table, "open_rad"),
-        closed_rad=_number(table, "closed_rad"),
-    )
-
-
-def _camera(name: str, table: dict[str, object]) -> CameraMount:
-    return CameraMount(
-        name=name,
-        link=str(table["link"]),
-        link_from_camera=_pose(table),
-        fov_y_rad=math.radians(_number(table, "fov_y_deg")),
-        near_m=_number(table, "near_m"),
-        far_m=_number(table, "far_m"),
-    )
-
-
-def _rig(name: str, table: dict[str, object], lower_rad: Array, upper_rad: Array) -> Rig:
-    return Rig(
-        name=name,
-        desk_from_base=_pose(table),
-        area_center_m=_floats(table["area_center_m"], 2),
-        area_size_m=_floats(table["area_size_m"], 2),
-        hover_m=_number(table, "hover_m"),
-        grasp_m=_number(table, "grasp_m"),
-        max_tilt_rad=math.radians(_number(table, "max_tilt_deg")),
-        home_rad=_within_limits(_floats(table["home_rad"], len(lower_rad)), lower_rad, upper_rad),
-        rest_rad=_within_limits(_floats(table["rest_rad"], len(lower_rad)), lower_rad, upper_rad),
-        floor_m=_number(table, "floor_m"),
-    )
-
-
-def _within_limits(position_rad: Array, lower_rad: Array, upper_rad: Array) -> Array:
-    """Return the pose, jaws open no further than they go: a rig may come from an arm whose jaws open wider."""
-    pose = _floats([*position_rad[:-1].tolist(), max(float(position_rad[-1]), float(lower_rad[-1]))], len(position_rad))
-    if (pose < lower_rad).any() or (pose > upper_rad).any():
-        raise ValueError(f"the pose {pose.tolist()} lies outside the joint limits")
-    return pose
-
-
-def _guards(tables: list[dict[str, object]]) -> tuple[tuple[Guard, ...], tuple[tuple[int, int], ...]]:
-    """Return the guard spheres and the index pairs that may collide: those whose `against` names the other's link."""
-    guards = tuple(Guard(str(t["link"]), _floats(t["center_m"], 3), _number(t, "radius_m")) for t in tables)
-    pairs = tuple(
-        (i, j)
-        for i, t in enumerate(tables)
-        for j, other in enumerate(guards)
-        if other.link in cast(list[str], t.get("against", []))
-    )
-    return guards, pairs
 
 
 def urdf_folder() -> Path:

@@ -24,6 +24,17 @@ class UnknownName(ArmError):
         super().__init__(f"unknown {kind} {name!r}; valid, nearest first: {listing}")
 
 
+class PackageMissing(ArmError):
+    """The package that keeps an arm's model is not installed here; `install` is its name for pip."""
+
+    def __init__(self, package: str, install: str) -> None:
+        self.install = install
+        super().__init__(
+            f"the model of this arm is kept by {package!r}, which is not installed: "
+            f"pip install {install}  (part of the [workstation] extra)"
+        )
+
+
 #: A position missed by less than this is met: what is missing is the heading or the tilt.
 _MET_M = 1e-4
 

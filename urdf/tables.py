@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from urdf.errors import UnknownName
+from urdf.pose import Array, Pose
 
 ARMS = Path(__file__).parent
 
@@ -41,3 +46,61 @@ def _merged(base: dict[str, object], over: dict[str, object]) -> dict[str, objec
         else:
             result[key] = value
     return result
+
+
+# Values ---------------------------------------------------------------------------------------------
+
+
+def number(table: Mapping[str, object], key: str) -> float:
+    """Return the finite number `table[key]`; raises KeyError or ValueError."""
+    value = table[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{key} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def numbers(table: Mapping[str, object], key: str, count: int, default: Sequence[float] | None = None) -> Array:
+    """Return the `count` finite numbers of `table[key]`, read-only; raises KeyError or ValueError."""
+    value = table[key] if default is None else table.get(key, default)
+    array = np.array([float(v) for v in cast(list[float], value)])
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise ValueError(f"{key}: expected {count} finite numbers, got {value!r}")
+    array.setflags(write=False)
+    return array
+
+
+def table_in(table: Mapping[str, object], key: str, optional: bool = False) -> dict[str, object]:
+    """Return the table `table[key]` (empty where it is optional and missing); raises KeyError or TypeError."""
+    value = table.get(key, {}) if optional else table[key]
+    if not isinstance(value, dict):
+        raise TypeError(f"{key} must be a table, got {value!r}")
+    return cast(dict[str, object], value)
+
+
+def tables_in(table: Mapping[str, object], key: str) -> list[dict[str, object]]:
+    """Return the list of tables `table[key]` (`[[key]]` in TOML), empty where there is none."""
+    value = table.get(key, [])
+    if not isinstance(value, list):
+        raise TypeError(f"{key} must be a list of tables, got {value!r}")
+    return cast(list[dict[str, object]], value)
+
+
+def names_in(table: Mapping[str, object], key: str, optional: bool = False) -> list[str]:
+    """Return the list of names `table[key]` (empty where it is optional and missing)."""
+    value = table.get(key, []) if optional else table[key]
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in cast(list[object], value)):
+        raise TypeError(f"{key} must be a list of names, got {value!r}")
+    return cast(list[str], value)
+
+
+def pose_in(table: Mapping[str, object]) -> Pose:
+    """Return the pose of `xyz_m` and `rpy_deg` (fixed-axis roll, pitch, yaw; none if left out)."""
+    rpy_deg = numbers(table, "rpy_deg", 3, default=(0.0, 0.0, 0.0))
+    return Pose.from_rpy(numbers(table, "xyz_m", 3), np.radians(rpy_deg))
+
+
+def only(table: Mapping[str, object], kind: str, valid: Sequence[str]) -> None:
+    """Raise UnknownName where a table has a key that means nothing: a typing error would be a silent default."""
+    for key in table:
+        if key not in valid:
+            raise UnknownName(kind, key, valid)

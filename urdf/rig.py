@@ -1,0 +1,126 @@
+"""What surrounds an arm: how it is mounted, where it works, what sees it, and what guards it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from urdf.pose import Array, Pose
+from urdf.tables import names_in, number, numbers, pose_in
+
+#: The name of the desk frame, where a camera mount may say a link.
+DESK = "desk"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraMount:
+    """A camera fixed to a link, or to the desk frame of a rig where the link is `desk`.
+
+    Its pose is in OpenCV convention (z forward, y down); vertical field of view, range.
+    """
+
+    name: str
+    link: str
+    link_from_camera: Pose
+    fov_y_rad: float
+    near_m: float
+    far_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A sphere fixed to a link, for the floor and self-collision checks of the safety filter."""
+
+    link: str
+    center_m: Array
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """How an arm is mounted and where it works. The desk frame has z up and its origin below the base axis.
+
+    `area_*` is where objects lie, `reach_lower_m` and `reach_upper_m` (3,) the box that the tool is to serve,
+    `desk_size_m` (2,) the desk, whose middle is the origin. All in the desk frame.
+    """
+
+    name: str
+    desk_from_base: Pose
+    area_center_m: Array
+    area_size_m: Array
+    hover_m: float
+    grasp_m: float
+    max_tilt_rad: float
+    home_rad: Array
+    rest_rad: Array
+    floor_m: float
+    reach_lower_m: Array
+    reach_upper_m: Array
+    desk_size_m: Array
+
+    def contains(self, desk_xy_m: ArrayLike, margin_m: float = 0.0) -> bool:
+        """Return whether a point of the desk lies in the block area, enlarged by `margin_m`."""
+        offset = np.abs(np.asarray(desk_xy_m, dtype=np.float64) - self.area_center_m)
+        return bool(np.all(offset <= self.area_size_m / 2 + margin_m))
+
+
+def read_camera(name: str, table: Mapping[str, object]) -> CameraMount:
+    """Return the camera of an arm.toml's `[cameras.NAME]`."""
+    return CameraMount(
+        name=name,
+        link=str(table["link"]),
+        link_from_camera=pose_in(table),
+        fov_y_rad=math.radians(number(table, "fov_y_deg")),
+        near_m=number(table, "near_m"),
+        far_m=number(table, "far_m"),
+    )
+
+
+def read_guards(tables: list[dict[str, object]]) -> tuple[tuple[Guard, ...], tuple[tuple[int, int], ...]]:
+    """Return the guard spheres and the index pairs that may collide: those whose `against` names the other's link."""
+    guards = tuple(Guard(str(t["link"]), numbers(t, "center_m", 3), number(t, "radius_m")) for t in tables)
+    pairs = tuple(
+        (i, j)
+        for i, table in enumerate(tables)
+        for j, other in enumerate(guards)
+        if other.link in names_in(table, "against", optional=True)
+    )
+    return guards, pairs
+
+
+def read_rig(name: str, table: Mapping[str, object], lower_rad: Array, upper_rad: Array) -> Rig:
+    """Return the rig of an arm.toml's `[rigs.NAME]`; raises ValueError where its poses leave the joint limits."""
+    rig = Rig(
+        name=name,
+        desk_from_base=pose_in(table),
+        area_center_m=numbers(table, "area_center_m", 2),
+        area_size_m=numbers(table, "area_size_m", 2),
+        hover_m=number(table, "hover_m"),
+        grasp_m=number(table, "grasp_m"),
+        max_tilt_rad=math.radians(number(table, "max_tilt_deg")),
+        home_rad=_pose_within(table, "home_rad", lower_rad, upper_rad),
+        rest_rad=_pose_within(table, "rest_rad", lower_rad, upper_rad),
+        floor_m=number(table, "floor_m"),
+        reach_lower_m=numbers(table, "reach_lower_m", 3),
+        reach_upper_m=numbers(table, "reach_upper_m", 3),
+        desk_size_m=numbers(table, "desk_size_m", 2, default=(1.2, 1.2)),
+    )
+    if not (rig.reach_lower_m < rig.reach_upper_m).all():
+        raise ValueError(f"reach_lower_m {rig.reach_lower_m} must lie below reach_upper_m {rig.reach_upper_m}")
+    if not (np.abs(rig.area_center_m) + rig.area_size_m / 2 <= rig.desk_size_m / 2).all():
+        raise ValueError(f"the area ends beyond the desk of {rig.desk_size_m} m")
+    return rig
+
+
+def _pose_within(table: Mapping[str, object], key: str, lower_rad: Array, upper_rad: Array) -> Array:
+    """Return the pose, jaws open no further than they go: a rig may come from an arm whose jaws open wider."""
+    pose = numbers(table, key, len(lower_rad)).copy()
+    pose[-1] = max(pose[-1], lower_rad[-1])
+    pose.setflags(write=False)
+    if (pose < lower_rad).any() or (pose > upper_rad).any():
+        raise ValueError(f"{key} {pose.tolist()} lies outside the joint limits")
+    return pose
