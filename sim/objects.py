@@ -25,6 +25,7 @@ LATERAL_FRICTION = 0.8
 SPINNING_FRICTION = 0.002
 _PARK_M = 5.0
 _PARK_SPACING_M = 0.3
+_HULL_SKIN_M = 0.001
 _COLORS = ((0.87, 0.46, 0.16), (0.20, 0.52, 0.74), (0.30, 0.62, 0.35), (0.66, 0.33, 0.62), (0.80, 0.68, 0.22))
 
 
@@ -34,11 +35,6 @@ class ObjectKind(StrEnum):
     BLOCK = "block"
     CYLINDER = "cylinder"
     PRISM = "prism"
-
-    @property
-    def folds(self) -> int:
-        """How many headings look the same to the jaws in a whole turn; 0: all of them."""
-        return {ObjectKind.BLOCK: 4, ObjectKind.CYLINDER: 0, ObjectKind.PRISM: 6}[self]
 
     def volume_m3(self, size_m: float) -> float:
         """Return the volume of an object this wide between its flats, and as high."""
@@ -178,7 +174,9 @@ class ObjectPool:
             )
         else:
             mesh, scale = str(urdf_folder() / "objects" / "prism.obj"), [size_m] * 3
-            shape = bullet.createCollisionShape(bullet.GEOM_MESH, fileName=mesh, meshScale=scale, physicsClientId=c)
+            # Bullet wraps a hull in a skin of this thickness, on every side.
+            hull = [size_m - 2 * _HULL_SKIN_M] * 3
+            shape = bullet.createCollisionShape(bullet.GEOM_MESH, fileName=mesh, meshScale=hull, physicsClientId=c)
             look = bullet.createVisualShape(
                 bullet.GEOM_MESH, fileName=mesh, meshScale=scale, rgbaColor=rgba, physicsClientId=c
             )

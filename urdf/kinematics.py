@@ -70,14 +70,16 @@ class PinocchioKinematics:
         self._max_tilt = rig.max_tilt_rad
         self._seeds_rad, self._seed_keys = self._make_seeds()
 
-    def solve(self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None) -> Array:
+    def solve(
+        self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True
+    ) -> Array:
         """Return arm joints (n - 1,) for a tool position (3,) [m] and a jaw heading [rad] in the desk frame.
 
-        Raises Unreachable with the remaining distance and the joint that stands at its limit.
+        Without `patient` only `near_rad` is tried: a target out of reach is refused in 1 ms instead of 50. Raises Unreachable with the remaining distance and the joint that stands at its limit.
         """
         target = np.asarray(desk_position_m, dtype=np.float64)
         best: tuple[float, Array] | None = None
-        for start, greedy, budget_rad in self._starts(target, yaw_rad, near_rad):
+        for start, greedy, budget_rad in self._starts(target, yaw_rad, near_rad, patient):
             q, residual_m, converged = self._descend(start, target, yaw_rad, greedy, budget_rad)
             if converged:
                 return q
@@ -97,7 +99,9 @@ class PinocchioKinematics:
         placement = pin.updateFramePlacement(self._model, self._data, self._frame)
         return np.array(placement.translation), np.array(placement.rotation)
 
-    def _starts(self, target: Array, yaw_rad: float, near_rad: Array | None) -> Iterator[tuple[Array, bool, float]]:
+    def _starts(
+        self, target: Array, yaw_rad: float, near_rad: Array | None, patient: bool
+    ) -> Iterator[tuple[Array, bool, float]]:
         """Yield joint angles to start from, whether to right the tool greedily, and how far in all [rad].
 
         From where the arm is, both ways are tried before any seed: a seed may lie on another branch, across the room.
@@ -108,6 +112,8 @@ class PinocchioKinematics:
             near = np.minimum(np.maximum(near, self.lower_rad), self.upper_rad)
             yield near, True, _WARM_RIGHTING_RAD
             yield near, False, _WARM_RIGHTING_RAD
+            if not patient:
+                return
         double = 2 * yaw_rad  # jaws are symmetric: compare headings modulo pi
         key = np.array([*target, _METRES_PER_RAD / 2 * math.cos(double), _METRES_PER_RAD / 2 * math.sin(double)])
         distance = ((self._seed_keys - key) ** 2).sum(axis=1)
