@@ -13,6 +13,7 @@ from bridge.encoding import ObservationLayout, Phase
 from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ, GraspAttempt
 from bridge.loop import NO_ACTION, ControlLoop, LoopStatistics
+from calibration.actuator import ServoErrors
 from sim.sim_robot import SimRobot, TrueBlock
 from sim.tasks.grasp import SUCCESS_REWARD, GraspJudge, draw_block, potential
 from sim.world import ArmWorld, render
@@ -82,7 +83,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         error = self.np_random.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
         self._block.error_m = np.array([*error, 0.0])
         zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad
-        self.robot.reset(self.rig.home_rad, pose, zero)
+        self.robot.reset(self.rig.home_rad, pose, ServoErrors.offset(zero))
         self._judge.begin(self.world)
         self.loop.statistics = LoopStatistics()
         self.loop.begin()

@@ -17,6 +17,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from urdf.actuator_facts import ActuatorFacts, actuator_facts
 from urdf.chain import Chain, Joint, parse_urdf
 from urdf.errors import ArmError, UnknownName
 from urdf.gripper import GripperLaw
@@ -88,6 +89,7 @@ class ArmDescription:
     rigs: Mapping[str, Rig]
     guards: tuple[Guard, ...]
     guard_pairs: tuple[tuple[int, int], ...]
+    actuator: ActuatorFacts
     sha256: str
 
     @property
@@ -174,6 +176,7 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
         rigs={k: _rig(k, v, lower, upper) for k, v in cast(dict[str, dict[str, object]], table["rigs"]).items()},
         guards=guards,
         guard_pairs=pairs,
+        actuator=actuator_facts(table.get("actuator"), len(lower)),
         sha256=_meaning(joints, arm_joints, law, tool),
         **arrays,
     )
