@@ -108,8 +108,9 @@ class ActuatorModel:
 
 @dataclass(frozen=True, slots=True)
 class ServoErrors:
-    """How servos misjudge their joints: `joint = scale * servo + zero_rad`, arrays (n,). Neither command nor reading tells.
+    """How servos misjudge their joints: `joint = scale * servo + zero_rad`, arrays (n,).
 
+    Neither command nor reading tells: both are in the servo's angles.
     Ref: Practitioner108/dofbot_sci_ws measured 0.0768 to 0.0844 deg a count, so scales of 0.94 to 1.03.
     """
 
@@ -127,10 +128,14 @@ class ServoErrors:
             object.__setattr__(self, name, array)
 
     @staticmethod
+    def of(zero_rad: ArrayLike, scale: ArrayLike) -> ServoErrors:
+        """Return servos with these zeros and scales (n,)."""
+        return ServoErrors(np.asarray(zero_rad, dtype=np.float64), np.asarray(scale, dtype=np.float64))
+
+    @staticmethod
     def offset(zero_rad: ArrayLike) -> ServoErrors:
         """Return servos of the right scale whose zeros are off by `zero_rad` (n,)."""
-        zero = np.asarray(zero_rad, dtype=np.float64)
-        return ServoErrors(zero, np.ones(zero.shape))
+        return ServoErrors.of(zero_rad, np.ones(np.shape(zero_rad)))
 
     @staticmethod
     def none(joint_count: int) -> ServoErrors:

@@ -50,7 +50,7 @@ class ActuatorLog:
             raise CalibrationError("a log begins with the move to where the arm stands, but it holds no move")
         _check_moves(moves)
         count = len(moves[0].target_rad)
-        if joints.size and not (0 <= joints.min() and joints.max() < count):
+        if ((joints < 0) | (joints >= count)).any():
             raise CalibrationError(f"readings: joint {joints.min()} to {joints.max()}, expected 0 to {count - 1}")
         order = np.argsort(times, kind="stable")
         return ActuatorLog(tuple(moves), times[order], joints[order], angles[order])
