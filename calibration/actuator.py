@@ -103,7 +103,8 @@ class ActuatorModel:
         """Return what the joints read at `position_rad` (n,)."""
         if not any(self.readback_rad):
             return position_rad
-        return np.array([self.reading_rad(j, v) for j, v in enumerate(position_rad.tolist())])
+        pairs = zip(position_rad.tolist(), self.readback_rad, strict=True)
+        return np.array([round(value / step) * step if step else value for value, step in pairs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,5 +291,8 @@ class ActuatorState:
             self._position[joint] = self._target[joint] - velocity * (move_end_s - end_s)
         if self._has_gap:
             # A play operator: exact, because every piece of the motion is monotone.
-            setpoint, half = self._position[joint], self._half_gap[joint]
-            self._joint[joint] = min(max(self._joint[joint], setpoint - half), setpoint + half)
+            setpoint, half, stands = self._position[joint], self._half_gap[joint], self._joint[joint]
+            if stands < setpoint - half:
+                self._joint[joint] = setpoint - half
+            elif stands > setpoint + half:
+                self._joint[joint] = setpoint + half

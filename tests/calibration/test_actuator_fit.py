@@ -99,7 +99,7 @@ def recorded(moves: tuple[Move, ...], duration_s: float = 40.0) -> ActuatorLog:
     times = reading_times(duration_s, np.random.default_rng(4))
     joints = np.arange(len(times)) % 2
     readings: list[float] = []
-    for time_s, joint in zip(times, joints, strict=True):
+    for time_s, joint in zip(times.tolist(), joints.tolist(), strict=True):
         state.advance_to(time_s)
         readings.append(TWO.reading_rad(joint, float(state.joint_rad[joint])))
     return ActuatorLog.of(moves, times, joints, readings)
