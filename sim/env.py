@@ -12,6 +12,7 @@ from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import ControlLoop, LoopStatistics
 from bridge.observation import ObservationSpec
+from calibration.actuator import ServoErrors
 from sim.curriculum import Stage
 from sim.objects import ObjectKind, Placement, PoolSpec
 from sim.observer import Observation, Observer
@@ -97,7 +98,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         error = self.np_random.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
         self._block.error_m = np.array([*error, 0.0])
         zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad
-        self.robot.reset(self.rig.home_rad, None, zero)
+        self.robot.reset(self.rig.home_rad, None, ServoErrors.offset(zero))
         self.world.objects.place(scene.placements)
         self.task.begin(self.world, scene)
         self.observer.begin()
