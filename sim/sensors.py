@@ -20,12 +20,14 @@ from sim.errors import SimError
 DepthImage = NDArray[np.float32]
 RgbImage = NDArray[np.uint8]
 
-#: A step of more than this share of the depth between neighbours is an edge. At 64 pixels over 65 degrees no plane
-#: that leans less than 70 degrees makes one.
+#: A step of more than this share of the depth between neighbours is an edge. At 64 pixels over 65 degrees a plane makes
+#: one only where it is seen from more than 65 degrees off its normal, and there a stereo camera loses it as well.
 EDGE_SHARE = 0.05
 #: What is not there. RealSense devices and the datasets made with them write 0 as well.
 HOLE_M = 0.0
 
+#: A finer read-out than this is none, at the resolution of float32.
+_FINEST_M = 1e-6
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
 _NORMAL_BITS = 16
 
@@ -106,7 +108,7 @@ def corrupt_depth(depth_m: DepthImage, noise: DepthNoise, rng: np.random.Generat
     if noise.noise_per_m:
         seen += np.float32(noise.noise_per_m) * seen * seen * _normals(seen.shape, rng)
         np.maximum(seen, HOLE_M, out=seen)
-    if noise.quantum_m:
+    if noise.quantum_m > _FINEST_M:
         quantum = np.float32(noise.quantum_m)
         np.rint(seen / quantum, out=seen)
         seen *= quantum
