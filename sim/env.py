@@ -13,6 +13,7 @@ from bridge.encoding import ObservationLayout, Phase
 from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ, GraspAttempt
 from bridge.loop import NO_ACTION, ControlLoop, LoopStatistics
+from sim.curriculum import FULL_STAGE
 from sim.sim_robot import SimRobot, TrueBlock
 from sim.tasks.grasp import SUCCESS_REWARD, GraspJudge, draw_block, potential
 from sim.world import ArmWorld, render
@@ -71,6 +72,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space = gymnasium.spaces.Box(-10.0, 10.0, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(self.action_layout.names),), np.float32)
         self._judge = GraspJudge()
+        #: How hard the episodes are, from the next reset on.
+        self.stage = FULL_STAGE
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
@@ -78,7 +81,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Start an episode; `options={"block": Pose}` puts the block (`desk_from_block`) there instead of at random."""
         super().reset(seed=seed)
         block = (options or {}).get("block")
-        pose = block if isinstance(block, Pose) else draw_block(self.rig, self.np_random)
+        pose = block if isinstance(block, Pose) else draw_block(self.rig, self.np_random, self.stage)
         error = self.np_random.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
         self._block.error_m = np.array([*error, 0.0])
         zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.curriculum import FULL_STAGE, Stage
 from sim.world import BLOCK_SIZE_M, ArmWorld
 from urdf.description import Rig
 from urdf.pose import Pose
@@ -18,9 +19,10 @@ SUCCESS_REWARD = 1.0
 POTENTIAL_PER_M = 5.0
 
 
-def draw_block(rig: Rig, rng: np.random.Generator) -> Pose:
-    """Return a random pose of the block on the desk: anywhere in the area, yaw within 45 degrees."""
-    offset = rng.uniform(-0.5, 0.5, 2) * rig.area_size_m
+def draw_block(rig: Rig, rng: np.random.Generator, stage: Stage = FULL_STAGE) -> Pose:
+    """Return a random pose of the block on the desk: anywhere in the stage's area, yaw within 45 degrees."""
+    lower, upper = np.array(stage.area_lower), np.array(stage.area_upper)
+    offset = ((lower + upper - 1.0) / 2 + rng.uniform(-0.5, 0.5, 2) * (upper - lower)) * rig.area_size_m
     x, y = rig.area_center_m + offset
     return Pose.from_rotvec([x, y, BLOCK_SIZE_M / 2], [0.0, 0.0, rng.uniform(-MAX_YAW_RAD, MAX_YAW_RAD)])
 
