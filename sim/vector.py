@@ -124,12 +124,13 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
     def _check(self, ready: Ready, worker: WorkerProcess) -> None:
         first = self._first = self._first or ready
         spaces = (ready.observation_space, ready.action_space)
+        worlds = f"worlds {list(worker.worlds)}"
         if spaces != (first.observation_space, first.action_space):
-            raise BadWorlds(f"worlds {list(worker.worlds)} have other spaces than the worlds before: {spaces}")
+            self._abandon()
+            raise BadWorlds(f"{worlds} have other spaces than those before: {spaces}")
         if self.curriculum is not None and not ready.staged:
-            raise BadWorlds(
-                f"a curriculum needs worlds with an attribute `stage`; worlds {list(worker.worlds)} lack it"
-            )
+            self._abandon()
+            raise BadWorlds(f"a curriculum needs worlds with an attribute `stage`, which {worlds} lack")
 
     def _plan(self, ready: Ready) -> Layout:
         if self._layout is None:

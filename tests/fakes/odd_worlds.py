@@ -20,7 +20,7 @@ from tests.fakes.point_env import PointEnv
 Pictures = dict[str, NDArray[Any]]
 
 
-class Views(gymnasium.Env[Pictures, int]):
+class Views(gymnasium.Env[Any, Any]):
     """A Dict observation of float16, uint8 and float32 that tells world, episode seed and step; a Discrete action.
 
     Episodes of world i last 3 + i steps. Its actions come back in the state.

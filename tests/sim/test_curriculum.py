@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ def test_the_reference_goes_from_a_line_to_the_whole_area_in_four_promotions() -
     sizes_cm = []
     for _ in range(5):
         stage = curriculum.stage
-        sizes_cm.append(tuple(10.0 * (u - low) * f for u, low, f in zip(stage.area_upper, stage.area_lower, (1, 0.5))))
+        spans = zip(stage.area_lower, stage.area_upper, (10.0, 5.0), strict=True)
+        sizes_cm.append(tuple(size * (upper - lower) for lower, upper, size in spans))
         feed(curriculum, "++++++++--")
     assert sizes_cm == [(10.0, 0.0), (10.0, 1.25), (10.0, 2.5), (10.0, 3.75), (10.0, 5.0)]
     # It grows from the far edge towards the arm, as the one it is named after.
@@ -147,11 +150,11 @@ def test_presets_are_named_end_at_the_whole_area_and_grow() -> None:
         last = make_curriculum(name).stages[-1]
         assert (last.area_lower, last.area_upper, last.randomization) == ((0.0, 0.0), (1.0, 1.0), 1.0)
     stages = make_curriculum("full").stages
-    for easier, harder in zip(stages, stages[1:]):
+    for easier, harder in itertools.pairwise(stages):
         assert easier.distractors <= harder.distractors
         assert easier.randomization <= harder.randomization
-        assert all(h <= e for e, h in zip(easier.area_lower, harder.area_lower))
-        assert all(h >= e for e, h in zip(easier.area_upper, harder.area_upper))
+        assert all(h <= e for e, h in zip(easier.area_lower, harder.area_lower, strict=True))
+        assert all(h >= e for e, h in zip(easier.area_upper, harder.area_upper, strict=True))
     assert stages[-1].distractors == 4
     assert make_curriculum("reference") is not make_curriculum("reference")
     with pytest.raises(UnknownName, match="unknown curriculum 'referense'; valid, nearest first: reference"):
