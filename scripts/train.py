@@ -73,6 +73,8 @@ class SimulatedTask:
     def __call__(self) -> Environment:
         """Return a new environment."""
         import sim  # noqa: F401  registers the environments
+        from sim.randomization import Randomization
+        from sim.ranges import Range
 
         environment = gymnasium.make(
             _ENVIRONMENTS[self.task],
@@ -80,7 +82,7 @@ class SimulatedTask:
             action_repeat=self.action_repeat,
             # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
-            servo_zero_rad=self.servo_zero_rad,
+            randomization=Randomization(servo_zero_rad=Range(-self.servo_zero_rad, self.servo_zero_rad)),
             sighting_error_m=self.sighting_error_m,
             disable_env_checker=True,
         )

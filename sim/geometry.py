@@ -59,7 +59,7 @@ class _Shape:
 
 
 def read_geometry(client: int, bodies: Sequence[int]) -> Geometry:
-    """Return the visual shapes of `bodies`; raises SimError for a body that is not there and a mesh that cannot be read."""
+    """Return the visual shapes of `bodies`; raises SimError for a missing body or an unreadable mesh."""
     shapes: list[_Shape] = []
     for body in bodies:
         try:

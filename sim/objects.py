@@ -107,9 +107,10 @@ class ObjectPool:
         """The places of the distractors in the pool."""
         return range(len(self.objects) - self.spec.distractors, len(self.objects))
 
-    def choices(self) -> range:
-        """Return the places of the objects that a task may be about."""
-        return range(len(self.objects) - self.spec.distractors)
+    def nearest(self, kind: ObjectKind, size_m: float) -> int:
+        """Return the place of the object of a kind whose size is nearest."""
+        sizes = self.spec.sizes_m
+        return self.spec.kinds.index(kind) * len(sizes) + min(range(len(sizes)), key=lambda k: abs(sizes[k] - size_m))
 
     def park_all(self) -> None:
         """Take every object off the desk."""

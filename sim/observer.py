@@ -13,7 +13,7 @@ from bridge.attempt import Attempt
 from bridge.encoding import ToolFrame, encode_proprioception, proprioception_layout
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.ports import Robot
-from sim.sim_camera import SimCamera
+from sim.sim_camera import DepthEngine, SimCamera
 from sim.world import ArmWorld
 
 Part: TypeAlias = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
@@ -28,7 +28,9 @@ _PRIVILEGED_SCALE_M = 0.1
 class Observer:
     """Reads what the spec asks for, once per decision; keeps the last pictures of every view for the stack."""
 
-    def __init__(self, spec: ObservationSpec, attempt: Attempt, robot: Robot, world: ArmWorld) -> None:
+    def __init__(
+        self, spec: ObservationSpec, attempt: Attempt, robot: Robot, world: ArmWorld, depth_engine: DepthEngine
+    ) -> None:
         self.spec = spec
         self._attempt = attempt
         self._robot = robot
@@ -37,7 +39,7 @@ class Observer:
         self._kept = list(range(layout.size) if spec.object_pose else layout.without_object())
         self.state_names = tuple(layout.feature_names[k] for k in self._kept)
         self._frame = ToolFrame(attempt.description, attempt.rig)
-        self.cameras = {view.key: SimCamera(world, view) for view in spec.views}
+        self.cameras = {view.key: SimCamera(world, view, depth_engine) for view in spec.views}
         self._stacks: dict[str, deque[Part]] = {view.key: deque(maxlen=spec.frames) for view in spec.views}
 
     def space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Dict:
@@ -55,8 +57,9 @@ class Observer:
             return next(iter(spaces.values()))
         return gymnasium.spaces.Dict(dict(spaces))
 
-    def begin(self) -> None:
-        """Forget the pictures of the last episode."""
+    def begin(self, robot: Robot) -> None:
+        """Forget the pictures of the last episode; read this robot from now on."""
+        self._robot = robot
         for stack in self._stacks.values():
             stack.clear()
 

@@ -1,8 +1,8 @@
 """PinholeCamera: the one place that knows how a camera's picture follows from its pose, for every renderer.
 
-A pixel is seen along the ray through its centre, so the optical axis meets the picture at column (width - 1) / 2 and row
-(height - 1) / 2, as in OpenCV. TinyRenderer samples a pixel at its lower left corner and is told so by its projection
-matrix; left alone, every picture would be half a pixel off: 3 mm on a desk seen from 0.3 m in 64x64.
+A pixel is seen along the ray through its centre, so the optical axis meets the picture at column (width - 1) / 2 and
+row (height - 1) / 2, as in OpenCV. TinyRenderer samples a pixel at its lower left corner and is told so by its
+projection matrix; left alone, every picture would be half a pixel off: 3 mm on a desk seen from 0.3 m in 64x64.
 """
 
 from __future__ import annotations

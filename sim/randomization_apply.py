@@ -1,7 +1,4 @@
-"""Puts a draw into a PyBullet world: the object's mass, friction and colour, textures, and where down is.
-
-What the servos, the camera mounts, the delays and the object's size take from a draw is theirs to take.
-"""
+"""Puts a draw's looks into a PyBullet world: colours, textures, light; and where down is."""
 
 from __future__ import annotations
 
@@ -31,11 +28,9 @@ _NO_TEXTURE = -1
 
 @dataclass(frozen=True, slots=True)
 class _Nominal:
-    """What a body was before anything was drawn."""
+    """What a body looked like before anything was drawn."""
 
     body: int
-    mass_kg: float
-    friction: float
     rgba: tuple[float, float, float, float]
 
 
@@ -61,23 +56,8 @@ class SceneDresser:
             self._tilt_rad = draw.gravity_tilt_rad
             bullet.setGravity(*tilted_gravity(self._tilt_rad), physicsClientId=self._client)
         if scene != self._scene:
-            self._weigh(scene)
             self._paint(scene)
             self._scene = scene
-
-    def _weigh(self, scene: SceneDraw) -> None:
-        before = self._scene
-        factors = (scene.object_mass_factor, scene.object_friction_factor)
-        if factors == (before.object_mass_factor, before.object_friction_factor):
-            return
-        for nominal in self._objects:
-            bullet.changeDynamics(
-                nominal.body,
-                -1,
-                mass=nominal.mass_kg * factors[0],
-                lateralFriction=nominal.friction * factors[1],
-                physicsClientId=self._client,
-            )
 
     def _paint(self, scene: SceneDraw) -> None:
         before = self._scene
@@ -113,9 +93,8 @@ class SceneDresser:
 
 
 def _read(client: int, body: int) -> _Nominal:
-    mass, friction, *_ = bullet.getDynamicsInfo(body, -1, physicsClientId=client)
     red, green, blue, alpha = bullet.getVisualShapeData(body, physicsClientId=client)[0][7]
-    return _Nominal(body, mass, friction, (red, green, blue, alpha))
+    return _Nominal(body, (red, green, blue, alpha))
 
 
 def tilted_gravity(tilt_rad: tuple[float, float]) -> Vector3:

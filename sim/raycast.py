@@ -31,7 +31,7 @@ class Cast(NamedTuple):
 
 
 class DepthCaster:
-    """Sees some bodies of one client. Shapes are read once, poses at every cast; a body far away costs a microsecond."""
+    """Sees some bodies of one client. Shapes are read once, poses at every cast; far bodies cost a microsecond."""
 
     def __init__(self, client: int, bodies: Sequence[int]) -> None:
         self.client = client

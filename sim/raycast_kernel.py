@@ -1,4 +1,4 @@
-"""The compiled part of the depth caster: shapes into a buffer of inverse depths. Camera frame: x right, y down, z ahead.
+"""The compiled part of the depth caster: shapes into a buffer of inverse depths. In the camera x is right, y down, z ahead.
 
 Flat things (faces of boxes, triangles of meshes) are filled row by row between their edges, because along a picture's
 row the inverse depth of a plane is a straight line: no division in the innermost loop, and the compiler can vectorise
@@ -111,7 +111,7 @@ def _fill_clipped(
 
 @_compiled
 def _plane_of(normal: Floats, distance: float, lens: Floats, plane: Floats) -> None:
-    """Write (a, b, c) so that a * column + b * row + c is the inverse depth of the plane `normal . point = distance`."""
+    """Write (a, b, c) so that a * column + b * row + c is 1 / depth of the plane `normal . point = distance`."""
     plane[0] = normal[0] / (lens[0] * distance)
     plane[1] = normal[1] / (lens[0] * distance)
     plane[2] = normal[2] / distance - plane[0] * lens[1] - plane[1] * lens[2]

@@ -36,7 +36,7 @@ class ReachTask:
         self._kinematics = kinematics
         self._home_m = self.attempt.motion.frame.locate(rig.home_rad)[0]
 
-    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
         """Return a random goal; an empty desk."""
         goal_m = self._home_m
         for _ in range(_TRIES):
