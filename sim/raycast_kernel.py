@@ -1,4 +1,4 @@
-"""The compiled part of the depth caster: shapes into a buffer of inverse depths. In the camera x is right, y down, z ahead.
+"""The compiled part of the depth caster: shapes into a buffer of inverse depths. Camera: x right, y down, z ahead.
 
 Flat things (faces of boxes, triangles of meshes) are filled row by row between their edges, because along a picture's
 row the inverse depth of a plane is a straight line: no division in the innermost loop, and the compiler can vectorise
