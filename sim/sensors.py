@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.depth_kernel import spoil
 from sim.errors import SimError
 
 DepthImage = NDArray[np.float32]
@@ -28,7 +29,7 @@ HOLE_M = 0.0
 
 #: A finer read-out than this is none, at the resolution of float32.
 _FINEST_M = 1e-6
-_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
+_SEEDS = np.iinfo(np.uint64).max
 _NORMAL_BITS = 16
 
 
@@ -96,47 +97,31 @@ def corrupt_depth(depth_m: DepthImage, noise: DepthNoise, rng: np.random.Generat
     """Return what a depth camera reports (H, W) float32 of the true depth (H, W) float32 in metres; holes are 0.
 
     Noise grows with distance squared because disparity is what the camera measures (depth = f b / disparity). Holes and
-    flying pixels lie where near and far meet, since one of the two eyes sees only one of them there.
+    flying pixels lie where near and far meet, since one of the two eyes sees only one of them there. One number of the
+    generator per picture, whatever is in it.
     Returns the array itself when the noise is all zero; never writes into it. Raises SimError on another shape or type.
     """
     if depth_m.ndim != 2 or depth_m.dtype != np.float32:
         raise SimError(f"depth_m must be (H, W) float32, got {depth_m.shape} {depth_m.dtype}")
     if noise == _NO_DEPTH_NOISE:
         return depth_m
-    seen = depth_m.copy()
-    holes = _unsettle_edges(depth_m, seen, noise, rng) if noise.edge_hole or noise.flying else _NOWHERE
-    if noise.noise_per_m:
-        seen += np.float32(noise.noise_per_m) * seen * seen * _normals(seen.shape, rng)
-        np.maximum(seen, HOLE_M, out=seen)
-    if noise.quantum_m > _FINEST_M:
-        quantum = np.float32(noise.quantum_m)
-        np.rint(seen / quantum, out=seen)
-        seen *= quantum
-    seen.put(holes, HOLE_M)
-    if noise.min_m:
-        # Too near is too near whatever the noise made of it, and no reading may claim to be nearer than the minimum.
-        seen[np.minimum(seen, depth_m) < np.float32(noise.min_m)] = HOLE_M
+    seen = np.empty_like(depth_m)
+    spoil(
+        np.ascontiguousarray(depth_m),
+        seen,
+        _normal_table(),
+        np.uint64(rng.integers(_SEEDS, dtype=np.uint64, endpoint=True)),
+        np.float32(EDGE_SHARE),
+        np.float32(noise.noise_per_m),
+        np.float32(noise.quantum_m if noise.quantum_m > _FINEST_M else 0.0),
+        np.float32(noise.edge_hole),
+        np.float32(noise.flying),
+        np.float32(noise.min_m),
+    )
     return seen
 
 
 _NO_DEPTH_NOISE = DepthNoise()
-_NOWHERE = np.empty(0, dtype=np.intp)
-
-
-def _unsettle_edges(
-    depth_m: DepthImage, seen: DepthImage, noise: DepthNoise, rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """Let pixels of `seen` fly between near and far; return the flat indices of those that shall become holes."""
-    farthest, nearest = cv2.dilate(depth_m, _CROSS), cv2.erode(depth_m, _CROSS)
-    up, down = farthest - depth_m, depth_m - nearest
-    edges = np.flatnonzero(np.maximum(up, down) > np.float32(EDGE_SHARE) * depth_m)
-    chance, fate, share = rng.random((3, edges.size), dtype=np.float32)
-    if noise.flying:
-        flies = fate < noise.flying
-        at = edges[flies]
-        rise, fall = up.ravel()[at], down.ravel()[at]
-        seen.put(at, depth_m.ravel()[at] + share[flies] * np.where(rise > fall, rise, -fall))
-    return edges[chance < noise.edge_hole]
 
 
 def corrupt_rgb(rgb: RgbImage, noise: ColorNoise, rng: np.random.Generator) -> RgbImage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,3 +276,18 @@ def test_a_view_that_would_turn_inside_out_is_refused() -> None:
     mount = dataclasses.replace(load_arm("dofbot").camera("wrist"), fov_y_rad=0.2)
     with pytest.raises(SimError, match="camera_fov_rad"):
         CameraDraw(fov_rad=-0.25).moved(mount)
+
+
+def test_the_documentation_says_what_the_presets_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "randomization.md").read_text()
+    rows = {
+        cells[1].strip("` "): [cell.strip() for cell in cells[3:6]]
+        for cells in (line.split("|") for line in page.splitlines() if line.startswith("| `"))
+    }
+    assert rows == {
+        name: [
+            f"{limits.nominal:g}",
+            *(f"{r.low:.4g} to {r.high:.4g}" for r in (MILD.range_of(name), HARD.range_of(name))),
+        ]
+        for name, limits in LIMITS.items()
+    }

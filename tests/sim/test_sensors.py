@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from sim.depth_kernel import random_bits
 from sim.errors import SimError
 from sim.sensors import (
     EDGE_SHARE,
@@ -81,6 +84,31 @@ def test_noise_is_normal() -> None:
     stats = pytest.importorskip("scipy.stats")
     seen = corrupt_depth(plane(1.0, 128), DepthNoise(noise_per_m=0.01), np.random.default_rng(2))
     assert stats.kstest(((seen - 1.0) / 0.01).ravel(), "norm").pvalue > 0.01
+
+
+def test_noise_is_new_for_every_pixel_and_every_picture() -> None:
+    rng = np.random.default_rng(2)
+    one, other = (corrupt_depth(plane(1.0, 128), DepthNoise(noise_per_m=0.01), rng) - 1.0 for _ in range(2))
+    pairs = [(one, other), (one[:, 1:], one[:, :-1]), (one[1:], one[:-1]), (one[1:], other[:-1])]
+    for first, second in pairs:
+        correlation = np.corrcoef(first.ravel(), second.ravel())[0, 1]
+        assert abs(correlation) < 5 / math.sqrt(first.size)
+
+
+def test_the_bits_are_those_of_splitmix64() -> None:
+    """The first numbers of the published generator from seed 0."""
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [int(random_bits(np.uint64(0), np.uint64(k))) for k in range(3)] == published
+
+
+def test_a_picture_takes_one_number_of_the_generator_whatever_is_in_it() -> None:
+    after = []
+    for depth in (plane(0.2), block_on_desk()):
+        for noise in (DepthNoise(quantum_m=0.001), EVERYTHING):
+            rng = np.random.default_rng(12)
+            corrupt_depth(depth, noise, rng)
+            after.append(rng.random())
+    assert len(set(after)) == 1
 
 
 def test_readings_are_multiples_of_the_quantum_and_the_nearest_ones() -> None:
@@ -169,9 +197,10 @@ def test_a_reading_is_a_hole_or_no_nearer_than_the_minimum(
 def test_holes_stay_holes() -> None:
     depth = plane(0.3)
     depth[10:20, 10:20] = 0.0
-    seen = corrupt_depth(depth, DepthNoise(noise_per_m=0.01, quantum_m=0.001), np.random.default_rng(1))
+    noise = DepthNoise(noise_per_m=0.01, quantum_m=0.001, flying=1.0)
+    seen = corrupt_depth(depth, noise, np.random.default_rng(1))
     assert (seen[10:20, 10:20] == 0).all()
-    assert (seen[:10] > 0).all()
+    assert (seen[:9] > 0).all()
 
 
 def test_a_picture_is_spoilt_well_within_a_tenth_of_a_millisecond() -> None:
@@ -179,12 +208,11 @@ def test_a_picture_is_spoilt_well_within_a_tenth_of_a_millisecond() -> None:
     corrupt_depth(depth, EVERYTHING, rng)
     best_s = math.inf
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(50):
             corrupt_depth(depth, EVERYTHING, rng)
-        best_s = min(best_s, (time.perf_counter() - started) / 50)
-    # 60 us on a desktop core; the bound leaves room for a machine that is busy with other tests.
-    assert best_s < 200e-6
+        best_s = min(best_s, (time.process_time() - started) / 50)
+    assert best_s < 80e-6  # measured: 30 us
 
 
 # Colour ---------------------------------------------------------------------------------------------
@@ -221,12 +249,15 @@ def test_jpeg_is_what_opencv_decodes(quality: int) -> None:
     assert (seen == decoded[:, :, ::-1]).all()
 
 
-def test_jpeg_agrees_with_another_decoder_and_gets_worse_with_loss() -> None:
-    rgb = picture()
-    errors = [
-        np.abs(corrupt_rgb(rgb, ColorNoise(jpeg_loss=loss), np.random.default_rng(0)).astype(int) - rgb).mean()
-        for loss in (5, 40, 90)
-    ]
+def test_jpeg_keeps_the_channels_apart_as_another_library_does_and_gets_worse_with_loss() -> None:
+    rgb, rng = picture(), np.random.default_rng(0)
+    errors = []
+    for loss in (5, 40, 90):
+        seen = corrupt_rgb(rgb, ColorNoise(jpeg_loss=loss), rng).astype(int)
+        file = io.BytesIO()
+        Image.fromarray(rgb).save(file, "JPEG", quality=100 - loss)
+        assert np.abs(seen - np.asarray(Image.open(file))).mean() < 2.0
+        errors.append(np.abs(seen - rgb).mean())
     assert 0 < errors[0] < errors[1] < errors[2] < 40
 
 
