@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import gymnasium
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -216,4 +218,5 @@ def _begin_worker(choice: PolicyChoice) -> None:
 def _play_one(seed: int) -> bool:
     assert _worker is not None
     choice, env, policy = _worker
-    return play(policy or choice.make_policy(env, seed), env, seed)[0]
+    states = cast("gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]", env)  # it observes the state alone
+    return play(policy or choice.make_policy(env, seed), states, seed)[0]

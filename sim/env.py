@@ -92,7 +92,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_layout = self.attempt.observation_layout
         self.action_layout = self.attempt.action_layout
         self.observer = Observer(spec, self.attempt, self.robot, self.world, depth_engine)
-        self.observation_space = self.observer.space()
+        self.observation_space = self.observer.space()  # pyright: ignore[reportAttributeAccessIssue]
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(self.action_layout.names),), np.float32)
         self._dresser = Dresser(self.world, self.robot, tuple(self.observer.cameras.values()))
 

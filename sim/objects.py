@@ -98,7 +98,8 @@ class ObjectPool:
             kind = spec.kinds[k % len(spec.kinds)]
             self._add(kind, spec.sizes_m[len(spec.sizes_m) // 2], _COLORS[1 + k])
         self.target = self.objects[0]
-        self._simple = len(self.objects) == 1
+        #: A lone object keeps its mass while it is parked: nothing is ever changed until somebody asks for it.
+        self._touched = len(self.objects) > 1
         self._placed = list(range(len(self.objects)))
         self.park_all()
 
@@ -135,17 +136,22 @@ class ObjectPool:
             self.target = self.objects[placements[0].index]
 
     def _wake(self, placement: Placement) -> None:
+        nominal = placement.mass_kg is None and placement.friction is None
+        if nominal and not self._touched:
+            return
+        self._touched = True
         pooled = self.objects[placement.index]
-        if not self._simple or placement.mass_kg is not None:
-            mass_kg = pooled.mass_kg if placement.mass_kg is None else placement.mass_kg
-            bullet.changeDynamics(pooled.body, -1, mass=mass_kg, physicsClientId=self._client)
-        if not self._simple or placement.friction is not None:
-            friction = LATERAL_FRICTION if placement.friction is None else placement.friction
-            bullet.changeDynamics(pooled.body, -1, lateralFriction=friction, physicsClientId=self._client)
+        bullet.changeDynamics(
+            pooled.body,
+            -1,
+            mass=pooled.mass_kg if placement.mass_kg is None else placement.mass_kg,
+            lateralFriction=LATERAL_FRICTION if placement.friction is None else placement.friction,
+            physicsClientId=self._client,
+        )
 
     def _park(self, index: int) -> None:
         body = self.objects[index].body
-        if not self._simple:
+        if self._touched:
             bullet.changeDynamics(body, -1, mass=0.0, physicsClientId=self._client)
         place = [_PARK_M + _PARK_SPACING_M * index, 0.0, _PARK_M]
         bullet.resetBasePositionAndOrientation(body, place, [0, 0, 0, 1], physicsClientId=self._client)

@@ -10,10 +10,11 @@ import numpy as np
 import pybullet as bullet
 
 from sim.draws import Draw
+from sim.objects import BLOCK_SIZE_M
 from sim.randomization import Randomization
 from sim.randomization_apply import SceneDresser, lit_picture
 from sim.sensors import DepthImage, RgbImage, corrupt_depth, corrupt_rgb
-from sim.world import BLOCK_SIZE_M, ArmWorld, render
+from sim.world import ArmWorld, render
 from urdf.description import ArmDescription, Rig, urdf_folder
 from urdf.pose import Pose
 

@@ -75,7 +75,8 @@ class PinocchioKinematics:
     ) -> Array:
         """Return arm joints (n - 1,) for a tool position (3,) [m] and a jaw heading [rad] in the desk frame.
 
-        Without `patient` only `near_rad` is tried: a target out of reach is refused in 1 ms instead of 50. Raises Unreachable with the remaining distance and the joint that stands at its limit.
+        Without `patient` only `near_rad` is tried: a target out of reach is refused in 1 ms instead of 50.
+        Raises Unreachable with the remaining distance and the joint that stands at its limit.
         """
         target = np.asarray(desk_position_m, dtype=np.float64)
         best: tuple[float, Array] | None = None

@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from PIL import ImageColor, ImageDraw, ImageFont
 
 from sim.draws import Draw
+from sim.objects import BLOCK_SIZE_M
 from sim.sensors import HOLE_M
 from sim.studio import Sample
-from sim.world import BLOCK_SIZE_M
 
 Image = NDArray[np.uint8]
 

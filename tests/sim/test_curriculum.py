@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
+import pybullet as bullet
 import pytest
 
-from sim.curriculum import CURRICULA, FULL_STAGE, Curriculum, CurriculumState, Stage, make_curriculum
+from sim.curriculum import CURRICULA, Curriculum, CurriculumState, Stage, make_curriculum
 from sim.errors import BadCurriculum
-from sim.tasks.grasp import draw_block
+from sim.objects import ObjectPool, PoolSpec
+from sim.tasks.task import draw_objects
 from urdf.description import load_arm
 from urdf.errors import UnknownName
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ObjectPool]:
+    client = bullet.connect(bullet.DIRECT)
+    yield ObjectPool(client, PoolSpec())
+    bullet.disconnect(physicsClientId=client)
+
 
 STAGES = (Stage("easy"), Stage("middle"), Stage("hard"))
 
@@ -162,20 +173,11 @@ def test_presets_are_named_end_at_the_whole_area_and_grow() -> None:
 
 
 @pytest.mark.parametrize("stage", make_curriculum("reference").stages, ids=lambda s: s.name)
-def test_blocks_lie_in_the_stages_part_of_the_area_and_fill_it(stage: Stage) -> None:
+def test_blocks_lie_in_the_stages_part_of_the_area_and_fill_it(stage: Stage, pool: ObjectPool) -> None:
     rig, rng = load_arm("dofbot").rig("table"), np.random.default_rng(0)
-    places = np.array([draw_block(rig, rng, stage).position_m[:2] for _ in range(400)])
+    places = np.array([draw_objects(rng, rig, stage, pool, 0.8, 0.03, 0)[0].pose.position_m[:2] for _ in range(400)])
     fractions = (places - rig.area_center_m) / rig.area_size_m + 0.5
     assert np.all(fractions >= np.array(stage.area_lower) - 1e-9)
     assert np.all(fractions <= np.array(stage.area_upper) + 1e-9)
     span = np.array(stage.area_upper) - stage.area_lower
     np.testing.assert_allclose(np.ptp(fractions, axis=0), span, atol=0.02)
-
-
-def test_the_full_stage_draws_bit_for_bit_what_a_task_without_stages_draws() -> None:
-    rig = load_arm("dofbot").rig("hanging")
-    rng, other = np.random.default_rng(5), np.random.default_rng(5)
-    for _ in range(50):
-        x, y = rig.area_center_m + other.uniform(-0.5, 0.5, 2) * rig.area_size_m
-        other.uniform()
-        assert draw_block(rig, rng, FULL_STAGE).position_m[:2].tolist() == [x, y]

@@ -11,14 +11,15 @@ import pybullet as bullet
 import pytest
 
 from sim.draws import NOMINAL_LIGHT, Draw, SceneDraw
-from sim.env import SCENE_VIEW
 from sim.randomization import HARD
 from sim.randomization_apply import GRAVITY_M_S2, SceneDresser, lit_picture, texture_picture, tilted_gravity
+from sim.scene_view import scene_view
 from sim.world import ArmWorld, render
 from urdf.description import load_arm
 from urdf.pose import Pose
 
 ARM = load_arm("dofbot")
+SCENE_VIEW = scene_view(ARM.rig("table"))
 NOMINAL = Draw.nominal(6)
 MOUNT = dataclasses.replace(ARM.camera("wrist"), fov_y_rad=math.radians(38.0), near_m=0.05, far_m=3.0)
 DROPPED = Pose.from_rotvec([0.01, 0.15, 0.05], [0.3, 0.2, 0.1])
@@ -78,17 +79,6 @@ def test_nothing_is_left_of_a_hard_episode_in_the_next_nominal_one(world: ArmWor
     dresser.apply(NOMINAL)
     assert fall(world) == clean_fall
     assert (picture(world) == clean_picture).all()
-
-
-def test_the_object_gets_its_mass_and_friction(world: ArmWorld) -> None:
-    dresser = dresser_of(world)
-    for mass_factor, friction_factor in ((2.0, 0.5), (0.5, 1.25)):
-        scene = SceneDraw(object_mass_factor=mass_factor, object_friction_factor=friction_factor)
-        dresser.apply(with_scene(scene))
-        mass, friction, inertia, *_ = bullet.getDynamicsInfo(world.block, -1, physicsClientId=world.client)
-        assert mass == pytest.approx(0.030 * mass_factor)
-        assert friction == pytest.approx(0.8 * friction_factor)
-        assert inertia == pytest.approx([4.5e-6 * mass_factor] * 3)  # m a^2 / 6
 
 
 def test_the_block_slides_on_a_tilted_rig_where_friction_says(world: ArmWorld) -> None:
