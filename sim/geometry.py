@@ -11,7 +11,7 @@ import pybullet as bullet
 
 from sim.errors import SimError
 from sim.meshes import Mesh, load_mesh
-from sim.raycast_kernel import BOX, CAPSULE, CYLINDER, MESH, PLANE, SPHERE, Floats, Integers, Singles
+from sim.shapes import BOX, CAPSULE, CYLINDER, MESH, PLANE, SPHERE, Floats, Integers, Shapes, Singles
 from urdf.pose import Pose
 
 _BASE = -1
@@ -19,24 +19,15 @@ _BASE = -1
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Every visual shape of some bodies, as the kernel takes them (see `raycast_kernel.cast`).
+    """Every visual shape of some bodies, as the kernel takes them, and whose poses it takes for them.
 
-    `slots` are the (body, link) pairs whose poses a cast needs: PyBullet's pose of the centre of mass for a base, that
-    of the URDF's frame for a link.
+    `slots` are (body, link) pairs: `Shapes.slot` counts in their order. A base's pose is that of its centre of mass, a
+    link's that of its URDF frame, as PyBullet reports them.
     """
 
     slots: tuple[tuple[int, int], ...]
-    kind: Integers
-    slot: Integers
-    rotation: Floats
-    position: Floats
-    size: Floats
-    center: Floats
-    radius: Floats
-    part: Integers
-    vertices: Singles
-    triangles: Integers
-    label: Integers
+    shapes: Shapes
+    most_vertices: int
 
 
 @dataclass(slots=True)
@@ -59,32 +50,35 @@ class _Shape:
 
 
 def read_geometry(client: int, bodies: Sequence[int]) -> Geometry:
-    """Return the visual shapes of `bodies`; raises SimError for a missing body or an unreadable mesh."""
-    shapes: list[_Shape] = []
+    """Return the visual shapes of `bodies`; raises SimError for a body that is not there and a mesh that is none."""
+    found: list[_Shape] = []
     for body in bodies:
         try:
             bullet.getBodyInfo(body, physicsClientId=client)
             data = bullet.getVisualShapeData(body, physicsClientId=client)
         except bullet.error as error:
             raise SimError(f"body {body}: no visual shapes: {error}; it must be one of this client's bodies") from error
-        shapes += [_shape(client, entry) for entry in data]
-    slots = tuple(dict.fromkeys(shape.place for shape in shapes))
-    vertices, triangles, part = _join([shape.mesh for shape in shapes])
-    bounds = [shape.bounds() for shape in shapes]
-    return Geometry(
-        slots=slots,
-        kind=np.array([s.kind for s in shapes], dtype=np.int32),
-        slot=np.array([slots.index(s.place) for s in shapes], dtype=np.int32),
-        rotation=np.array([s.link_from_shape.rotation for s in shapes]).reshape(-1, 3, 3),
-        position=np.array([s.link_from_shape.position_m for s in shapes]).reshape(-1, 3),
-        size=np.array([s.size for s in shapes], dtype=np.float64).reshape(-1, 3),
-        center=np.array([center for center, _ in bounds]).reshape(-1, 3),
+        found += [_shape(client, entry) for entry in data]
+    places = {shape.place for shape in found}
+    bases = [(body, _BASE) for body in bodies if (body, _BASE) in places]
+    slots = (*bases, *sorted(places - set(bases), key=lambda place: (bodies.index(place[0]), place[1])))
+    vertices, triangles, part = _join([shape.mesh for shape in found])
+    bounds = [shape.bounds() for shape in found]
+    shapes = Shapes(
+        kind=np.array([s.kind for s in found], dtype=np.int32),
+        slot=np.array([slots.index(s.place) for s in found], dtype=np.int32),
+        rotation=np.array([s.link_from_shape.rotation for s in found], dtype=np.float64).reshape(-1, 3, 3),
+        position=np.array([s.link_from_shape.position_m for s in found], dtype=np.float64).reshape(-1, 3),
+        size=np.array([s.size for s in found], dtype=np.float64).reshape(-1, 3),
+        center=np.array([center for center, _ in bounds], dtype=np.float64).reshape(-1, 3),
         radius=np.array([radius for _, radius in bounds], dtype=np.float64),
         part=part,
+        label=np.array([s.place for s in found], dtype=np.int32).reshape(-1, 2),
         vertices=vertices,
         triangles=triangles,
-        label=np.array([s.place for s in shapes], dtype=np.int32).reshape(-1, 2),
     )
+    most = max([len(shape.mesh.vertices) for shape in found if shape.mesh is not None], default=0)
+    return Geometry(slots, shapes, most)
 
 
 #: (body, link, geometry, dimensions, file, position, quaternion xyzw, ...): a row of getVisualShapeData.

@@ -1,8 +1,8 @@
 """PinholeCamera: the one place that knows how a camera's picture follows from its pose, for every renderer.
 
 A pixel is seen along the ray through its centre, so the optical axis meets the picture at column (width - 1) / 2 and
-row (height - 1) / 2, as in OpenCV. TinyRenderer samples a pixel at its lower left corner and is told so by its
-projection matrix; left alone, every picture would be half a pixel off: 3 mm on a desk seen from 0.3 m in 64x64.
+row (height - 1) / 2, as in OpenCV. TinyRenderer samples a pixel at its lower left corner and is told otherwise by its
+projection matrix: left alone, every picture would be half a pixel off, 3 mm on a desk seen from 0.3 m in 64x64.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.errors import SimError
+from sim.shapes import Lens
 from urdf.pose import Array, Pose
 
 _SMALLEST_FOV_RAD, _GREATEST_FOV_RAD = math.radians(1.0), math.radians(170.0)
@@ -47,15 +48,17 @@ class PinholeCamera:
         return self.height_px / 2 / math.tan(self.fov_y_rad / 2)
 
     @property
-    def lens_px(self) -> Array:
-        """Focal length, and the column and row of the optical axis (3,)."""
-        return np.array([self.focal_px, (self.width_px - 1) / 2, (self.height_px - 1) / 2])
+    def lens(self) -> Lens:
+        """What the depth caster is told of this camera."""
+        return Lens(self.focal_px, (self.width_px - 1) / 2, (self.height_px - 1) / 2, self.near_m, self.far_m)
 
     def rays(self) -> Array:
         """Return where the ray of every pixel meets the plane z = 1 of the camera (H, W, 3)."""
-        focal, x, y = self.lens_px
-        columns, rows = np.meshgrid(np.arange(self.width_px), np.arange(self.height_px))
-        return np.stack([(columns - x) / focal, (rows - y) / focal, np.ones_like(columns)], axis=-1)
+        rows, columns = np.indices((self.height_px, self.width_px))
+        rays = np.ones((self.height_px, self.width_px, 3))
+        rays[..., 0] = (columns - self.lens.column_px) / self.focal_px
+        rays[..., 1] = (rows - self.lens.row_px) / self.focal_px
+        return rays
 
     def projection_matrix(self, corner_sampling: bool) -> list[float]:
         """Return OpenGL's projection (16,), by columns, for a renderer that samples corners (or else centres)."""
@@ -68,7 +71,7 @@ class PinholeCamera:
         matrix[2, 2], matrix[2, 3], matrix[3, 2] = (near + far) / (near - far), 2 * near * far / (near - far), -1.0
         return matrix.T.ravel().tolist()
 
-    def metres(self, buffer: NDArray[np.float32]) -> Array:
+    def metres(self, buffer: NDArray[np.floating]) -> Array:
         """Return the depths [m] (H, W) of an OpenGL depth buffer: along the optical axis, not along the ray."""
         values = np.asarray(buffer, dtype=np.float64).reshape(self.height_px, self.width_px)
         return self.far_m * self.near_m / (self.far_m - (self.far_m - self.near_m) * values)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sim.errors import SimError
 from sim.geometry import read_geometry
 from sim.pinhole import PinholeCamera
-from sim.raycast_kernel import Floats, cast
+from sim.raycast_kernel import draw
+from sim.shapes import Floats
 from urdf.pose import Pose
 
 
@@ -31,7 +32,7 @@ class Cast(NamedTuple):
 
 
 class DepthCaster:
-    """Sees some bodies of one client. Shapes are read once, poses at every cast; far bodies cost a microsecond."""
+    """Sees some bodies of one client. Shapes are read once, poses at every cast; a parked body costs a microsecond."""
 
     def __init__(self, client: int, bodies: Sequence[int]) -> None:
         self.client = client
@@ -40,17 +41,15 @@ class DepthCaster:
     def look_again(self, bodies: Sequence[int]) -> None:
         """Read the shapes of `bodies` anew: after one was loaded, removed or given another shape."""
         self.bodies = tuple(bodies)
-        self.geometry = g = read_geometry(self.client, self.bodies)
-        self._bases = [body for body in self.bodies if (body, -1) in g.slots]
-        self._links = [(body, [link for b, link in g.slots if b == body and link >= 0]) for body in self.bodies]
-        self._links = [(body, links) for body, links in self._links if links]
-        # The order in which `_poses` lists them.
-        order = [(body, -1) for body in self._bases] + [(body, link) for body, ls in self._links for link in ls]
-        self._slot = np.array([order.index(g.slots[s]) for s in g.slot], dtype=np.int32)
-        self._scratch = np.empty((max([v1 - v0 for v0, v1, _, _ in g.part.tolist()], default=0), 6))
+        self.geometry = read_geometry(self.client, self.bodies)
+        slots = self.geometry.slots
+        self._bases = [body for body, link in slots if link < 0]
+        links = {body: [link for b, link in slots if b == body and link >= 0] for body in self.bodies}
+        self._links = [(body, indices) for body, indices in links.items() if indices]
+        self._seen = np.empty((self.geometry.most_vertices, 6))
 
-    def _poses(self) -> Floats:
-        """Return the poses (s, 7) of every link that has a shape."""
+    def poses(self) -> Floats:
+        """Return the poses (s, 7) of `geometry.slots`: position, quaternion xyzw."""
         c = self.client
         rows: list[tuple[float, ...]] = []
         try:
@@ -69,32 +68,10 @@ class DepthCaster:
     def cast(self, desk_from_camera: Pose, camera: PinholeCamera) -> Cast:
         """Return what a camera at `desk_from_camera` (z forward, y down) sees now."""
         pose = np.concatenate([desk_from_camera.position_m, desk_from_camera.quat_xyzw])
-        shape = (camera.height_px, camera.width_px)
-        depth_m, body, link = np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(shape, np.int32)
-        g = self.geometry
-        cast(
-            self._poses(),
-            pose,
-            camera.lens_px,
-            camera.near_m,
-            camera.far_m,
-            g.kind,
-            self._slot,
-            g.rotation,
-            g.position,
-            g.size,
-            g.center,
-            g.radius,
-            g.part,
-            g.vertices,
-            g.triangles,
-            self._scratch,
-            g.label,
-            depth_m,
-            body,
-            link,
-        )
-        return Cast(depth_m, body, link)
+        depth_m = np.empty((camera.height_px, camera.width_px), np.float32)
+        labels = np.empty((2, camera.height_px, camera.width_px), np.int32)
+        draw(self.poses(), pose, camera.lens, self.geometry.shapes, self._seen, depth_m, labels)
+        return Cast(depth_m, labels[0], labels[1])
 
 
 def prepare() -> None:

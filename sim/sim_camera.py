@@ -35,8 +35,8 @@ class DepthEngine(StrEnum):
 class SimCamera:
     """A camera of `world.description`, seeing `bodies` (all that are loaded now, unless told).
 
-    `on_depth` takes and returns depth (H, W) float32 [m], `on_rgb` a picture (H, W, 3) uint8: what a sensor makes of
-    them before they become an observation; `light_direction` points at the light. All three may be set anew at any time.
+    `on_depth` takes and returns depth (H, W) float32 [m], `on_rgb` a picture (H, W, 3) uint8: what a sensor does to
+    them before they become an observation. `light_direction` points at the light. All may be set anew at any time.
     Raises UnknownName for a camera that the arm does not have.
     """
 
