@@ -9,7 +9,7 @@ from pathlib import Path
 
 from policies.config import TrainConfig
 from sim.vector_worker import WorldFactory
-from tests.fakes.odd_worlds import FailingTask
+from tests.fakes.odd_worlds import FailingTask, StagedEnv
 from tests.fakes.point_env import PointEnv, PointTask
 
 __all__ = ["POINT", "PRESETS", "PointEnv", "PointTask"]
@@ -30,7 +30,7 @@ POINT = TrainConfig(
     final_episodes=20,
     checkpoint_every_s=0.3,
 )
-PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT}
+PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT, "point-staged": POINT}
 
 
 def environments(config: TrainConfig, rig: str) -> PointTask:
@@ -48,11 +48,17 @@ def mortal_environments(config: TrainConfig, rig: str) -> FailingTask:
     return FailingTask("step", "die", Path(os.environ["TANDEM_DATA"]), step_s=0.002)
 
 
-#: By the last word of the preset's name; a resumed run names none.
+def staged_environments(config: TrainConfig, rig: str) -> WorldFactory:
+    """Worlds with stages; every episode in them is a success."""
+    return StagedEnv
+
+
+#: By the last word of the preset's name, which a resumed run's name ends with.
 ENVIRONMENTS: Mapping[str, Callable[[TrainConfig, str], WorldFactory]] = {
     "point": environments,
     "slow": slow_environments,
     "mortal": mortal_environments,
+    "staged": staged_environments,
 }
 
 
@@ -63,7 +69,8 @@ def main() -> int:
     from scripts.train import TrainArgs, run
 
     args = tyro.cli(TrainArgs)
-    return run(args, ENVIRONMENTS.get(args.preset.rpartition("-")[2], environments), PRESETS)
+    words = args.preset if args.resume is None else args.resume.partition("_seed")[0]
+    return run(args, ENVIRONMENTS.get(words.rpartition("-")[2], environments), PRESETS)
 
 
 if __name__ == "__main__":

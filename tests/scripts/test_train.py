@@ -261,6 +261,34 @@ def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_said(killed: P
     assert f"going on from {older.name}" in said
 
 
+def stages(data: Path) -> list[int | None]:
+    return [row.stage for row in read_metrics(only_run(data) / "metrics.jsonl") if isinstance(row, TrainRow)]
+
+
+def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    process = start(tmp_path, "--preset", "point-staged", "--curriculum", "reference", "--steps", "60", "--json")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    # Two worlds with episodes of 2 and of 3 decisions end 25 episodes in all, each a success: two promotions.
+    assert stages(tmp_path) == [2]
+    state = json.loads(newest_state(tmp_path).curriculum)
+    assert state["stage"] == "half"
+    assert 0 < len(state["outcomes"]) < 10
+    events = EventAccumulator(str(next(only_run(tmp_path).glob("tensorboard"))))
+    events.Reload()
+    assert [scalar.value for scalar in events.Scalars("train/stage")] == [2.0]
+
+    process = start(tmp_path, "--resume", only_run(tmp_path).name, "--steps", "66", "--json")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert stages(tmp_path) == [2, 2]
+    after = json.loads(newest_state(tmp_path).curriculum)
+    assert after["stage"] == "half"
+    assert len(after["outcomes"]) > len(state["outcomes"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
