@@ -6,9 +6,7 @@ A `gymnasium.vector.VectorEnv` that knows nothing of learners and loads none of 
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Collection, Sequence
-from typing import ClassVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -16,15 +14,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from sim.curriculum import Curriculum
-from sim.errors import BadAction, BadWorlds, SimError, WorkerDied, WorldFailed
-from sim.vector_memory import Array, Layout, Observation, SharedMemory, plan_layout
-from sim.vector_process import WorkerProcess, check_factory, gather
-from sim.vector_worker import Attach, Close, Done, Failure, Info, Ready, Reply, Reset, Step, WorldFactory
+from sim.errors import BadAction, BadWorlds, SimError, WorldFailed
+from sim.vector_crew import Crew
+from sim.vector_memory import Array, Observation
+from sim.vector_process import WorkerProcess
+from sim.vector_worker import Command, Info, Reset, Step, WorldFactory
 
 StepResult = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]
-
-
-_CLOSING_S = 5.0
 
 
 class EpisodeSeeds:
@@ -54,13 +50,11 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
     present stage; `stage` (the name) and `stage_index` are added to the infos.
 
     A worker that dies is started again. Its worlds' episodes are lost: truncated, reward 0, the last observation once
-    more as `final_obs`, and `lost` in `final_info`. Raises WorkerDied when one dies `MAX_DEATHS` times in a row before
+    more as `final_obs`, and `lost` in `final_info`. Raises WorkerDied when one dies three times in a row before
     it has finished a step, WorldFailed with the traceback when a world raises, and WorkerTimeout when a worker is
     silent for `start_timeout_s` while it builds its worlds or for `step_timeout_s` at a reset or step: then all
     processes have been ended.
     """
-
-    MAX_DEATHS: ClassVar[int] = 3
 
     def __init__(
         self,
@@ -73,121 +67,35 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
         step_timeout_s: float = 60.0,
     ) -> None:
         self.closed = True  # until there is something to close
-        if not 1 <= workers <= worlds:
-            raise BadWorlds(f"workers must be 1 to {worlds} (the number of worlds), got {workers}")
-        if start_timeout_s <= 0 or step_timeout_s <= 0:
-            raise BadWorlds(f"timeouts must be above 0 s, got {start_timeout_s} and {step_timeout_s}")
-        check_factory(factory)
+        self._crew = Crew(factory, worlds, workers, curriculum is not None, start_timeout_s, step_timeout_s)
+        self.closed = False
         self.num_envs, self.curriculum = worlds, curriculum
         self.lost_episodes = 0
-        self._factory, self._start_timeout_s, self._step_timeout_s = factory, start_timeout_s, step_timeout_s
         self._seeds = [EpisodeSeeds(int(s)) for s in np.random.SeedSequence().generate_state(worlds)]
         self._began_at = [-1] * worlds
         self._stepping = self._begun = False
-        self._descriptor = os.memfd_create("tandem-worlds")
-        shares = np.array_split(np.arange(worlds), workers)
-        self._workers = [WorkerProcess(k, share.tolist(), self._descriptor) for k, share in enumerate(shares)]
-        self._first: Ready | None = None
-        self._layout: Layout | None = None
-        self._healthy = True
-        self.closed = False
-        try:
-            self._describe(self._bring_up(self._workers))
-        except BaseException:
-            self.close()
-            raise
+        self._last = self._crew.memory.observations.private()
+        ready = self._crew.ready
+        self.metadata = {**ready.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.render_mode = ready.render_mode
+        self.single_observation_space, self.single_action_space = ready.observation_space, ready.action_space
+        self.observation_space = batch_space(ready.observation_space, worlds)
+        self.action_space = batch_space(ready.action_space, worlds)
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """The process ids of the workers, in the order of their worlds."""
-        return tuple(worker.pid for worker in self._workers)
-
-    # Processes -------------------------------------------------------------------------------------------------------
-    def _bring_up(self, workers: Sequence[WorkerProcess]) -> Ready:
-        """Start workers, again where one dies, and let them map the memory; return what the worlds look like."""
-        pending = list(workers)
-        while pending:
-            for worker in pending:
-                worker.start(self._factory)
-            replies, dead = self._gather(pending, self._start_timeout_s)
-            for worker, reply in sorted(replies.items(), key=lambda item: item[0].index):
-                assert isinstance(reply, Ready)
-                self._check(reply, worker)
-                worker.send(Attach(self._plan(reply)))
-            _, dead_now = self._gather(list(replies), self._start_timeout_s)
-            pending = [*dead, *dead_now]
-            for worker in pending:
-                self._bury(worker)
-        assert self._first is not None
-        return self._first
-
-    def _check(self, ready: Ready, worker: WorkerProcess) -> None:
-        first = self._first = self._first or ready
-        spaces = (ready.observation_space, ready.action_space)
-        worlds = f"worlds {list(worker.worlds)}"
-        if spaces != (first.observation_space, first.action_space):
-            self._abandon()
-            raise BadWorlds(f"{worlds} have other spaces than those before: {spaces}")
-        if self.curriculum is not None and not ready.staged:
-            self._abandon()
-            raise BadWorlds(f"a curriculum needs worlds with an attribute `stage`, which {worlds} lack")
-
-    def _plan(self, ready: Ready) -> Layout:
-        if self._layout is None:
-            self._layout = plan_layout(ready.observation_space, ready.action_space, self.num_envs)
-            self._memory = SharedMemory(self._descriptor, self._layout)
-            self._last = self._memory.observations.private()
-        return self._layout
-
-    def _describe(self, ready: Ready) -> None:
-        self.metadata = {**ready.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
-        self.render_mode = ready.render_mode
-        self.single_observation_space, self.single_action_space = ready.observation_space, ready.action_space
-        self.observation_space = batch_space(ready.observation_space, self.num_envs)
-        self.action_space = batch_space(ready.action_space, self.num_envs)
-
-    def _bury(self, worker: WorkerProcess) -> None:
-        """Count a death; raises WorkerDied when there were too many."""
-        how = worker.end()
-        worker.deaths += 1
-        if worker.deaths >= self.MAX_DEATHS:
-            self._abandon()
-            raise WorkerDied(
-                f"worker {worker.index} (worlds {list(worker.worlds)}) died {worker.deaths} times in a row before it "
-                f"finished a step; the last time it {how}"
-            )
-
-    def _gather(
-        self, workers: Sequence[WorkerProcess], timeout_s: float
-    ) -> tuple[dict[WorkerProcess, Reply], list[WorkerProcess]]:
-        try:
-            replies, dead = gather(workers, timeout_s)
-        except SimError:
-            self._abandon()
-            raise
-        for worker, reply in replies.items():
-            if isinstance(reply, Failure):
-                self._abandon()
-                where = f"worlds {list(worker.worlds)}" if reply.world is None else f"world {reply.world}"
-                raise WorldFailed(f"{where} failed in worker {worker.index}:\n{reply.traceback}")
-        return dict(replies), dead
-
-    def _abandon(self) -> None:
-        """End everything without waiting for anyone."""
-        self._healthy = False
-        self.close()
+        return tuple(worker.pid for worker in self._crew.workers)
 
     def close_extras(self, **kwargs: object) -> None:
-        """End the processes and free the memory; called by `close`."""
-        kindly = self._healthy and not self._stepping
-        if kindly:
-            for worker in self._workers:
-                worker.send(Close())
-        for worker in self._workers:
-            worker.end(_CLOSING_S if kindly else 0.0)
-        os.close(self._descriptor)
-        if self._layout is not None:
-            del self._memory
+        """End the processes and free the memory, without waiting for a step under way; called by `close`."""
+        self._crew.close(kindly=not self._stepping)
+
+    def _expect(self, stepping: bool) -> None:
+        if self.closed or self._crew.closed:
+            raise SimError("these worlds are closed: make new ones")
+        if stepping != self._stepping:
+            raise SimError("step_wait needs a step_async before it" if stepping else "a step is under way: step_wait")
 
     # Episodes --------------------------------------------------------------------------------------------------------
     def reset(
@@ -210,7 +118,7 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
             infos = self._add_info(infos, begun[world] | ({"lost": True} if world in lost else {}), world)
         self.lost_episodes += len(lost)
         self._begun = True
-        self._last.copy_from(self._memory.observations)
+        self._last.copy_from(self._crew.memory.observations)
         return self._last.read_all(), infos
 
     def _mask(self, mask: object) -> NDArray[np.bool_]:
@@ -243,18 +151,17 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
         infos: dict[int, Info] = {}
         asked, pending = frozenset(worlds), set(worlds)
         while pending:
-            busy = [worker for worker in self._workers if pending.intersection(worker.worlds)]
-            for worker in busy:
-                mine = [world for world in worker.worlds if world in pending]
-                worker.send(Reset({world: self._seeds[world].next for world in mine}, stage, options))
-            replies, dead = self._gather(busy, self._step_timeout_s)
+            commands: dict[WorkerProcess, Command] = {}
+            for worker in self._crew.workers:
+                seeds = {world: self._seeds[world].next for world in worker.worlds if world in pending}
+                if seeds:
+                    commands[worker] = Reset(seeds, stage, options)
+            self._crew.ask(commands)
+            replies, dead = self._crew.answers(list(commands))
             for worker, reply in replies.items():
-                assert isinstance(reply, Done)
                 infos.update(reply.infos)
                 pending.difference_update(worker.worlds)
             for worker in dead:
-                self._bury(worker)
-                self._bring_up([worker])
                 pending.update(worker.worlds)  # those that were in the middle of an episode as well
         for world in infos:
             self._seeds[world].advance()
@@ -280,31 +187,34 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
         self._expect(stepping=False)
         if not self._begun:
             raise SimError("reset the worlds before the first step")
-        array, target = np.asarray(actions), self._memory.actions
+        array, target = np.asarray(actions), self._crew.memory.actions
         if array.shape != target.shape or not np.can_cast(array.dtype, target.dtype, "same_kind"):
             raise BadAction(f"actions must be {target.dtype} {target.shape}, got {array.dtype} {array.shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             world = int(np.argwhere(~np.isfinite(array))[0][0])
             raise BadAction(f"actions must be finite, got {array[world]} for world {world}")
         target[...] = array
-        for worker in self._workers:
-            # Under a curriculum an episode may not begin before the parent has counted those that end in this step.
-            seeds = {} if self.curriculum else {world: self._seeds[world].next for world in worker.worlds}
-            worker.send(Step(seeds))
+        # Under a curriculum an episode may not begin before the parent has counted those that end in this step.
+        begin = self.curriculum is None
+        self._crew.ask(
+            {
+                worker: Step({world: self._seeds[world].next for world in worker.worlds if begin})
+                for worker in self._crew.workers
+            }
+        )
         self._stepping = True
 
     def step_wait(self) -> StepResult:
         """Return observations, rewards, terminations, truncations (each with the worlds first), and infos."""
         self._expect(stepping=True)
-        replies, dead = self._gather(self._workers, self._step_timeout_s)
+        replies, dead = self._crew.answers(self._crew.workers)
         self._stepping = False
-        memory = self._memory
+        memory = self._crew.memory
         rewards, terminated, truncated = memory.rewards.copy(), memory.terminated.copy(), memory.truncated.copy()
         stages = [self._stage_info(world) for world in range(self.num_envs)]
         infos: dict[int, Info] = {}
         ends: dict[int, Info] = {}
         for worker, reply in replies.items():
-            assert isinstance(reply, Done)
             worker.deaths = 0
             infos.update(reply.infos)
             ends.update({world: info | stages[world] for world, info in reply.final_infos.items()})
@@ -312,9 +222,6 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
         if self.curriculum is None:
             for world in ends:
                 self._seeds[world].advance()
-        for worker in dead:
-            self._bury(worker)
-            self._bring_up([worker])
         lost = {world for worker in dead for world in worker.worlds}
         begun, more_lost = self._begin(lost if self.curriculum is None else lost | set(ends))
         lost |= more_lost
@@ -332,7 +239,7 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
         for world in sorted(ends) if self.curriculum else ():
             assert self.curriculum is not None
             if "is_success" not in ends[world]:
-                self._abandon()
+                self.close()
                 raise WorldFailed(f"a curriculum needs is_success in an episode's last info; world {world} gave none")
             # An episode that began before the stage changed says nothing about the new one.
             if self._began_at[world] == self.curriculum.index:
@@ -347,9 +254,3 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
                 combined = self._add_info(combined, final, world)
             combined = self._add_info(combined, infos.get(world, {}), world)
         return combined
-
-    def _expect(self, stepping: bool) -> None:
-        if self.closed:
-            raise SimError("these worlds are closed: make new ones")
-        if stepping != self._stepping:
-            raise SimError("step_wait needs a step_async before it" if stepping else "a step is under way: step_wait")

@@ -83,10 +83,10 @@ class StagedEnv(PointEnv):
 class Failing(PointEnv):
     """Raises, hangs or dies where it is told to, when a file with its index lies in the folder."""
 
-    def __init__(self, index: int, where: str, how: str, folder: Path) -> None:
+    def __init__(self, index: int, where: str, how: str, folder: Path, step_s: float) -> None:
         self._index, self._where, self._how, self._folder = index, where, how, folder
         self._fail("build")
-        super().__init__()
+        super().__init__(step_s)
 
     def _fail(self, where: str) -> None:
         if where != self._where or not (self._folder / str(self._index)).exists():
@@ -135,9 +135,10 @@ class FailingTask:
     where: str
     how: str
     folder: Path
+    step_s: float = 0.0
 
     def __call__(self, index: int) -> Failing:
-        return Failing(index, self.where, self.how, self.folder)
+        return Failing(index, self.where, self.how, self.folder, self.step_s)
 
 
 class WrongShape(PointEnv):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from policies.config import TrainConfig
+from sim.vector_worker import WorldFactory
+from tests.fakes.odd_worlds import FailingTask, StagedEnv
 from tests.fakes.point_env import PointEnv, PointTask
 
 __all__ = ["POINT", "PRESETS", "PointEnv", "PointTask"]
@@ -25,7 +30,7 @@ POINT = TrainConfig(
     final_episodes=20,
     checkpoint_every_s=0.3,
 )
-PRESETS = {"point": POINT, "point-slow": POINT}
+PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT, "point-staged": POINT}
 
 
 def environments(config: TrainConfig, rig: str) -> PointTask:
@@ -38,6 +43,25 @@ def slow_environments(config: TrainConfig, rig: str) -> PointTask:
     return PointTask(step_s=0.002)
 
 
+def mortal_environments(config: TrainConfig, rig: str) -> FailingTask:
+    """Like `slow_environments`, but world 0 kills its worker at every step while $TANDEM_DATA/0 exists."""
+    return FailingTask("step", "die", Path(os.environ["TANDEM_DATA"]), step_s=0.002)
+
+
+def staged_environments(config: TrainConfig, rig: str) -> WorldFactory:
+    """Worlds with stages; every episode in them is a success."""
+    return StagedEnv
+
+
+#: By the last word of the preset's name, which a resumed run's name ends with.
+ENVIRONMENTS: Mapping[str, Callable[[TrainConfig, str], WorldFactory]] = {
+    "point": environments,
+    "slow": slow_environments,
+    "mortal": mortal_environments,
+    "staged": staged_environments,
+}
+
+
 def main() -> int:
     """Run `tandem train` on this task: the process that tests interrupt and kill."""
     import tyro
@@ -45,7 +69,8 @@ def main() -> int:
     from scripts.train import TrainArgs, run
 
     args = tyro.cli(TrainArgs)
-    return run(args, slow_environments if "slow" in args.preset else environments, PRESETS)
+    words = args.preset if args.resume is None else args.resume.partition("_seed")[0]
+    return run(args, ENVIRONMENTS.get(words.rpartition("-")[2], environments), PRESETS)
 
 
 if __name__ == "__main__":

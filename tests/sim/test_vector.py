@@ -332,7 +332,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_is_started_again(made: Make) ->
     env = made(grasp, 2, 2)
     env.reset(seed=0)
     lost = 0
-    for _ in range(6):
+    for _ in range(3):
         env.step_async(np.zeros((2, 2), np.float32))
         time.sleep(0.002)
         os.kill(env.worker_pids[1], signal.SIGKILL)
@@ -343,8 +343,7 @@ def test_a_worker_killed_in_the_middle_of_a_step_is_started_again(made: Make) ->
         if truncated[1]:
             assert infos["final_info"]["lost"].tolist() == [False, True]
         env.step(np.zeros((2, 2), np.float32))  # where it had answered already, its death shows here
-    assert lost + env.lost_episodes >= 6
-    assert env.lost_episodes >= 6
+    assert env.lost_episodes == 3 >= lost
 
 
 def test_a_worker_killed_between_episodes_is_started_again_by_the_reset(made: Make) -> None:
@@ -382,7 +381,9 @@ def test_a_worker_that_dies_again_and_again_is_an_error(where: str, how: str, wo
         for _ in range(10):
             env.step(STILL)
     assert children() == before
-    assert env is None or env.closed
+    if env is not None:
+        with pytest.raises(SimError, match="closed"):
+            env.reset()
 
 
 # Errors and silence ----------------------------------------------------------------------------------------------
