@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 from sim.curriculum import make_curriculum
+from sim.randomization import Randomization
+from sim.ranges import Range
 from sim.vector import SharedVectorEnv
 from sim.vector_worker import WorldFactory
 from urdf.errors import UnknownName
@@ -40,7 +42,7 @@ class SimulatedTask:
             action_repeat=self.action_repeat,
             # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
-            servo_zero_rad=self.servo_zero_rad,
+            randomization=Randomization(servo_zero_rad=Range(-self.servo_zero_rad, self.servo_zero_rad)),
             sighting_error_m=self.sighting_error_m,
             disable_env_checker=True,
         )

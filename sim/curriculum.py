@@ -156,9 +156,9 @@ _REFERENCE = tuple(
 )
 #: Where the object may lie first, for that decides whether anything is ever learnt; then what must not distract.
 _FULL = (
-    Stage("middle", area_lower=(0.35, 0.35), area_upper=(0.65, 0.65), randomization=0.0),
-    Stage("half", area_lower=(0.2, 0.2), area_upper=(0.8, 0.8), randomization=0.1),
-    Stage("area", randomization=0.25),
+    Stage("middle", area_lower=(0.35, 0.35), area_upper=(0.65, 0.65), distractors=0, randomization=0.0),
+    Stage("half", area_lower=(0.2, 0.2), area_upper=(0.8, 0.8), distractors=0, randomization=0.1),
+    Stage("area", distractors=0, randomization=0.25),
     Stage("one distractor", distractors=1, randomization=0.5),
     Stage("two distractors", distractors=2, randomization=0.75),
     Stage("full", distractors=MAX_DISTRACTORS),

@@ -72,11 +72,11 @@ class Observer:
             parts["proprioception"] = encode_proprioception(self._robot.read_state(), self._frame)
         for key, camera in self.cameras.items():
             stack = self._stacks[key]
-            picture = camera.read()
+            picture: Part = camera.read()
             stack.append(picture)
             while len(stack) < self.spec.frames:
                 stack.appendleft(picture)
-            parts[key] = picture if self.spec.frames == 1 else np.concatenate(list(stack))
+            parts[key] = stack[0] if self.spec.frames == 1 else _stacked(stack)
         if self.spec.privileged:
             parts["privileged"] = self._privileged()
         return parts if len(parts) > 1 else next(iter(parts.values()))
@@ -107,6 +107,12 @@ class Observer:
             world.objects.target.size_m / _PRIVILEGED_SCALE_M,
         ]
         return np.clip(np.array(features, dtype=np.float32), -_BOUND, _BOUND)
+
+
+def _stacked(pictures: deque[Part]) -> Part:
+    """Return pictures (C, H, W) one behind the other (frames * C, H, W), the oldest first."""
+    whole: Part = np.concatenate(list(pictures))  # pyright: ignore[reportAssignmentType]
+    return whole
 
 
 def _vector_space(size: int) -> gymnasium.spaces.Box:

@@ -98,8 +98,7 @@ def draw_objects(
     """
     lower, upper = area_bounds(rig, stage)
     kinds = pool.spec.kinds
-    kind = kinds[int(rng.integers(len(kinds)))] if len(kinds) > 1 else kinds[0]
-    index = pool.nearest(kind, size_m)
+    index = pool.nearest(kinds[int(rng.integers(len(kinds)))], size_m)
     point = rng.uniform(lower, upper)
     placements = [Placement(index, lying(point, pool.objects[index].size_m, rng.uniform(-max_yaw_rad, max_yaw_rad)))]
     if distractors > pool.spec.distractors:

@@ -177,7 +177,7 @@ class StretchedEnv(PointEnv):
         self.observation_space = gymnasium.spaces.Box(-5.0, 5.0, (2,), np.float32)
 
 
-def grasp(index: int) -> gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]:
+def grasp(index: int) -> gymnasium.Env[Any, Any]:
     """Build the Dofbot's grasp."""
     from sim.env import ArmEnv
 
