@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ
-from bridge.loop import ControlLoop, LoopStatistics
+from bridge.loop import ControlLoop, LoopStatistics, Recorder
 from bridge.observation import ObservationSpec
 from sim.curriculum import Stage
 from sim.objects import ObjectKind, Placement, PoolSpec
@@ -40,7 +40,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
-        "render_modes": ["rgb_array"],
+        "render_modes": ["rgb_array", "human"],
         "render_fps": CONTROL_HZ,
     }
 
@@ -57,6 +57,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         objects: tuple[ObjectKind, ...] = (ObjectKind.BLOCK,),
         distractors: int = 0,
         render_mode: str | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         if action_repeat < 1:
             raise BridgeError(f"action_repeat must be at least 1, got {action_repeat}")
@@ -72,13 +73,13 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.render_mode = render_mode
         self.stage = Stage("full", distractors=distractors)
         period_s = 1.0 / CONTROL_HZ
-        self.world = ArmWorld(self.description, self.rig, PoolSpec(objects, distractors=distractors))
+        self.world = ArmWorld(self.description, self.rig, PoolSpec(objects, distractors=distractors), gui=render_mode == "human")
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)
         self.attempt = self.task.attempt
         self._block = TrueBlock(self.robot)
-        self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt)
+        self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt, recorder)
         self.observation_layout = self.attempt.observation_layout
         self.action_layout = self.attempt.action_layout
         self.observer = Observer(spec, self.attempt, self.robot, self.world)
