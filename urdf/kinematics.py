@@ -1,7 +1,7 @@
 """Inverse kinematics on Pinocchio: position first, tilt free inside the rig's cone, joint limits never violated.
 
 A Dofbot has five joints, so a tool that must be somewhere (3) with its jaws along a heading (1) keeps one freedom: how
-far it leans. A vertical tool leaves the +-90 deg servos almost everywhere, hence the lean is a secondary wish: the
+far it leans. (Arms of six or seven joints keep two or three, and stand upright nearly everywhere.) A vertical tool leaves the +-90 deg servos almost everywhere, hence the lean is a secondary wish: the
 solver meets position and heading, and spends what freedom is left on standing as upright as the limits allow.
 """
 
@@ -37,6 +37,7 @@ _SEED_COUNT = 4000
 #: A radian of heading weighs as much as this many metres when seeds are compared and steps are limited.
 _METRES_PER_RAD = 0.1
 _MAX_STEP_RAD = 0.6
+_STEEP_RAD = math.radians(60.0)
 
 
 class PinocchioKinematics:
@@ -166,8 +167,13 @@ class PinocchioKinematics:
                 budget_rad -= righted_rad
                 step = step + righting
                 remaining = error - jacobian @ step
-                # What a small step leaves is of second order, reach x step^2 / 2: no need to look again.
-                if righted_rad < _SMALL_STEP_RAD and float(np.abs(step).max()) < _SMALL_STEP_RAD:
+                # What a small step leaves is of second order, reach x step^2 / 2: no need to look again. Not so where
+                # the jaws' axis may stand steep: there a small step turns its heading by much.
+                if (
+                    self._max_tilt < _STEEP_RAD
+                    and righted_rad < _SMALL_STEP_RAD
+                    and float(np.abs(step).max()) < _SMALL_STEP_RAD
+                ):
                     met = float(np.abs(remaining[:3]).max()) < _POSITION_TOLERANCE_M / 4 and abs(remaining[3]) < 1e-3
                     end = q + step
                     inside = bool((end >= self.lower_rad).all() and (end <= self.upper_rad).all())
@@ -205,7 +211,7 @@ class PinocchioKinematics:
         while True:
             inverse: Array = active.T @ np.linalg.inv(active @ active.T + _DAMPING)
             step: Array = inverse @ error
-            # Five numbers: a loop over plain floats is several times faster than array expressions.
+            # A few numbers: a loop over plain floats is several times faster than array expressions.
             bounds = zip(q.tolist(), step.tolist(), self._lower, self._upper, strict=True)
             leaving = [(v <= low and s < -1e-9) or (v >= high and s > 1e-9) for v, s, low, high in bounds]
             if True not in leaving:

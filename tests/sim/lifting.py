@@ -9,7 +9,7 @@ from bridge.messages import JointCommand
 from bridge.skills import CloseGripper
 from sim.sim_robot import SimRobot
 from sim.world import ArmWorld
-from urdf.description import load_arm
+from urdf.description import ArmDescription, load_arm
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Array, Pose
 
@@ -20,11 +20,12 @@ ARM = load_arm("dofbot")
 class Lifter:
     """One arm in one rig that grips a block where it is told to, `offset_m` (2,) from the block's middle."""
 
-    def __init__(self, rig_name: str) -> None:
-        self.rig = ARM.rig(rig_name)
-        self.world = ArmWorld(ARM, self.rig)
+    def __init__(self, rig_name: str, arm: ArmDescription = ARM) -> None:
+        self.arm = arm
+        self.rig = arm.rig(rig_name)
+        self.world = ArmWorld(arm, self.rig)
         self.robot = SimRobot(self.world, PERIOD_S)
-        self.kinematics = PinocchioKinematics(ARM, self.rig)
+        self.kinematics = PinocchioKinematics(arm, self.rig)
         self._seq = 0
 
     def close(self) -> None:
@@ -54,12 +55,14 @@ class Lifter:
         self._yaw_rad = yaw_rad
         self._xy_m = self.rig.area_center_m + offset_m
         low = self.rig.grasp_m
-        joints = self.kinematics.solve(np.array([*self._xy_m, low + 0.03]), yaw_rad)
-        self._target = np.append(joints, ARM.gripper.open_rad)
+        above = np.array([*self._xy_m, low + 0.03])
+        # From home on: an arm of six joints reaches most places with its elbow below the desk as well.
+        joints = self.kinematics.solve(above, yaw_rad, self.rig.home_rad)
+        self._target = np.append(joints, self.arm.gripper.open_rad)
         self.robot.reset(self._target, block)
         self._follow(np.linspace(low + 0.03, low, 15))
         self.wait(0.3)
-        skill = CloseGripper(ARM, ARM.gripper.open_rad, PERIOD_S)
+        skill = CloseGripper(self.arm, self.arm.gripper.open_rad, PERIOD_S)
         for _ in range(80):
             self._target = np.append(self._target[:-1], skill.step(self.robot.read_state()))
             self.send(self._target)
@@ -75,7 +78,7 @@ class Lifter:
 
     def open(self) -> None:
         """Let the block go."""
-        self._target = np.append(self._target[:-1], ARM.gripper.open_rad)
+        self._target = np.append(self._target[:-1], self.arm.gripper.open_rad)
         self.wait(0.6)
 
     def _follow(self, heights_m: Array) -> None:
