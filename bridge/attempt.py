@@ -76,7 +76,9 @@ class Attempt(Protocol):
 class ToolMotion:
     """The commanded tool: where it is asked to be, and the joint targets that put it there."""
 
-    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics) -> None:
+    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, patient: bool = False) -> None:
+        """`patient`: try other postures where the present one does not lead to the target; slow when none does."""
+        self._patient = patient
         self.frame = ToolFrame(description, rig)
         self._kinematics = kinematics
 
@@ -100,7 +102,7 @@ class ToolMotion:
         """Aim the tool at `command_m` (3,); where it cannot go sideways it goes up or down alone, else it stays."""
         for position in (command_m, np.array([*self.command_m[:2], command_m[2]])):
             try:
-                joints = self._kinematics.solve(position, self.heading_rad, self.target_rad[:-1])
+                joints = self._kinematics.solve(position, self.heading_rad, self.target_rad[:-1], self._patient)
             except Unreachable:
                 self.unreachable_count += 1
                 continue

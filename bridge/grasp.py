@@ -44,7 +44,7 @@ class GraspAttempt:
         self.description = description
         self.rig = rig
         self.period_s = period_s
-        self._motion = ToolMotion(description, rig, kinematics)
+        self._motion = ToolMotion(description, rig, kinematics, patient=True)
         self._home_xy_m = self._motion.frame.locate(rig.home_rad)[0][:2]
         self.phase = Phase.DONE
 

@@ -140,10 +140,13 @@ class Policy(Protocol):
 class Kinematics(Protocol):
     """Inverse kinematics in the desk frame of one rig."""
 
-    def solve(self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None) -> Array:
+    def solve(
+        self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True
+    ) -> Array:
         """Return arm joints (n - 1,) that put the tool there with its jaws along `yaw_rad`; raises Unreachable.
 
         Position comes first, the tool may tilt inside the rig's cone, limits are never violated. The jaws are
-        symmetric: yaw is met modulo pi. `near_rad` is where the arm is now.
+        symmetric: yaw is met modulo pi. `near_rad` is where the arm is now; without `patient`
+        nothing but a motion from there is tried, which refuses quickly and never changes the arm's posture.
         """
         ...

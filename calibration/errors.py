@@ -27,3 +27,12 @@ class ForeignCalibration(CalibrationError):
 
 class RoutineStopped(CalibrationError):
     """The person stopped a calibration routine before it was complete; nothing was written in place of the old one."""
+
+
+class NotIdentifiable(CalibrationError):
+    """A log of motion that does not determine a number; the message says what motion to add."""
+
+    def __init__(self, parameter: str, where: str, why: str, motion: str) -> None:
+        self.parameter = parameter
+        self.where = where
+        super().__init__(f"the log does not determine {parameter} of {where}: {why}. Add {motion}")

@@ -55,18 +55,18 @@ class PoseEstimate:
     def at(self, now_ns: int) -> tuple[Array, Array]:
         """Return the estimated position (n,) and velocity (n,) now."""
         self._advance(now_ns)
-        return self._state.position_rad + self._correction, self._state.velocity_rad_s
+        return self._state.joint_rad + self._correction, self._state.velocity_rad_s
 
     def reading_age_s(self, now_ns: int) -> tuple[float, ...]:
         """Return the age of each joint's last reading."""
         return tuple((now_ns - read_ns) * 1e-9 for read_ns in self._read_ns)
 
     def correct(self, joint: int, measured_rad: float, stamp_ns: int) -> float:
-        """Take in a reading; return by how much the joint lags its setpoint (signed, setpoint - measured)."""
+        """Take in a reading; return by how much the joint lags where its commands should have it (less measured)."""
         self._advance(stamp_ns)
         velocity = float(self._state.velocity_rad_s[joint])
         late_s = self._state.now_s - (stamp_ns - self._zero_ns) * 1e-9
-        lag = float(self._state.position_rad[joint]) - velocity * late_s - measured_rad
+        lag = float(self._state.joint_rad[joint]) - velocity * late_s - measured_rad
         gain = 1.0
         if joint != self.joint_count - 1:
             variance = _NOISE_RAD**2 + (velocity * _TIMING_S) ** 2

@@ -43,7 +43,7 @@ class Counters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CheckpointState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `state.json` holds: counters, the state of the action sampler, and the hash of each other file."""
+    """What `state.json` holds: counters, the states of action sampler and curriculum, and the hash of each file."""
 
     schema: int
     counters: Counters
@@ -51,6 +51,7 @@ class CheckpointState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replay_position: int
     replay_full: bool
     files_sha256: dict[str, str]
+    curriculum: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Checkpoint:
     action_rng: str = ""
     replay_position: int = 0
     replay_full: bool = False
+    curriculum: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def save_checkpoint(root: Path, kind: str, checkpoint: Checkpoint, keep: int = _
         replay_position=checkpoint.replay_position,
         replay_full=checkpoint.replay_full,
         files_sha256={name: sha256_of(data) for name, data in files.items()},
+        curriculum=checkpoint.curriculum,
     )
     files[_STATE] = msgspec.json.format(msgspec.json.encode(state), indent=2)
     path = root / f"{kind}_{checkpoint.counters.decisions:09d}"
@@ -145,6 +148,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         action_rng=state.action_rng,
         replay_position=state.replay_position,
         replay_full=state.replay_full,
+        curriculum=state.curriculum,
     )
 
 

@@ -58,6 +58,10 @@ class TrainConfig:
     max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
+    worlds_per_worker: int = 1
+    """Environments in each of these processes."""
+    curriculum: str = "none"
+    """Named curriculum of the training episodes; evaluation is always at the full task."""
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
     evaluate_every: int = 1_000
@@ -74,16 +78,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         counts = ("action_repeat", "batch_size", "max_decisions", "workers", "evaluate_every", "evaluation_episodes")
-        for name in (*counts, "final_episodes", "stop_evaluations"):
+        for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} is {getattr(self, name)}; expected 1 or more")
         if not 0.0 < self.discount < 1.0 or self.reward_scale <= 0.0:
             raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
 
     @property
+    def worlds(self) -> int:
+        """Environments that step together."""
+        return self.workers * self.worlds_per_worker
+
+    @property
     def updates_per_step(self) -> int:
-        """Gradient steps per step of all workers."""
-        return max(1, round(self.updates_per_decision * self.workers))
+        """Gradient steps per step of all worlds."""
+        return max(1, round(self.updates_per_decision * self.worlds))
 
 
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType({"grasp": TrainConfig(task="grasp")})

@@ -19,5 +19,9 @@ class BadConfig(PolicyError):
     """A training setting that makes no sense."""
 
 
-class WorkerDied(PolicyError):
-    """A process that simulates ended while it was needed."""
+class UnfitWorlds(PolicyError):
+    """Worlds that the learner cannot work with; the message names the setting and what it must be."""
+
+
+class SimulationFailed(PolicyError):
+    """The processes that simulate gave up while they were needed."""

@@ -112,8 +112,8 @@ class Ledger:
         """Whether enough has happened for a row of training metrics."""
         return self.counters.decisions - self._row_at >= _ROW_EVERY
 
-    def write_row(self, entropy_coefficient: float, logger: Logger) -> None:
-        """Write the training episodes since the last row."""
+    def write_row(self, entropy_coefficient: float, stage: int | None, logger: Logger) -> None:
+        """Write the training episodes since the last row, and the curriculum's present stage when there is one."""
         episodes, counters = self._row, self.counters
         self._row, self._row_at = [], counters.decisions
         if not episodes:
@@ -127,11 +127,14 @@ class Ledger:
             mean_return=float(np.mean([e.total for e in episodes])),
             mean_decisions=float(np.mean([e.decisions for e in episodes])),
             entropy_coefficient=entropy_coefficient,
+            stage=stage,
         )
         self._metrics.write(row)
         logger.record("train/success_rate", row.success_rate)
         logger.record("train/return", row.mean_return)
         logger.record("train/decisions_per_episode", row.mean_decisions)
+        if stage is not None:
+            logger.record("train/stage", stage)
         logger.dump(counters.decisions)
 
     def write_evaluation(self, judged: EvaluationResult, logger: Logger) -> bool:

@@ -10,7 +10,10 @@ from calibration.artifacts import write_atomic
 
 
 class TrainRow(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forbid_unknown_fields=True):
-    """The training episodes since the row before: exploring, so worse than the policy itself."""
+    """The training episodes since the row before: exploring, so worse than the policy itself.
+
+    `stage` is the number of the curriculum's stage at the end; None without one.
+    """
 
     decisions: int
     episodes: int
@@ -20,6 +23,7 @@ class TrainRow(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forbi
     mean_return: float
     mean_decisions: float
     entropy_coefficient: float
+    stage: int | None = None
 
 
 class EvaluationRow(msgspec.Struct, frozen=True, tag="evaluation", tag_field="kind", forbid_unknown_fields=True):

@@ -7,24 +7,137 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from policies.checkpoint import Checkpoint, Counters
 from policies.config import TrainConfig
-from policies.errors import CheckpointError
+from policies.errors import CheckpointError, UnfitWorlds
 from policies.export import network_actions
 
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _ACTOR, _LEARNER = "actor.", "learner."
+
+Array = NDArray[np.generic]
+#: Many environments that step together, wherever they run.
+Worlds = VectorEnv[Array | dict[str, Array], Array, Array]
+Info = dict[str, object]
+
+
+@runtime_checkable
+class SplitStep(Protocol):
+    """Worlds whose step can be sent on its way first and awaited later."""
+
+    def step_async(self, actions: Array) -> None:
+        """Send the actions."""
+        ...
+
+    def step_wait(self) -> tuple[Array | dict[str, Array], Array, Array, Array, Info]:
+        """Return what `step` returns."""
+        ...
+
+
+class VectorAdapter(VecEnv):
+    """A Gymnasium vector environment as Stable-Baselines3's learners want it; it does not own the worlds.
+
+    The end of an episode reaches them in its own info: `terminal_observation`, `TimeLimit.truncated` and whatever the
+    last step said; what the reset said lies in `reset_infos`. Raises UnfitWorlds where the next episode does not begin
+    within the step that ends one.
+    """
+
+    def __init__(self, worlds: Worlds) -> None:
+        mode = worlds.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise UnfitWorlds(f"autoreset_mode must be {AutoresetMode.SAME_STEP}, got {mode}")
+        self.worlds = worlds
+        self._actions: Array | None = None
+        super().__init__(worlds.num_envs, worlds.single_observation_space, worlds.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Begin new episodes, with the seeds that `seed` set last, and return their first observations."""
+        options = self._options[0] or None
+        if any(other != self._options[0] for other in self._options):
+            raise UnfitWorlds(f"all worlds must have the same options, got {self._options}")
+        # Both libraries give world i the seed of world 0 plus i.
+        observations, infos = self.worlds.reset(seed=self._seeds[0], options=options)
+        self.reset_infos = split_infos(infos, self.num_envs)
+        self._reset_seeds()
+        self._reset_options()
+        return observations
+
+    def step_async(self, actions: Array) -> None:
+        """Send the actions on their way, where the worlds can do that."""
+        self._actions = actions
+        if isinstance(self.worlds, SplitStep):
+            self.worlds.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return observations, rewards, ends of episodes, and a dict of infos per world."""
+        if isinstance(self.worlds, SplitStep):
+            observations, rewards, terminated, truncated, infos = self.worlds.step_wait()
+        else:
+            assert self._actions is not None
+            observations, rewards, terminated, truncated, infos = self.worlds.step(self._actions)
+        over = np.logical_or(terminated, truncated)
+        rows = split_infos(infos, self.num_envs)
+        for world, row in enumerate(rows):
+            if over[world]:
+                final_info, final_observation = row.pop("final_info", {}), row.pop("final_obs")
+                self.reset_infos[world] = row
+                assert isinstance(final_info, dict)
+                rows[world] = row = {**final_info, "terminal_observation": final_observation}
+            row["TimeLimit.truncated"] = bool(truncated[world] and not terminated[world])
+        return observations, rewards, over, rows
+
+    def close(self) -> None:
+        """Close the worlds."""
+        self.worlds.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[object]:
+        """Return `render_mode`, the one attribute that the learners ask for; the worlds live in other processes."""
+        if attr_name != "render_mode":
+            raise AttributeError(f"worlds in other processes tell only their render_mode, not {attr_name!r}")
+        return [self.worlds.render_mode for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: object, indices: VecEnvIndices = None) -> None:
+        """Refuse: no learner of Stable-Baselines3 asks for it."""
+        raise AttributeError(f"worlds in other processes: {attr_name!r} cannot be set from here")
+
+    def env_method(
+        self, method_name: str, *method_args: object, indices: VecEnvIndices = None, **method_kwargs: object
+    ) -> list[object]:
+        """Refuse: no learner of Stable-Baselines3 asks for it."""
+        raise AttributeError(f"worlds in other processes: {method_name!r} cannot be called from here")
+
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        """Return False everywhere: what is wrapped around a world is wrapped in its own process."""
+        return [False for _ in self._get_indices(indices)]
+
+
+def split_infos(infos: Mapping[str, object], count: int) -> list[Info]:
+    """Return one dict per world from Gymnasium's arrays over the worlds, each of which has its mask in `_name`."""
+    rows: list[Info] = [{} for _ in range(count)]
+    for name, values in infos.items():
+        mask = infos.get(f"_{name}")
+        if not isinstance(mask, np.ndarray):
+            continue
+        parts = split_infos(values, count) if isinstance(values, Mapping) else values
+        assert isinstance(parts, list | np.ndarray)
+        for world in np.flatnonzero(mask):
+            rows[world][name] = parts[world]
+    return rows
 
 
 class AveragedActor(torch.nn.Module):

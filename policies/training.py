@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Recovered, read_newest, save_checkpoint
 from policies.config import TrainConfig
-from policies.errors import WorkerDied
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy
 from policies.ledger import Ledger, Progress
 from policies.onnx_policy import OnnxPolicy
 from policies.sb3 import (
     AveragedActor,
+    VectorAdapter,
+    Worlds,
     actor_tensors,
     build_sac,
     capture,
@@ -30,13 +32,7 @@ from policies.sb3 import (
     restore,
     restore_actor,
 )
-from policies.workers import (
-    EnvironmentFactory,
-    TrainingWorkers,
-    evaluate_workers,
-    start_workers,
-    stop_workers,
-)
+from policies.workers import Curriculum, TrainingWorkers, evaluate_workers
 
 _GOLDEN_PAIRS = 64
 
@@ -67,29 +63,26 @@ class Hooks:
 
 def train(
     config: TrainConfig,
-    environment: EnvironmentFactory,
+    simulations: Worlds,
+    judges: Worlds,
     folder: Path,
     manifest: PolicyManifest,
     seed: int,
     hooks: Hooks | None = None,
     resume: bool = False,
-    evaluation: EnvironmentFactory | None = None,
+    curriculum: Curriculum | None = None,
 ) -> TrainResult:
     """Train into `folder` (checkpoints, metrics, tensorboard, policy) and return how it ended.
 
-    Policies are judged in `evaluation` environments (default: such as they are trained in).
-    `resume` goes on from the newest sound checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
+    Learns in `simulations` and judges policies in `judges`, which stay the caller's to close. `curriculum` is the one
+    that `simulations` follow, if any: its state is kept with the run. `resume` goes on from the newest sound
+    checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
     """
     torch.set_num_threads(config.torch_threads)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, environment, folder, manifest, seed, hooks or Hooks(), resume, evaluation or environment)
+    run = _Run(config, simulations, judges, folder, manifest, seed, hooks or Hooks(), resume, curriculum)
     try:
         return run.finish(run.learn())
-    except (EOFError, ConnectionError) as error:
-        raise WorkerDied(
-            "a simulation process ended by itself; its own error stands above. "
-            f"What was learnt is in {folder / 'checkpoints'}: --resume {folder.name} goes on from there"
-        ) from error
     finally:
         run.close()
 
@@ -98,21 +91,22 @@ class _Run:
     def __init__(
         self,
         config: TrainConfig,
-        environment: EnvironmentFactory,
+        simulations: Worlds,
+        judges: Worlds,
         folder: Path,
         manifest: PolicyManifest,
         seed: int,
         hooks: Hooks,
         resume: bool,
-        evaluation: EnvironmentFactory,
+        curriculum: Curriculum | None,
     ) -> None:
         self._config, self._folder, self._manifest, self._seed, self._hooks = config, folder, manifest, seed, hooks
         self._checkpoints = folder / "checkpoints"
         recovered = read_newest(self._checkpoints, "last") if resume else None
         self._ledger = Ledger(config, folder, recovered.checkpoint.counters if recovered else None, hooks.on_progress)
-        self._simulations = start_workers(environment, config.workers)
-        self._judges = start_workers(evaluation, config.workers)
-        self._workers = TrainingWorkers(self._simulations, config.reward_scale)
+        self._curriculum = curriculum
+        self._judges = VectorAdapter(judges)
+        self._workers = TrainingWorkers(VectorAdapter(simulations), config.reward_scale)
         self._model = build_sac(config, self._workers, seed, folder / "tensorboard")
         self._actor = AveragedActor(self._model)
         if recovered:
@@ -122,6 +116,8 @@ class _Run:
 
     def _restore(self, recovered: Recovered) -> None:
         restore(self._model, self._actor, recovered.checkpoint)
+        if self._curriculum is not None and recovered.checkpoint.curriculum:
+            self._curriculum.resume(recovered.checkpoint.curriculum.encode())
         decisions = recovered.checkpoint.counters.decisions
         # The simulations themselves are not saved: new episodes, other than those the run began with.
         self._workers.seed(_derived_seed(self._seed, decisions, "resumed"))
@@ -130,11 +126,9 @@ class _Run:
         self._hooks.on_note(f"going on from {recovered.path.name}: {decisions} decisions")
 
     def close(self) -> None:
-        """End the worker processes and close the files."""
+        """Close the files."""
         self._ledger.close()
         self._model.logger.close()
-        stop_workers(self._simulations)
-        stop_workers(self._judges)
 
     # Learning --------------------------------------------------------------------------------------------------------
     def learn(self) -> End:
@@ -180,14 +174,21 @@ class _Run:
             return
         self._ledger.show_now_and_then()
         if self._ledger.row_is_due:
-            self._ledger.write_row(entropy_coefficient(self._model), self._model.logger)
+            self._write_row()
         counters = self._ledger.counters
         if counters.decisions - counters.last_evaluation >= self._config.evaluate_every:
             self._evaluate()
         if self.end is None and time.monotonic() - self._saved_s >= self._config.checkpoint_every_s:
             self.save()
 
+    def _write_row(self) -> None:
+        stage = self._curriculum.index if self._curriculum else None
+        self._ledger.write_row(entropy_coefficient(self._model), stage, self._model.logger)
+
     def _count(self) -> None:
+        lost = self._workers.take_lost()
+        if lost:
+            self._hooks.on_note(f"a simulation process died and was started again; episodes lost with it: {lost}")
         self._ledger.count(self._model.num_timesteps, self._model._n_updates, self._workers.take_finished())
 
     def _interrupt(self) -> None:
@@ -196,7 +197,9 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint that `resume` goes on from."""
-        save_checkpoint(self._checkpoints, "last", capture(self._model, self._actor, self._ledger.counters))
+        state = self._curriculum.capture().decode() if self._curriculum else ""
+        checkpoint = capture(self._model, self._actor, self._ledger.counters)
+        save_checkpoint(self._checkpoints, "last", dataclasses.replace(checkpoint, curriculum=state))
         self._saved_s = time.monotonic()
 
     def _evaluate(self) -> None:
@@ -221,7 +224,7 @@ class _Run:
     def finish(self, end: End) -> TrainResult:
         """Export the best policy and judge it on new episodes; an interrupted run is left as it stands."""
         final: EvaluationResult | None = None
-        self._ledger.write_row(entropy_coefficient(self._model), self._model.logger)
+        self._write_row()
         if end != "interrupted":
             exported = self._export()
             self._ledger.show("evaluate")

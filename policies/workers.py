@@ -1,29 +1,18 @@
-"""Environments in processes of their own, stepped together."""
+"""Worlds that run elsewhere, as training and evaluation use them."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from typing import Protocol
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from policies.evaluation import EvaluationResult
-
-Environment = gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
-#: Builds one environment; it is sent to the worker processes, so it must be importable there.
-EnvironmentFactory = Callable[[], Environment]
-
-
-_STABLE_BASELINES_WORKER = "stable_baselines3.common.vec_env.subproc_vec_env"
 
 
 class BatchPolicy(Protocol):
@@ -43,44 +32,28 @@ class EpisodeRecord:
     success: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    factory: EnvironmentFactory
+class Curriculum(Protocol):
+    """What training must know of a curriculum: where it stands, and how to go on from there."""
 
-    def __call__(self) -> Environment:
-        # Ctrl-C and a service manager's SIGTERM reach the whole process group; but the learner decides when its workers
-        # end. If it dies itself they notice by the closed pipe.
-        os.setsid()
-        return self.factory()
+    @property
+    def index(self) -> int:
+        """The number of the stage in which new episodes begin."""
+        ...
 
+    def capture(self) -> bytes:
+        """Return its state as text."""
+        ...
 
-def warm_up(preload: Sequence[str] = ()) -> None:
-    """Start the fork server that workers are forked from; it imports in the background what every worker needs.
-
-    `preload` names further modules; call this before anything slow, and before `start_workers`.
-    """
-    multiprocessing.get_context("forkserver").set_forkserver_preload([_STABLE_BASELINES_WORKER, *preload])
-    forkserver.ensure_running()
-
-
-def start_workers(factory: EnvironmentFactory, count: int) -> SubprocVecEnv:
-    """Start `count` processes with one environment each."""
-    return SubprocVecEnv([_Worker(factory)] * count, start_method="forkserver")
-
-
-def stop_workers(workers: SubprocVecEnv) -> None:
-    """End the processes, also when some of them have died already."""
-    try:
-        workers.close()
-    except (EOFError, ConnectionError):
-        for process in workers.processes:
-            process.terminate()
+    def resume(self, captured: bytes) -> None:
+        """Go on from what `capture` returned."""
+        ...
 
 
 class TrainingWorkers(VecEnvWrapper):
     """Workers that leave the learner time to learn: `while_stepping` runs between sending actions and waiting.
 
-    Rewards are multiplied by `reward_scale`; `take_finished` hands out the episodes that ended.
+    Rewards are multiplied by `reward_scale`; `take_finished` hands out the episodes that ended, `take_lost` how many
+    were lost with a worker that died.
     """
 
     def __init__(self, workers: VecEnv, reward_scale: float) -> None:
@@ -90,6 +63,7 @@ class TrainingWorkers(VecEnvWrapper):
         self._totals = np.zeros(workers.num_envs)
         self._lengths = np.zeros(workers.num_envs, dtype=np.int64)
         self._finished: list[EpisodeRecord] = []
+        self._lost = 0
 
     def reset(self) -> NDArray[np.float32]:  # type: ignore[override]
         """Start new episodes everywhere and return their first observations."""
@@ -105,8 +79,11 @@ class TrainingWorkers(VecEnvWrapper):
         self._totals += rewards
         self._lengths += 1
         for index in np.flatnonzero(dones):
-            success = bool(infos[index]["is_success"])
-            self._finished.append(EpisodeRecord(float(self._totals[index]), int(self._lengths[index]), success))
+            if infos[index].get("lost", False):
+                self._lost += 1
+            else:
+                success = bool(infos[index]["is_success"])
+                self._finished.append(EpisodeRecord(float(self._totals[index]), int(self._lengths[index]), success))
             self._totals[index], self._lengths[index] = 0.0, 0
         return observations, rewards * self._reward_scale, dones, infos
 
@@ -114,6 +91,11 @@ class TrainingWorkers(VecEnvWrapper):
         """Return the episodes that ended since the last call."""
         finished, self._finished = self._finished, []
         return finished
+
+    def take_lost(self) -> int:
+        """Return how many episodes were lost since the last call."""
+        lost, self._lost = self._lost, 0
+        return lost
 
 
 #: Share of the screening episodes that must succeed for an evaluation to go on.
@@ -170,12 +152,12 @@ class _Tally:
         return int(self.finished.sum())
 
     def add(self, results: VecEnvStepReturn, quota: NDArray[np.int64]) -> None:
-        """Take in one step of every worker; episodes beyond a worker's quota do not count."""
+        """Take in one step of every worker; episodes beyond a worker's quota do not count, nor do lost ones."""
         _, rewards, dones, infos = results
         self._running_total += rewards
         self._running_length += 1
         for index in np.flatnonzero(dones):
-            if self.finished[index] < quota[index]:
+            if self.finished[index] < quota[index] and not infos[index].get("lost", False):
                 self.finished[index] += 1
                 self.successes += bool(infos[index]["is_success"])
                 self._total += float(self._running_total[index])

@@ -156,7 +156,10 @@ def run_list(args: EnvListArgs) -> int:
     console.print(table)
     if listed.other_arms:
         _say(console, f"Without an id of their own, by --arm alone: {', '.join(listed.other_arms)}")
-    _say(console, "gymnasium.make(ID, rig=..., spec=ObservationSpec(...)) after `import sim`; every number: tandem env show")
+    _say(
+        console,
+        "gymnasium.make(ID, rig=..., spec=ObservationSpec(...)) after `import sim`; every number: tandem env show",
+    )
     emit_json(listed, args.json)
     return DONE
 
@@ -232,7 +235,9 @@ class _Percent:
 def describe(env: ArmEnv, task: str) -> EnvShown:
     """Return all that can be said about an environment without moving it."""
     description = env.description
-    ids = [row_id for row_id, spec in gymnasium.registry.items() if spec.kwargs == {"arm": description.name, "task": task}]
+    ids = [
+        row_id for row_id, spec in gymnasium.registry.items() if spec.kwargs == {"arm": description.name, "task": task}
+    ]
     opening_mm = [1000 * description.gripper.opening_m(description.gripper.closed_rad)]
     opening_mm.append(1000 * description.gripper.opening_m(description.gripper.open_rad))
     return EnvShown(
@@ -299,7 +304,9 @@ def _print(console: Console, shown: EnvShown) -> None:
     for joint in shown.joints:
         joints.add_row(joint.name, *(f"{v:.0f}" for v in (joint.lower_deg, joint.upper_deg, joint.max_speed_deg_s)))
     console.print(joints)
-    rigs = _table("rig", "base [mm]", "block area [mm]", "reach box [mm]", "grasp, hover [mm]", "lean [deg]", title="rigs")
+    rigs = _table(
+        "rig", "base [mm]", "block area [mm]", "reach box [mm]", "grasp, hover [mm]", "lean [deg]", title="rigs"
+    )
     for rig in shown.rigs:
         corner = np.array(rig.area_center_m) - np.array(rig.area_size_m) / 2
         area = _box(corner, corner + np.array(rig.area_size_m))

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,6 +28,9 @@ from scripts.cli import data_root, emit_json, resolve_run, run_folders
 from scripts.exit_codes import BAD_INPUT, DONE
 from sim.env import ArmEnv
 from urdf.errors import UnknownName
+
+if TYPE_CHECKING:
+    import gymnasium
 
 DEFAULT_ARM, DEFAULT_TASK = "dofbot", "grasp"
 
@@ -118,9 +123,7 @@ def choose_policy(name: str, rig: str | None, arm: str | None = None, task: str 
 
 def scripted_choice(name: str, rig: str | None, arm: str | None = None, task: str | None = None) -> PolicyChoice:
     """Return a policy that nobody trained; what is None is the Dofbot, on its table, at the grasp."""
-    return PolicyChoice(
-        name, None, rig or "table", SCRIPTED_ACTION_REPEAT, arm or DEFAULT_ARM, task or DEFAULT_TASK
-    )
+    return PolicyChoice(name, None, rig or "table", SCRIPTED_ACTION_REPEAT, arm or DEFAULT_ARM, task or DEFAULT_TASK)
 
 
 def _newest_policy() -> Path:
@@ -211,7 +214,9 @@ class AdvanceCallback:
 def _progress(console: Console, args: EvaluateArgs, choice: PolicyChoice) -> Iterator[AdvanceCallback]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        advance = AdvanceCallback(progress, f"Evaluating {args.policy} at {choice.arm} {choice.task} on rig {choice.rig}")
+        advance = AdvanceCallback(
+            progress, f"Evaluating {args.policy} at {choice.arm} {choice.task} on rig {choice.rig}"
+        )
         advance.expect(args.episodes)
         yield advance
 
@@ -228,4 +233,5 @@ def _begin_worker(choice: PolicyChoice) -> None:
 def _play_one(seed: int) -> bool:
     assert _worker is not None
     choice, env, policy = _worker
-    return play(policy or choice.make_policy(env, seed), env, seed)[0]
+    states = cast("gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]", env)  # it observes the state alone
+    return play(policy or choice.make_policy(env, seed), states, seed)[0]

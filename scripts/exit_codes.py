@@ -33,6 +33,7 @@ EXIT_CODES = {
     "policies.errors.BadConfig": BAD_INPUT,
     "policies.errors.CheckpointError": BAD_INPUT,
     "sim.errors.SimError": BAD_INPUT,
+    "sim.errors.WorkerError": FAILED,
 }
 
 

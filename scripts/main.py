@@ -97,6 +97,12 @@ def _bench(words: Sequence[str]) -> int:
     return run(_parse("bench", BenchArgs, words))
 
 
+def _randomize(words: Sequence[str]) -> int:
+    from scripts.randomize import RandomizeArgs, run
+
+    return run(_parse("randomize", RandomizeArgs, words))
+
+
 def _demo(words: Sequence[str]) -> int:
     from scripts.programs.demo import DemoArgs, run
 
@@ -115,6 +121,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
     "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),
     "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
+    "randomize": Command("list the ranges of domain randomisation, or draw what they do", _randomize),
     "bench": Command("measure the figures that were promised and say which hold", _bench),
 }
 

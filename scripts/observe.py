@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 
-from bridge.observation import CameraView, ObservationSpec
+from bridge.observation import ObservationSpec
 from bridge.ports import Policy
 from policies.evaluation import episode_seeds
 from policies.scripted import SCRIPTED_NAMES
@@ -33,6 +33,7 @@ from scripts.programs.reel import check_suffix
 from scripts.programs.view_tiles import default_views, parse_view
 from sim.env import ArmEnv
 from sim.objects import ObjectKind
+from sim.randomization import randomization
 from urdf.description import load_arm
 from urdf.errors import UnknownName
 
@@ -66,6 +67,8 @@ class ObserveArgs:
     """What may lie on the desk as the object of the task."""
     distractors: int = 0
     """How many other objects lie about, 0 to 4."""
+    randomization: str = "none"
+    """How far one episode's world differs from the next one's: none, mild or hard."""
     out: Path | None = None
     """Film to write, .gif (at most 3 MB) or .mp4 (default without a display: a GIF under data/films)."""
     json: bool = False
@@ -151,10 +154,11 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         arm=choice.arm,
         task=choice.task,
         rig=choice.rig,
-        spec=_spec(views),
+        spec=ObservationSpec(views=views),
         action_repeat=choice.action_repeat,
         objects=args.objects,
         distractors=args.distractors,
+        randomization=randomization(args.randomization),
         render_mode=None if film is not None else "human",
         recorder=audience,
     )
@@ -164,13 +168,7 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         env.close()
 
 
-def _spec(views: tuple[CameraView, ...]) -> ObservationSpec:
-    return ObservationSpec(views=views)
-
-
-def _play_all(
-    args: ObserveArgs, env: ArmEnv, choice: PolicyChoice, audience: Audience, console: Console
-) -> Tally:
+def _play_all(args: ObserveArgs, env: ArmEnv, choice: PolicyChoice, audience: Audience, console: Console) -> Tally:
     """Play every episode with a policy."""
     trained = choice.make_policy(env, 0) if choice.folder is not None else None
     tally = Tally([])

@@ -13,6 +13,7 @@ from bridge.exits import OnExit, leave
 from bridge.link import check_endpoint, check_unserved, default_endpoint
 from bridge.ports import Clock, RelaxingRobot
 from bridge.server import RobotServer, ServerStatistics
+from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
 from hardware.buses.dofbot_serial import DofbotSerialBus
 from hardware.servo_robot import ServoRobot
@@ -84,6 +85,7 @@ def run(args: ServeArgs) -> int:
     description = load_arm(args.arm)
     rig = description.rig(args.rig)
     calibration = ServoCalibration.load(args.robot, description, data_root())
+    actuator = actuator_for(args.robot, description, data_root())
     endpoint = check_endpoint(args.endpoint or default_endpoint(args.robot))
     check_unserved(endpoint)  # all that can be wrong is found before the torque comes on
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
@@ -92,7 +94,7 @@ def run(args: ServeArgs) -> int:
         say(f"opening {args.port}", args.json)
         bus = DofbotSerialBus(args.port, clock)
         try:
-            robot = ServoRobot.connect(bus, calibration, description, rig, clock, period_s=PERIOD_S)
+            robot = ServoRobot.connect(bus, calibration, description, rig, clock, actuator, PERIOD_S)
         except BaseException:
             bus.close()
             raise

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Protocol, cast
 
-import gymnasium
 import msgspec
 from rich.console import Console
 
@@ -20,22 +19,23 @@ from bridge.encoding import ObservationLayout
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
-from policies.errors import BadConfig
+from policies.errors import BadConfig, SimulationFailed
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, train
-from policies.workers import Environment, EnvironmentFactory, warm_up
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.learning_curve import draw_learning_curve
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig, RunRecord
+from scripts.simulation import judged, judging_worlds, simulated, training_worlds
 from scripts.training_progress import TrainingProgress, minutes
+from sim.curriculum import make_curriculum
+from sim.errors import WorkerError
+from sim.vector_worker import WorldFactory
 from urdf.description import ArmDescription
-from urdf.errors import UnknownName
 
 CURVE_NAME = "learning_curve.png"
-_ENVIRONMENTS: Mapping[str, str] = {"grasp": "Tandem/Dofbot-Grasp-v0"}
 
 
 @dataclass(frozen=True)
@@ -51,53 +51,14 @@ class TrainArgs:
     """How the arm is mounted: table or hanging."""
     seed: int = 0
     """Seed of networks, exploration and episodes."""
+    curriculum: str | None = None
+    """Named curriculum of the training episodes: none, reference or full (default: the preset's)."""
     steps: int | None = None
     """Decisions to train at most, those of the resumed run included (default: the preset's)."""
     resume: str | None = None
-    """Go on with a run: its folder, its name, or `newest`; preset, rig and seed are the run's own."""
+    """Go on with a run: its folder, its name, or `newest`; preset, rig, seed and curriculum are its own."""
     json: bool = False
     """Print one JSON object as the last line of stdout: run, success_rate, episodes, env_steps, wall_s."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedTask:
-    """Builds a task's environment in whichever process calls it."""
-
-    task: str
-    rig: str
-    action_repeat: int
-    discount: float
-    servo_zero_rad: float
-    sighting_error_m: float
-
-    def __call__(self) -> Environment:
-        """Return a new environment."""
-        import sim  # noqa: F401  registers the environments
-
-        environment = gymnasium.make(
-            _ENVIRONMENTS[self.task],
-            rig=self.rig,
-            action_repeat=self.action_repeat,
-            # The shaping of the reward leaves the optimum alone only under the learner's own discount.
-            discount=self.discount,
-            servo_zero_rad=self.servo_zero_rad,
-            sighting_error_m=self.sighting_error_m,
-            disable_env_checker=True,
-        )
-        return cast(Environment, environment)
-
-
-def simulated(config: TrainConfig, rig: str) -> EnvironmentFactory:
-    """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
-    if config.task not in _ENVIRONMENTS:
-        raise UnknownName("task", config.task, _ENVIRONMENTS)
-    zero_rad, error_m = math.radians(config.servo_zero_deg), config.sighting_error_mm / 1000
-    return SimulatedTask(config.task, rig, config.action_repeat, config.discount, zero_rad, error_m)
-
-
-def judged(config: TrainConfig, rig: str) -> EnvironmentFactory:
-    """Return the factory of the environment that policies are judged in: nothing is off, as in what is promised."""
-    return simulated(dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0), rig)
 
 
 class RobotEnvironment(Protocol):
@@ -143,9 +104,9 @@ class StopOnSignal:
         self.asked = True
 
 
-def manifest_for(config: RunConfig, make_environment: EnvironmentFactory) -> PolicyManifest:
+def manifest_for(config: RunConfig, make_environment: WorldFactory) -> PolicyManifest:
     """Return the manifest of a policy trained in this environment; name and hashes are filled in later."""
-    environment = make_environment()
+    environment = make_environment(0)
     try:
         robot = cast(RobotEnvironment, environment.unwrapped)
         action = robot.action_layout
@@ -172,7 +133,7 @@ def manifest_for(config: RunConfig, make_environment: EnvironmentFactory) -> Pol
 
 def run(
     args: TrainArgs,
-    environments: Callable[[TrainConfig, str], EnvironmentFactory] = simulated,
+    environments: Callable[[TrainConfig, str], WorldFactory] = simulated,
     presets: Mapping[str, TrainConfig] = PRESETS,
 ) -> int:
     """Train, export, draw and record; return the exit code."""
@@ -184,13 +145,12 @@ def run(
 def train_once(
     args: TrainArgs,
     console: Console,
-    environments: Callable[[TrainConfig, str], EnvironmentFactory] = simulated,
+    environments: Callable[[TrainConfig, str], WorldFactory] = simulated,
     presets: Mapping[str, TrainConfig] = PRESETS,
 ) -> tuple[TrainSummary, int]:
     """Train, export, draw and record; return what came of it and the exit code."""
     config, folder = _prepare(args, presets)
     factory = environments(config.train, config.rig)
-    warm_up(["sim"] if environments is simulated else [])
     # Built before the folder is made, so that a rig that does not exist leaves nothing behind.
     manifest = manifest_for(config, factory)
     resumed = folder is not None
@@ -200,8 +160,8 @@ def train_once(
     _tell(console, _opening(config, folder, resumed))
     with StopOnSignal() as stop, TrainingProgress(console) as progress:
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
-        judged_on = judged(config.train, config.rig) if environments is simulated else factory
-        result = train(config.train, factory, folder, manifest, config.seed, hooks, resumed, judged_on)
+        judged_in = judged(config.train, config.rig) if environments is simulated else factory
+        result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)
     _record(folder, config, result, exit_status)
@@ -214,6 +174,29 @@ def train_once(
         wall_s=round(result.wall_s, 3),
     )
     return summary, exit_status
+
+
+def _train(
+    config: RunConfig,
+    factory: WorldFactory,
+    judged_in: WorldFactory,
+    folder: Path,
+    manifest: PolicyManifest,
+    hooks: Hooks,
+    resumed: bool,
+) -> TrainResult:
+    """Train in worlds made by `factory` and judge in others."""
+    try:
+        with (
+            closing(training_worlds(factory, config.train)) as simulations,
+            closing(judging_worlds(judged_in, config.train)) as judges,
+        ):
+            curriculum = simulations.curriculum
+            return train(config.train, simulations, judges, folder, manifest, config.seed, hooks, resumed, curriculum)
+    except WorkerError as error:
+        raise SimulationFailed(
+            f"{error}\nWhat was learnt is in {folder / 'checkpoints'}: --resume {folder.name} goes on from there"
+        ) from error
 
 
 def _check(args: TrainArgs) -> None:
@@ -234,7 +217,7 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
             preset=args.preset,
             rig=args.rig,
             seed=args.seed,
-            train=find_preset(args.preset, presets),
+            train=_settings(args, presets),
             git_commit=git_commit(),
             versions=versions(),
             started_utc=run_folder.utc_now(),
@@ -242,6 +225,14 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
     if args.steps is not None:
         config = msgspec.structs.replace(config, train=dataclasses.replace(config.train, max_decisions=args.steps))
     return config, folder
+
+
+def _settings(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> TrainConfig:
+    settings = find_preset(args.preset, presets)
+    if args.curriculum is None:
+        return settings
+    make_curriculum(args.curriculum)  # an unknown name must not leave a run behind
+    return dataclasses.replace(settings, curriculum=args.curriculum)
 
 
 def _tell(console: Console, text: str) -> None:

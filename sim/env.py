@@ -12,10 +12,14 @@ from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import ControlLoop, LoopStatistics, Recorder
 from bridge.observation import ObservationSpec
-from sim.curriculum import Stage
-from sim.objects import ObjectKind, Placement, PoolSpec
+from sim.curriculum import FULL_STAGE, Stage
+from sim.dressing import Dresser, pool_sizes_m
+from sim.objects import BLOCK_SIZE_M, ObjectKind, Placement, PoolSpec
 from sim.observer import Observation, Observer
+from sim.randomization import NONE, Randomization
+from sim.rendering import Renderer
 from sim.scene_view import scene_picture
+from sim.sim_camera import DepthEngine
 from sim.sim_robot import SimRobot, TrueBlock
 from sim.tasks import make_task
 from sim.tasks.task import Outcome, Scene
@@ -25,18 +29,19 @@ from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
 
 STATE_ONLY = ObservationSpec()
-FULL_TASK = Stage("full")
+BLOCKS = (ObjectKind.BLOCK,)
 
 
 class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """One arm in one rig at one task. A step lasts `action_repeat` control periods of 50 ms.
 
     Where a task hands over to a skill, the step that starts the skill runs it to its end, period by period through the
-    control loop. `discount` belongs to the shaping and must be the learner's. Set `stage` to make the next episodes
-    easier than the full task.
-    Each joint's servo zero is off by up to `servo_zero_rad`, and the object is seen `sighting_error_m` (standard
-    deviation along x and y) away from where it lies; both are drawn for every episode and shown to nobody. A policy
-    that has met this aims at the middle of the object, because that is what forgives.
+    control loop. `discount` belongs to the shaping and must be the learner's.
+    `spec` says what is observed, `randomization` how far one episode's world differs from the next one's, `objects`
+    what may have to be handled, with up to `distractors` beside it. `stage` may be set at any time: from the next reset
+    on, episodes are as hard as it says.
+    The object is seen `sighting_error_m` (standard deviation along x and y) away from where it lies, drawn for every
+    episode and shown to nobody: a policy that has met this aims at the middle of the object, because that forgives.
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -50,12 +55,14 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         task: str = "grasp",
         rig: str = "table",
         spec: ObservationSpec = STATE_ONLY,
+        randomization: Randomization = NONE,
+        objects: tuple[ObjectKind, ...] = BLOCKS,
+        distractors: int = 0,
         action_repeat: int = 3,
         discount: float = 0.95,
-        servo_zero_rad: float = 0.0,
         sighting_error_m: float = 0.0,
-        objects: tuple[ObjectKind, ...] = (ObjectKind.BLOCK,),
-        distractors: int = 0,
+        renderer: Renderer = Renderer.TINY,
+        depth_engine: DepthEngine = DepthEngine.RAYCAST,
         render_mode: str | None = None,
         recorder: Recorder | None = None,
     ) -> None:
@@ -67,13 +74,16 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self.description.camera(view.camera)
         self.action_repeat = action_repeat
         self.discount = discount
-        self.servo_zero_rad = servo_zero_rad
+        self.randomization = randomization
+        self.distractors = distractors
         self.sighting_error_m = sighting_error_m
         self.control_rate_hz = CONTROL_HZ
         self.render_mode = render_mode
-        self.stage = Stage("full", distractors=distractors)
+        #: How hard the episodes are, from the next reset on.
+        self.stage: Stage = FULL_STAGE
         period_s = 1.0 / CONTROL_HZ
-        self.world = ArmWorld(self.description, self.rig, PoolSpec(objects, distractors=distractors), gui=render_mode == "human")
+        pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
+        self.world = ArmWorld(self.description, self.rig, pool, gui=render_mode == "human", renderer=renderer)
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)
@@ -82,32 +92,43 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt, recorder)
         self.observation_layout = self.attempt.observation_layout
         self.action_layout = self.attempt.action_layout
-        self.observer = Observer(spec, self.attempt, self.robot, self.world)
-        self.observation_space = self.observer.space()
+        self.observer = Observer(spec, self.attempt, self.robot, self.world, depth_engine)
+        self.observation_space = self.observer.space()  # pyright: ignore[reportAttributeAccessIssue]
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(self.action_layout.names),), np.float32)
+        self._dresser = Dresser(self.world, self.robot, tuple(self.observer.cameras.values()))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Observation, dict[str, object]]:
-        """Start an episode; `options={"block": Pose}` puts the object (`desk_from_block`) there, not at random."""
+        """Start an episode; `options={"block": Pose}` puts the object (`desk_from_block`) there, not at random.
+
+        `info` holds the object's pose, the stage's name and every number that was drawn.
+        """
         super().reset(seed=seed)
-        scene = self.task.draw(self.np_random, self.stage, self.world.objects)
+        rng = self.np_random
+        ranges = self.randomization.scaled(self.stage.randomization)
+        draw = ranges.sample(rng, len(self.description.joint_names))
+        distractors = min(self.stage.distractors, self.distractors)
+        size_m = BLOCK_SIZE_M * draw.scene.object_size_factor
+        scene = self.task.draw(rng, self.stage, self.world.objects, size_m, distractors)
         block = (options or {}).get("block")
         if isinstance(block, Pose):
-            scene = Scene((Placement(0, block), *scene.placements[1:]), scene.goal_m)
-        error = self.np_random.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
+            scene = Scene((Placement(scene.placements[0].index, block), *scene.placements[1:]), scene.goal_m)
+        error = rng.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
         self._block.error_m = np.array([*error, 0.0])
-        zero = self.np_random.uniform(-1.0, 1.0, len(self.description.joint_names)) * self.servo_zero_rad
-        self.robot.reset(self.rig.home_rad, None, zero)
-        self.world.objects.place(scene.placements)
-        self.task.begin(self.world, scene)
-        self.observer.begin()
+        self.scene = self._dresser.begin(draw, scene, self.rig.home_rad)
+        self.loop.robot = self._dresser.robot
+        self.task.begin(self.world, self.scene)
+        self.observer.begin(self.loop.robot)
         self._periods = 0
         self.loop.statistics = LoopStatistics()
         self.loop.begin()
         self._state = self.loop.observe()
         self._potential = self.task.potential()
-        return self._observation(), {"scene": scene, "stage": self.stage.name}
+        info: dict[str, object] = {"stage": self.stage.name, "draw": draw.as_info()}
+        if self.scene.placements:
+            info["block"] = self.scene.placements[0].pose
+        return self._observation(), info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, object]]:
         """Advance by `action_repeat` control periods, or to the end of the attempt when a skill takes over."""

@@ -25,6 +25,7 @@ LATERAL_FRICTION = 0.8
 SPINNING_FRICTION = 0.002
 _PARK_M = 5.0
 _PARK_SPACING_M = 0.3
+_HULL_SKIN_M = 0.001
 _COLORS = ((0.87, 0.46, 0.16), (0.20, 0.52, 0.74), (0.30, 0.62, 0.35), (0.66, 0.33, 0.62), (0.80, 0.68, 0.22))
 
 
@@ -34,11 +35,6 @@ class ObjectKind(StrEnum):
     BLOCK = "block"
     CYLINDER = "cylinder"
     PRISM = "prism"
-
-    @property
-    def folds(self) -> int:
-        """How many headings look the same to the jaws in a whole turn; 0: all of them."""
-        return {ObjectKind.BLOCK: 4, ObjectKind.CYLINDER: 0, ObjectKind.PRISM: 6}[self]
 
     def volume_m3(self, size_m: float) -> float:
         """Return the volume of an object this wide between its flats, and as high."""
@@ -102,7 +98,8 @@ class ObjectPool:
             kind = spec.kinds[k % len(spec.kinds)]
             self._add(kind, spec.sizes_m[len(spec.sizes_m) // 2], _COLORS[1 + k])
         self.target = self.objects[0]
-        self._simple = len(self.objects) == 1
+        #: A lone object keeps its mass while it is parked: nothing is ever changed until somebody asks for it.
+        self._touched = len(self.objects) > 1
         self._placed = list(range(len(self.objects)))
         self.park_all()
 
@@ -111,9 +108,10 @@ class ObjectPool:
         """The places of the distractors in the pool."""
         return range(len(self.objects) - self.spec.distractors, len(self.objects))
 
-    def choices(self) -> range:
-        """Return the places of the objects that a task may be about."""
-        return range(len(self.objects) - self.spec.distractors)
+    def nearest(self, kind: ObjectKind, size_m: float) -> int:
+        """Return the place of the object of a kind whose size is nearest."""
+        sizes = self.spec.sizes_m
+        return self.spec.kinds.index(kind) * len(sizes) + min(range(len(sizes)), key=lambda k: abs(sizes[k] - size_m))
 
     def park_all(self) -> None:
         """Take every object off the desk."""
@@ -138,17 +136,22 @@ class ObjectPool:
             self.target = self.objects[placements[0].index]
 
     def _wake(self, placement: Placement) -> None:
+        nominal = placement.mass_kg is None and placement.friction is None
+        if nominal and not self._touched:
+            return
+        self._touched = True
         pooled = self.objects[placement.index]
-        if not self._simple or placement.mass_kg is not None:
-            mass_kg = pooled.mass_kg if placement.mass_kg is None else placement.mass_kg
-            bullet.changeDynamics(pooled.body, -1, mass=mass_kg, physicsClientId=self._client)
-        if not self._simple or placement.friction is not None:
-            friction = LATERAL_FRICTION if placement.friction is None else placement.friction
-            bullet.changeDynamics(pooled.body, -1, lateralFriction=friction, physicsClientId=self._client)
+        bullet.changeDynamics(
+            pooled.body,
+            -1,
+            mass=pooled.mass_kg if placement.mass_kg is None else placement.mass_kg,
+            lateralFriction=LATERAL_FRICTION if placement.friction is None else placement.friction,
+            physicsClientId=self._client,
+        )
 
     def _park(self, index: int) -> None:
         body = self.objects[index].body
-        if not self._simple:
+        if self._touched:
             bullet.changeDynamics(body, -1, mass=0.0, physicsClientId=self._client)
         place = [_PARK_M + _PARK_SPACING_M * index, 0.0, _PARK_M]
         bullet.resetBasePositionAndOrientation(body, place, [0, 0, 0, 1], physicsClientId=self._client)
@@ -178,7 +181,9 @@ class ObjectPool:
             )
         else:
             mesh, scale = str(urdf_folder() / "objects" / "prism.obj"), [size_m] * 3
-            shape = bullet.createCollisionShape(bullet.GEOM_MESH, fileName=mesh, meshScale=scale, physicsClientId=c)
+            # Bullet wraps a hull in a skin of this thickness, on every side.
+            hull = [size_m - 2 * _HULL_SKIN_M] * 3
+            shape = bullet.createCollisionShape(bullet.GEOM_MESH, fileName=mesh, meshScale=hull, physicsClientId=c)
             look = bullet.createVisualShape(
                 bullet.GEOM_MESH, fileName=mesh, meshScale=scale, rgbaColor=rgba, physicsClientId=c
             )

@@ -13,7 +13,7 @@ from bridge.attempt import Attempt
 from bridge.encoding import ToolFrame, encode_proprioception, proprioception_layout
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.ports import Robot
-from sim.sim_camera import SimCamera
+from sim.sim_camera import DepthEngine, SimCamera
 from sim.world import ArmWorld
 
 Part: TypeAlias = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
@@ -28,7 +28,9 @@ _PRIVILEGED_SCALE_M = 0.1
 class Observer:
     """Reads what the spec asks for, once per decision; keeps the last pictures of every view for the stack."""
 
-    def __init__(self, spec: ObservationSpec, attempt: Attempt, robot: Robot, world: ArmWorld) -> None:
+    def __init__(
+        self, spec: ObservationSpec, attempt: Attempt, robot: Robot, world: ArmWorld, depth_engine: DepthEngine
+    ) -> None:
         self.spec = spec
         self._attempt = attempt
         self._robot = robot
@@ -37,7 +39,7 @@ class Observer:
         self._kept = list(range(layout.size) if spec.object_pose else layout.without_object())
         self.state_names = tuple(layout.feature_names[k] for k in self._kept)
         self._frame = ToolFrame(attempt.description, attempt.rig)
-        self.cameras = {view.key: SimCamera(world, view) for view in spec.views}
+        self.cameras = {view.key: SimCamera(world, view, depth_engine) for view in spec.views}
         self._stacks: dict[str, deque[Part]] = {view.key: deque(maxlen=spec.frames) for view in spec.views}
 
     def space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Dict:
@@ -55,8 +57,9 @@ class Observer:
             return next(iter(spaces.values()))
         return gymnasium.spaces.Dict(dict(spaces))
 
-    def begin(self) -> None:
-        """Forget the pictures of the last episode."""
+    def begin(self, robot: Robot) -> None:
+        """Forget the pictures of the last episode; read this robot from now on."""
+        self._robot = robot
         for stack in self._stacks.values():
             stack.clear()
 
@@ -69,11 +72,11 @@ class Observer:
             parts["proprioception"] = encode_proprioception(self._robot.read_state(), self._frame)
         for key, camera in self.cameras.items():
             stack = self._stacks[key]
-            picture = camera.read()
+            picture: Part = camera.read()
             stack.append(picture)
             while len(stack) < self.spec.frames:
                 stack.appendleft(picture)
-            parts[key] = picture if self.spec.frames == 1 else np.concatenate(list(stack))
+            parts[key] = stack[0] if self.spec.frames == 1 else _stacked(stack)
         if self.spec.privileged:
             parts["privileged"] = self._privileged()
         return parts if len(parts) > 1 else next(iter(parts.values()))
@@ -104,6 +107,12 @@ class Observer:
             world.objects.target.size_m / _PRIVILEGED_SCALE_M,
         ]
         return np.clip(np.array(features, dtype=np.float32), -_BOUND, _BOUND)
+
+
+def _stacked(pictures: deque[Part]) -> Part:
+    """Return pictures (C, H, W) one behind the other (frames * C, H, W), the oldest first."""
+    whole: Part = np.concatenate(list(pictures))  # pyright: ignore[reportAssignmentType]
+    return whole
 
 
 def _vector_space(size: int) -> gymnasium.spaces.Box:

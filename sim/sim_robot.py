@@ -7,7 +7,7 @@ import numpy as np
 from bridge.messages import JointCommand, RobotState
 from bridge.ports import BlockSighting
 from bridge.safety import SafetyFilter
-from calibration.actuator import ActuatorModel, ActuatorState
+from calibration.actuator import ActuatorModel, ActuatorState, ServoErrors
 from sim.world import PHYSICS_HZ, ArmWorld
 from urdf.description import ArmDescription
 from urdf.pose import Array, Pose
@@ -20,30 +20,41 @@ GRIPPING_BELOW_M = 0.0458
 
 
 class SimRobot:
-    """`Robot` and `Clock` over an ArmWorld. Time starts at zero with every reset and moves only in `sleep_until`."""
+    """`Robot` and `Clock` over an ArmWorld. Time starts at zero with every reset and moves only in `sleep_until`.
+
+    `model` is how its servos follow where a reset does not say otherwise: the arm's nominal one, or an identified one.
+    """
 
     def __init__(self, world: ArmWorld, period_s: float, actuator: ActuatorModel | None = None) -> None:
         self.world = world
         self.description: ArmDescription = world.description
-        self._zero = np.zeros(len(world.description.joint_names))
         self.expect_object(GRIPPING_BELOW_M)
+        self.model = actuator or ActuatorModel.nominal(world.description)
         self._filter = SafetyFilter(world.description, world.rig, period_s)
-        self._actuator = ActuatorState(actuator or ActuatorModel.nominal(world.description), world.rig.home_rad)
+        self._true_servos = ServoErrors.none(len(world.description.joint_names))
         self.reset(world.rig.home_rad, None)
 
-    def reset(self, position_rad: Array, block: Pose | None, servo_zero_rad: Array | None = None) -> None:
+    def reset(
+        self,
+        position_rad: Array,
+        block: Pose | None,
+        servo: ServoErrors | None = None,
+        model: ActuatorModel | None = None,
+    ) -> None:
         """Start again at time zero with arm and block at rest where they are asked to be.
 
-        A servo at its own zero stands `servo_zero_rad` (n,) away from the joint's; neither command nor reading tells.
+        `position_rad` (n,) is what the servos read there: `servo` says how they err, neither command nor reading tells.
+        Both `servo` and `model` last until the next reset; without them the servos are right and follow `self.model`.
         """
-        self._zero = np.zeros(len(position_rad)) if servo_zero_rad is None else np.asarray(servo_zero_rad)
-        self.world.reset(np.asarray(position_rad) + self._zero, block)
-        self._actuator.reset(position_rad, 0.0)
+        self._servo = servo or self._true_servos
+        self.world.reset(self._servo.joint_rad(np.asarray(position_rad)), block)
+        self._actuator = ActuatorState(model or self.model, position_rad)
         self._safety = self._filter.initial(np.asarray(position_rad, dtype=np.float64))
         self._steps = 0
         self._seq = 0
         self._holding = False
-        self._position, self._velocity = np.array(position_rad, dtype=np.float64), np.zeros(len(position_rad))
+        self._position = self._actuator.model.readings_rad(np.array(position_rad, dtype=np.float64))
+        self._velocity = np.zeros(len(position_rad))
 
     def expect_object(self, width_m: float) -> None:
         """Say how wide an object the jaws may close on: from there on the solver works hard."""
@@ -51,7 +62,7 @@ class SimRobot:
 
     # Robot ---------------------------------------------------------------------------------------
     def read_state(self) -> RobotState:
-        """Return the joint state from physics; its readings are always fresh."""
+        """Return the joint state from physics, read as finely as the servos do; its readings are always fresh."""
         self._seq += 1
         position = self._position.tolist()
         return RobotState(
@@ -98,13 +109,14 @@ class SimRobot:
         while self._steps < goal:
             count = min(STEPS_PER_TARGET, goal - self._steps)
             self._actuator.advance_to((self._steps + count) / PHYSICS_HZ)
-            setpoint = self._actuator.position_rad
-            self.world.set_gripping(bool(setpoint[-1] > self._gripping_from_rad))
-            self.world.drive(setpoint + self._zero)
+            pulled_to = self._actuator.joint_rad
+            self.world.set_gripping(bool(pulled_to[-1] > self._gripping_from_rad))
+            self.world.drive(self._servo.joint_rad(pulled_to))
             self.world.step(count)
             self._steps += count
-        position, self._velocity = self.world.joint_states()
-        self._position = position - self._zero
+        position, velocity = self.world.joint_states()
+        self._position = self._actuator.model.readings_rad(self._servo.servo_rad(position))
+        self._velocity = velocity / self._servo.scale
 
 
 class TrueBlock:

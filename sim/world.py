@@ -7,27 +7,36 @@ from __future__ import annotations
 
 import numpy as np
 import pybullet as bullet
-from numpy.typing import NDArray
 
 from sim.objects import ObjectPool, Placement, PoolSpec
+from sim.pinhole import PinholeCamera
+from sim.rendering import Picture, Renderer, driver_name, start_renderer, take_picture
 from urdf.description import DESK, ArmDescription, CameraMount, Rig
 from urdf.pose import Array, Pose
 
 PHYSICS_HZ = 240
 ONE_BLOCK = PoolSpec()
 
-#: rgb (H, W, 3), depth in metres (H, W) and body id (H, W) of a camera.
-Picture = tuple[NDArray[np.uint8], Array, NDArray[np.int32]]
-
 
 class ArmWorld:
     """A desk with one arm in one rig and a pool of objects, by default one block. Poses are in the desk frame."""
 
-    def __init__(self, description: ArmDescription, rig: Rig, pool: PoolSpec = ONE_BLOCK, gui: bool = False) -> None:
+    def __init__(
+        self,
+        description: ArmDescription,
+        rig: Rig,
+        pool: PoolSpec = ONE_BLOCK,
+        gui: bool = False,
+        renderer: Renderer = Renderer.TINY,
+    ) -> None:
         self.description = description
         self.rig = rig
+        self.renderer = renderer
+        #: Who draws the pictures, for the record of a run.
+        self.renderer_name = driver_name(renderer)
         self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
         c = self.client
+        start_renderer(c, renderer)
         bullet.setGravity(0, 0, -9.81, physicsClientId=c)
         bullet.setPhysicsEngineParameter(
             fixedTimeStep=1.0 / PHYSICS_HZ,
@@ -261,7 +270,8 @@ class ArmWorld:
     def render(self, mount: CameraMount, width_px: int, height_px: int) -> Picture:
         """Return (rgb (H, W, 3) uint8, depth_m (H, W), body id (H, W)) of a camera on the arm or at the desk."""
         desk_from_camera = self.link_pose(mount.link) @ mount.link_from_camera
-        return render(self.client, desk_from_camera, mount.fov_y_rad, mount.near_m, mount.far_m, width_px, height_px)
+        camera = PinholeCamera(mount.fov_y_rad, mount.near_m, mount.far_m, width_px, height_px)
+        return take_picture(self.client, desk_from_camera, camera, self.renderer)
 
 
 def _load_desk(client: int, size_m: Array) -> int:
@@ -282,23 +292,5 @@ def _load_desk(client: int, size_m: Array) -> int:
 def render(
     client: int, desk_from_camera: Pose, fov_y_rad: float, near_m: float, far_m: float, width_px: int, height_px: int
 ) -> Picture:
-    """Return (rgb (H, W, 3) uint8, depth_m (H, W) float64, body id (H, W)) of a pinhole camera (z forward, y down)."""
-    eye = desk_from_camera.position_m
-    rotation = desk_from_camera.rotation
-    view = bullet.computeViewMatrix(eye.tolist(), (eye + rotation[:, 2]).tolist(), (-rotation[:, 1]).tolist())
-    projection = bullet.computeProjectionMatrixFOV(np.degrees(fov_y_rad), width_px / height_px, near_m, far_m)
-    _, _, rgba, buffer, bodies = bullet.getCameraImage(
-        width_px,
-        height_px,
-        view,
-        projection,
-        lightDirection=[0.4, 0.6, 1.2],
-        shadow=True,
-        renderer=bullet.ER_TINY_RENDERER,
-        physicsClientId=client,
-    )
-    depth = (
-        far_m * near_m / (far_m - (far_m - near_m) * np.asarray(buffer, dtype=np.float64).reshape(height_px, width_px))
-    )
-    rgb = np.asarray(rgba, dtype=np.uint8).reshape(height_px, width_px, 4)[:, :, :3]
-    return rgb, depth, np.asarray(bodies, dtype=np.int32).reshape(height_px, width_px)
+    """Return TinyRenderer's (rgb (H, W, 3) uint8, depth_m (H, W) float64, body id (H, W)) of a pinhole camera."""
+    return take_picture(client, desk_from_camera, PinholeCamera(fov_y_rad, near_m, far_m, width_px, height_px))

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from urdf.actuator_facts import ActuatorFacts, actuator_facts
 from urdf.chain import Chain, Joint, parse_urdf
 from urdf.compose import urdf_file
 from urdf.errors import ArmError, PackageMissing, UnknownName
@@ -73,6 +74,7 @@ class ArmDescription:
     guards: tuple[Guard, ...]
     guard_pairs: tuple[tuple[int, int], ...]
     physics: PhysicsTuning
+    actuator: ActuatorFacts
     sha256: str
 
     @property
@@ -163,6 +165,7 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
         guards=guards,
         guard_pairs=pairs,
         physics=_physics(table_in(table, "physics", optional=True)),
+        actuator=actuator_facts(table.get("actuator"), len(lower)),
         sha256=_meaning(joints, arm_joints, gripper, tool),
     )
 

@@ -122,7 +122,7 @@ class DofbotBoard:
                 return
             self._listen(now_ns)
             self._actuator.advance_to(now_ns * 1e-9)
-            self.plant.drive(self.setpoint_ticks, self._torque.copy())
+            self.plant.drive(self._actuator.joint_rad * TICKS_PER_RAD, self._torque.copy())
             self._protect(now_ns)
             self._answer(now_ns)
 
@@ -224,7 +224,7 @@ class DofbotBoard:
                 return
             self._read_due_ns = None
             servo_id = self._reads.popleft()
-            ticks = round(float(self.plant.positions_ticks()[servo_id - 1]))
+            ticks = self._reading_ticks(servo_id - 1)
             self._say(position_reply(servo_id, 0 if servo_id in self.faults.absent_servos else max(1, ticks)))
 
     def _say(self, frame: bytes) -> None:
@@ -240,6 +240,12 @@ class DofbotBoard:
                 self.replies_sent += 1
 
     # The servos ------------------------------------------------------------------------------------
+    def _reading_ticks(self, index: int) -> int:
+        """Return what one servo reads: in steps of its actuator model, and always in whole counts."""
+        per_rad = float(TICKS_PER_RAD[index])
+        stands_rad = float(self.plant.positions_ticks()[index]) / per_rad
+        return round(self._actuator.model.reading_rad(index, stands_rad) * per_rad)
+
     def _move(self, targets: dict[int, int], move_ms: int, now_ns: int) -> None:
         self._actuator.advance_to(now_ns * 1e-9)
         whole = len(targets) == SERVO_COUNT and all(LOWEST_TICKS <= t <= HIGHEST_TICKS for t in targets.values())

@@ -11,20 +11,22 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from policies.artifact import PolicyManifest
 from policies.config import PRESETS, TrainConfig
 from policies.metrics import EvaluationRow, read_metrics
-from policies.training import train
-from policies.workers import warm_up
+from policies.training import TrainResult, train
 from scripts.cli import data_root
 from scripts.programs.figures import Row, at_least, at_most, machine
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import SCHEMA, RunConfig, utc_now
-from scripts.train import judged, manifest_for, simulated
+from scripts.simulation import judged, judging_worlds, simulated, training_worlds
+from scripts.train import manifest_for
 
 #: Episodes that each run of the table may simulate; they are what training costs.
 EPISODES = 80
@@ -91,13 +93,11 @@ def run_variant(variant: Variant, seed: int) -> VariantRun:
         stop_evaluations=_LOOKS + 1,
         checkpoint_every_s=1e9,
     )
-    warm_up(["sim"])
     factory = simulated(settings, "table")
     config = RunConfig(SCHEMA, "grasp", "table", seed, settings, git_commit(), versions(), utc_now())
     folder = Path(tempfile.mkdtemp(prefix="bench_training_"))
     try:
-        judged_on = judged(settings, "table")
-        result = train(settings, factory, folder, manifest_for(config, factory), seed, evaluation=judged_on)
+        result = _train(settings, "table", folder, manifest_for(config, factory), seed)
         looks = [row for row in read_metrics(folder / "metrics.jsonl") if isinstance(row, EvaluationRow)]
     finally:
         shutil.rmtree(folder)
@@ -114,6 +114,14 @@ def run_variant(variant: Variant, seed: int) -> VariantRun:
         successes=tuple(row.successes for row in looks),
         of=_EVALUATION_EPISODES,
     )
+
+
+def _train(settings: TrainConfig, rig: str, folder: Path, manifest: PolicyManifest, seed: int) -> TrainResult:
+    with (
+        closing(training_worlds(simulated(settings, rig), settings)) as simulations,
+        closing(judging_worlds(judged(settings, rig), settings)) as judges,
+    ):
+        return train(settings, simulations, judges, folder, manifest, seed, curriculum=simulations.curriculum)
 
 
 def runs_path() -> Path:
@@ -165,12 +173,10 @@ def measure(on_progress: Callable[[str, float], None]) -> list[Row]:
     for rig in ("table", "hanging"):
         on_progress(f"training, {rig} rig", 0.0)
         settings = PRESETS["grasp"]
-        warm_up(["sim"])
         factory = simulated(settings, rig)
         config = RunConfig(SCHEMA, "grasp", rig, 0, settings, git_commit(), versions(), utc_now())
         with tempfile.TemporaryDirectory(prefix="bench_training_") as folder:
-            judged_on = judged(settings, rig)
-            result = train(settings, factory, Path(folder), manifest_for(config, factory), 0, evaluation=judged_on)
+            result = _train(settings, rig, Path(folder), manifest_for(config, factory), 0)
         on_progress(f"training, {rig} rig", 1.0)
         rate = result.final.success_rate if result.final else None
         count = f"{result.final.episodes} new episodes" if result.final else "not evaluated"

@@ -90,7 +90,10 @@ class DeskChart:
             parts += [("   × goal ", "bold blue"), (_millimetres(goal_m), "")]
         opening_mm = 1000 * env.description.gripper.opening_m(env.robot.read_state().position_rad[-1])
         parts += [
-            (f"\ndecision {situation.decisions}, {env.robot.now_ns() * 1e-9:.2f} s, jaws {opening_mm:.0f} mm apart", ""),
+            (
+                f"\ndecision {situation.decisions}, {env.robot.now_ns() * 1e-9:.2f} s, jaws {opening_mm:.0f} mm apart",
+                "",
+            ),
             (", closing" if situation.closing else "", "bold"),
         ]
         return Text.assemble(*parts)

@@ -97,7 +97,9 @@ def _draw_boxes(panel: Axes, reach: ReachMap, height_m: float) -> None:
     if rig.reach_lower_m[2] - 1e-9 <= height_m <= rig.reach_upper_m[2] + 1e-9:
         size = 1000 * (rig.reach_upper_m - rig.reach_lower_m)[:2]
         panel.add_patch(
-            Rectangle(tuple(1000 * rig.reach_lower_m[:2]), *size, fill=False, ec=INK, lw=1.1, ls=(0, (4, 2.5)), zorder=5)
+            Rectangle(
+                tuple(1000 * rig.reach_lower_m[:2]), *size, fill=False, ec=INK, lw=1.1, ls=(0, (4, 2.5)), zorder=5
+            )
         )
 
 

@@ -166,9 +166,7 @@ class BatchKinematics:
             lean_rows[:, 1, k] = axis[0] * down[2] - axis[2] * down[0]
         return tool, jacobian, lean_rows
 
-    def _step(
-        self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, distance_m: Array
-    ) -> Array:
+    def _step(self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, distance_m: Array) -> Array:
         """Return the least-norm steps (m, n) for position and heading, and the righting in their null space."""
         active = jacobian
         for _ in range(3):
@@ -237,7 +235,9 @@ class SeedBook:
     def __init__(self, kinematics: BatchKinematics, rng: np.random.Generator) -> None:
         self.position_rad = kinematics.seeds(rng)
         if not len(self.position_rad):
-            raise ArmError(f"{kinematics.description.name}: no pose has the tool inside the cone of {kinematics.rig.name}")
+            raise ArmError(
+                f"{kinematics.description.name}: no pose has the tool inside the cone of {kinematics.rig.name}"
+            )
         tool = kinematics.tool(self.position_rad)
         self.positions_m = tool.position_m.T
         self._tree = cKDTree(_keys(self.positions_m, tool.heading_rad))

@@ -21,6 +21,8 @@ from urdf.pose import Pose
 SEEN_RISE_M = 0.025
 #: A block in the jaws is this near to the tool.
 IN_HAND_M = 0.035
+#: Heights that differ by less are one height: the camera sees the block 0.2 mm high or low.
+STEADY_M = 0.002
 _LOOK_S = 3.0
 
 
@@ -136,9 +138,14 @@ class RobotRun:
             self.loop.stay(home, 0.1)
 
     def _see_after_lift(self, held_rad: np.ndarray) -> None:
-        """Keep still until the camera has had two looks at the lifted block, at most one second more."""
-        for _ in range(10):
-            if len(self.watcher.after_lift) >= 2:
+        """Keep still until two pictures taken since the hold show the block at one height: at most three seconds.
+
+        A busy machine shows and moves everything late: a block seen on its way up is no block that has risen.
+        """
+        self.watcher.after_lift, self.watcher.lifted_ns = [], self._clock.now_ns()
+        for _ in range(round(_LOOK_S / 0.1)):
+            heights_m = [float(s.base_from_block.position_m[2]) for s in self.watcher.after_lift[-2:]]
+            if len(heights_m) == 2 and abs(heights_m[1] - heights_m[0]) < STEADY_M:
                 return
             self.loop.stay(held_rad, 0.1)
 

@@ -54,9 +54,9 @@ class GraspTask:
         self._rig = rig
         self._judge = GraspJudge()
 
-    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
         """Return a random start."""
-        return Scene(draw_objects(rng, self._rig, stage, pool, MAX_YAW_RAD))
+        return Scene(draw_objects(rng, self._rig, stage, pool, MAX_YAW_RAD, size_m, distractors))
 
     def begin(self, world: ArmWorld, scene: Scene) -> None:
         """Remember how high the object lies."""

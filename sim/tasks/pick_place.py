@@ -32,16 +32,16 @@ class PickPlaceTask:
         self.attempt = PickPlaceAttempt(description, rig, kinematics, period_s)
         self._rig = rig
 
-    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
         """Return a random start and a random goal, 4 cm apart at least and clear of every distractor."""
-        placements = draw_objects(rng, self._rig, stage, pool, math.pi)
+        placements = draw_objects(rng, self._rig, stage, pool, math.pi, size_m, distractors)
         lower, upper = area_bounds(self._rig, stage)
         taken = [p.pose.position_m[:2] for p in placements]
         for _ in range(_TRIES):
             point = rng.uniform(lower, upper)
             if all(math.hypot(*(point - other)) >= LEAST_DISTANCE_M for other in taken):
-                size_m = pool.objects[placements[0].index].size_m
-                return Scene(placements, np.array([*point, size_m / 2]))
+                height_m = pool.objects[placements[0].index].size_m
+                return Scene(placements, np.array([*point, height_m / 2]))
         raise SimError(f"the stage {stage.name!r} leaves no room for a goal 4 cm away from the object")
 
     def begin(self, world: ArmWorld, scene: Scene) -> None:

@@ -15,13 +15,18 @@ from urdf.errors import Unreachable
 from urdf.pose import Array
 
 TOLERANCE_M = 0.010
+#: The tool has to stay: passing by is no reach.
+STAY_PERIODS = 5
 #: A goal lies this far from where the tool starts at least, so that doing nothing is no solution.
 LEAST_DISTANCE_M = 0.04
 _TRIES = 200
 
 
 class ReachTask:
-    """Success: the tool, not its command, is within 10 mm of the goal. Goals are points that the arm can serve."""
+    """Success: the tool, not its command, stays within 10 mm of the goal for a quarter of a second.
+
+    Goals are points that the arm can serve.
+    """
 
     max_periods = 100
 
@@ -31,7 +36,7 @@ class ReachTask:
         self._kinematics = kinematics
         self._home_m = self.attempt.motion.frame.locate(rig.home_rad)[0]
 
-    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
         """Return a random goal; an empty desk."""
         goal_m = self._home_m
         for _ in range(_TRIES):
@@ -44,12 +49,14 @@ class ReachTask:
     def begin(self, world: ArmWorld, scene: Scene) -> None:
         """Take the goal."""
         self.attempt.goal_m = scene.goal_m
+        self._stayed = 0
 
     def watch(self, world: ArmWorld) -> Outcome | None:
         """Look where the tool really is."""
         assert self.attempt.goal_m is not None
         distance_m = float(np.linalg.norm(world.tool_pose().position_m - self.attempt.goal_m))
-        return Outcome(True, SUCCESS_REWARD) if distance_m <= TOLERANCE_M else None
+        self._stayed = self._stayed + 1 if distance_m <= TOLERANCE_M else 0
+        return Outcome(True, SUCCESS_REWARD) if self._stayed >= STAY_PERIODS else None
 
     def potential(self) -> float:
         """Return the negative distance between tool and goal."""

@@ -52,8 +52,8 @@ class Task(Protocol):
         """Control periods after which an episode is cut off."""
         ...
 
-    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool) -> Scene:
-        """Return a random start."""
+    def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
+        """Return a random start with an object of about `size_m` and so many others beside it."""
         ...
 
     def begin(self, world: ArmWorld, scene: Scene) -> None:
@@ -84,22 +84,35 @@ def lying(point_m: Array, size_m: float, yaw_rad: float) -> Pose:
 
 
 def draw_objects(
-    rng: np.random.Generator, rig: Rig, stage: Stage, pool: ObjectPool, max_yaw_rad: float
+    rng: np.random.Generator,
+    rig: Rig,
+    stage: Stage,
+    pool: ObjectPool,
+    max_yaw_rad: float,
+    size_m: float,
+    distractors: int,
 ) -> tuple[Placement, ...]:
-    """Return the target anywhere in the stage's area, and the stage's distractors, none nearer than the jaws need."""
+    """Return the target anywhere in the stage's area, and distractors, none nearer than the jaws need.
+
+    Raises SimError where the world has fewer distractors than are asked for.
+    """
     lower, upper = area_bounds(rig, stage)
-    index = int(rng.integers(len(pool.choices()))) if len(pool.choices()) > 1 else 0
+    kinds = pool.spec.kinds
+    index = pool.nearest(kinds[int(rng.integers(len(kinds)))], size_m)
     point = rng.uniform(lower, upper)
     placements = [Placement(index, lying(point, pool.objects[index].size_m, rng.uniform(-max_yaw_rad, max_yaw_rad)))]
-    if stage.distractors > pool.spec.distractors:
-        raise SimError(f"the stage asks for {stage.distractors} distractors, the world has {pool.spec.distractors}")
-    if stage.distractors == 0:
+    if distractors > pool.spec.distractors:
+        raise SimError(
+            f"stage {stage.name!r} asks for {distractors} distractors, the environment was made with "
+            f"distractors={pool.spec.distractors}"
+        )
+    if distractors == 0:
         return tuple(placements)
     # Clutter lies around the area too: inside it there is hardly room for more.
     margin = np.full(2, DISTRACTOR_MARGIN_M)
     outer = (rig.area_center_m - rig.area_size_m / 2 - margin, rig.area_center_m + rig.area_size_m / 2 + margin)
     taken = [point]
-    for k in pool.distractor_indices[: stage.distractors]:
+    for k in pool.distractor_indices[:distractors]:
         place = _apart(rng, *outer, taken)
         taken.append(place)
         placements.append(Placement(k, lying(place, pool.objects[k].size_m, rng.uniform(-math.pi, math.pi))))

@@ -22,7 +22,9 @@ class NumericKinematics:
         self._rig = rig
         self._lower, self._upper = description.lower_rad[:-1], description.upper_rad[:-1]
 
-    def solve(self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None) -> Array:
+    def solve(
+        self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True
+    ) -> Array:
         """Return arm joints (n - 1,) for a tool position and a jaw heading; raises Unreachable."""
         q = np.array(self._rig.home_rad[:-1] if near_rad is None else near_rad, dtype=np.float64)
         damping = 1e-6

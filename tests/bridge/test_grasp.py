@@ -236,7 +236,9 @@ class Walled:
         self._inner = NumericKinematics(ARM, RIG)
         self._wall_x_m, self._floor_m = wall_x_m, floor_m
 
-    def solve(self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None) -> Array:
+    def solve(
+        self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True
+    ) -> Array:
         if desk_position_m[0] > self._wall_x_m or desk_position_m[2] < self._floor_m:
             raise Unreachable(desk_position_m, 0.01, "joint1")
         return self._inner.solve(desk_position_m, yaw_rad, near_rad)

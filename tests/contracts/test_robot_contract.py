@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bridge.clock import MonotonicClock
+from bridge.delayed import DelayedRobot
 from bridge.guards import GuardModel
 from bridge.messages import JointCommand
 from bridge.ports import Clock, Robot
@@ -40,6 +41,7 @@ class Bench:
 
     robot: Robot
     clock: Clock
+    commands_late: int = 0  # `send` answers for the command of so many periods ago
 
     def command(self, target: Array, seq: int, duration_s: float = PERIOD_S) -> JointCommand:
         return JointCommand(seq, self.clock.now_ns(), tuple(np.asarray(target).tolist()), duration_s)
@@ -104,10 +106,18 @@ def sim_robot(_folder: Path) -> Iterator[Bench]:
         robot.close()
 
 
+@contextlib.contextmanager
+def delayed_robot(folder: Path) -> Iterator[Bench]:
+    """A SimRobot one period away in both directions."""
+    with sim_robot(folder) as near:
+        yield Bench(DelayedRobot(near.robot, action_periods=1, observation_periods=1), near.clock, commands_late=1)
+
+
 ROBOTS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Bench]]] = {
     "servo": servo_robot,
     "remote": remote_robot,
     "sim": sim_robot,
+    "delayed": delayed_robot,
 }
 
 
@@ -148,7 +158,7 @@ def test_the_arm_goes_where_it_is_sent(bench: Bench) -> None:
 
 def test_send_returns_what_was_really_sent_under_the_callers_number(bench: Bench) -> None:
     far = START + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0])
-    sent = bench.robot.send(bench.command(far, seq=41))
+    sent = [bench.robot.send(bench.command(far, seq=41 + k)) for k in range(1 + bench.commands_late)][-1]
     assert sent.seq == 41
     step = np.array(sent.position_rad) - START
     allowed = ARM.max_speed_rad_s * PERIOD_S + 2 * TICK_RAD

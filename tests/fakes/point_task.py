@@ -1,21 +1,18 @@
-"""A real, tiny task to learn on: a point in a square must come to rest near a goal. Runs without a simulator."""
+"""`tandem train` on the tiny task of `point_env`."""
 
 from __future__ import annotations
 
+import os
 import sys
-import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-import gymnasium
-import numpy as np
-from numpy.typing import NDArray
-
-from bridge.actions import ActionLayout
-from bridge.encoding import ObservationLayout
 from policies.config import TrainConfig
-from policies.workers import Environment
-from urdf.description import load_arm
+from sim.vector_worker import WorldFactory
+from tests.fakes.odd_worlds import FailingTask, StagedEnv
+from tests.fakes.point_env import PointEnv, PointTask
+
+__all__ = ["POINT", "PRESETS", "PointEnv", "PointTask"]
 
 POINT = TrainConfig(
     task="point",
@@ -33,55 +30,7 @@ POINT = TrainConfig(
     final_episodes=20,
     checkpoint_every_s=0.3,
 )
-PRESETS = {"point": POINT, "point-slow": POINT}
-
-
-class PointEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """Observation: goal minus point (2,). Action: a move of at most 0.3 per axis. Success: within 0.1 of the goal.
-
-    It ends at success, or is truncated after 20 moves. Random moves rarely succeed: the goal is small.
-    """
-
-    def __init__(self, step_s: float = 0.0) -> None:
-        self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (2,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.description = load_arm("dofbot")
-        self.observation_layout = ObservationLayout("point", 1, ("goal_x", "goal_y"))
-        self.action_layout = ActionLayout("point-move", 1, ("x", "y"))
-        self.control_rate_hz = 20.0
-        self.action_repeat = 1
-        self._step_s = step_s
-        self._offset = np.zeros(2)
-        self._moves = 0
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        super().reset(seed=seed)
-        self._offset = self.np_random.uniform(-1.0, 1.0, 2)
-        self._moves = 0
-        return self._offset.astype(np.float32), {}
-
-    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        if self._step_s:
-            time.sleep(self._step_s)
-        before = float(np.linalg.norm(self._offset))
-        self._offset = np.clip(self._offset - 0.3 * np.clip(action, -1.0, 1.0), -2.0, 2.0)
-        self._moves += 1
-        distance = float(np.linalg.norm(self._offset))
-        success = distance < 0.1
-        reward = before - distance + float(success)
-        return self._offset.astype(np.float32), reward, success, self._moves >= 20, {"is_success": success}
-
-
-@dataclass(frozen=True)
-class PointTask:
-    """Builds the task in whichever process calls it."""
-
-    step_s: float = 0.0
-
-    def __call__(self) -> Environment:
-        return PointEnv(self.step_s)
+PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT, "point-staged": POINT}
 
 
 def environments(config: TrainConfig, rig: str) -> PointTask:
@@ -94,6 +43,25 @@ def slow_environments(config: TrainConfig, rig: str) -> PointTask:
     return PointTask(step_s=0.002)
 
 
+def mortal_environments(config: TrainConfig, rig: str) -> FailingTask:
+    """Like `slow_environments`, but world 0 kills its worker at every step while $TANDEM_DATA/0 exists."""
+    return FailingTask("step", "die", Path(os.environ["TANDEM_DATA"]), step_s=0.002)
+
+
+def staged_environments(config: TrainConfig, rig: str) -> WorldFactory:
+    """Worlds with stages; every episode in them is a success."""
+    return StagedEnv
+
+
+#: By the last word of the preset's name, which a resumed run's name ends with.
+ENVIRONMENTS: Mapping[str, Callable[[TrainConfig, str], WorldFactory]] = {
+    "point": environments,
+    "slow": slow_environments,
+    "mortal": mortal_environments,
+    "staged": staged_environments,
+}
+
+
 def main() -> int:
     """Run `tandem train` on this task: the process that tests interrupt and kill."""
     import tyro
@@ -101,7 +69,8 @@ def main() -> int:
     from scripts.train import TrainArgs, run
 
     args = tyro.cli(TrainArgs)
-    return run(args, slow_environments if "slow" in args.preset else environments, PRESETS)
+    words = args.preset if args.resume is None else args.resume.partition("_seed")[0]
+    return run(args, ENVIRONMENTS.get(words.rpartition("-")[2], environments), PRESETS)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.virtual.dofbot_board import BoardFaults, DofbotBoard
+from calibration.actuator import SERVO_SPEED_RAD_S, ActuatorModel
+from hardware.virtual.dofbot_board import TICKS_PER_RAD, BoardFaults, DofbotBoard
 from hardware.virtual.dofbot_wire import CommandScanner
 from hardware.virtual.plant import SAGGED_TICKS, FreePlant
 
@@ -28,10 +29,12 @@ def framed(body: str) -> bytes:
 class Stage:
     """A board, a hand-driven clock, and raw bytes at the far end of its pty."""
 
-    def __init__(self, torque_on: bool = True, link: Path | None = None) -> None:
+    def __init__(self, torque_on: bool = True, link: Path | None = None, actuator: ActuatorModel | None = None) -> None:
         self.time_ns = 1_000_000_000
         self.plant = FreePlant(self)
-        self.board = DofbotBoard(self.plant, np.random.default_rng(3), self.time_ns, torque_on=torque_on, link=link)
+        self.board = DofbotBoard(
+            self.plant, np.random.default_rng(3), self.time_ns, actuator, torque_on=torque_on, link=link
+        )
         self.fd = -1
 
     def now_ns(self) -> int:
@@ -110,6 +113,28 @@ def test_a_write_is_executed_while_a_read_is_pending(stage: Stage) -> None:
     assert stage.board.heard[-1].command == 0x1D
     stage.run(1.2)
     assert stage.plant.positions_ticks().round(6).tolist() == [2000, 2000, 2000, 2000, 1486, 1266]
+
+
+def test_the_gears_play_and_the_reading_comes_in_steps_where_the_model_says_so() -> None:
+    gap, step = 20 / TICKS_PER_RAD, 8 / TICKS_PER_RAD
+    stage = Stage(
+        actuator=ActuatorModel((SERVO_SPEED_RAD_S,) * 6, backlash_rad=tuple(gap), readback_rad=tuple(step)),
+    )
+    stage.open()
+    stage.say(VERSION)
+    stage.say(framed("07 11 0834 00C8"))  # servo 1 to 2100 in 200 ms
+    stage.run(0.5)
+    assert stage.board.setpoint_ticks[0] == pytest.approx(2100)
+    assert stage.plant.positions_ticks()[0] == pytest.approx(2090)  # half a gap behind
+    stage.hear()
+    stage.say(READ_1)
+    stage.run(0.1)
+    assert int.from_bytes(stage.hear()[4:6], "big") == 2088  # the nearest multiple of 8
+    stage.say(framed("07 11 0822 00C8"))  # 18 counts back: inside the gap
+    stage.run(0.5)
+    assert stage.plant.positions_ticks()[0] == pytest.approx(2090)
+    stage.shut()
+    stage.board.close()
 
 
 def test_one_move_time_holds_for_all_six_and_the_last_servo_starts_12_ms_late(stage: Stage) -> None:

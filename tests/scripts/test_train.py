@@ -178,15 +178,36 @@ def test_sigterm_to_the_whole_process_group_stops_as_orderly(tmp_path: Path) -> 
     assert all_gone(tmp_path)
 
 
-def test_a_simulation_that_dies_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+def workers_of(data: Path, learner: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that simulate for a learner."""
+    return [pid for pid in processes_of(data) if os.getsid(pid) == pid and pid != learner.pid]
+
+
+def test_a_simulation_that_is_killed_is_started_again_and_said(tmp_path: Path) -> None:
     process = start(tmp_path, "--preset", "point-slow", "--json")
-    wait_for_checkpoint(tmp_path, process)
-    workers = [pid for pid in processes_of(tmp_path) if os.getsid(pid) == pid and pid != process.pid]
+    reached = wait_for_checkpoint(tmp_path, process)
+    workers = workers_of(tmp_path, process)
     assert len(workers) == 4
-    for pid in workers[:2]:
+    for pid in workers:
         os.kill(pid, signal.SIGKILL)
+    wait_for_checkpoint(tmp_path, process, beyond=reached + 600)  # with an evaluation on the way
+    assert len(workers_of(tmp_path, process)) == 4
+    assert not set(workers_of(tmp_path, process)) & set(workers)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    said = re.findall(r"a simulation process died and was started again; episodes lost with it: (\d+)", err)
+    assert sum(int(count) for count in said) == 2, "those of the two that trained"
+    assert all_gone(tmp_path)
+
+
+def test_a_simulation_that_dies_again_and_again_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path, "--preset", "point-mortal", "--json")
+    wait_for_checkpoint(tmp_path, process)
+    (tmp_path / "0").touch()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
+    assert "worker 0 (worlds [0]) died 3 times in a row before it finished a step" in err
     assert f"--resume {only_run(tmp_path).name} goes on" in err
     assert all_gone(tmp_path)
 
@@ -240,12 +261,41 @@ def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_said(killed: P
     assert f"going on from {older.name}" in said
 
 
+def stages(data: Path) -> list[int | None]:
+    return [row.stage for row in read_metrics(only_run(data) / "metrics.jsonl") if isinstance(row, TrainRow)]
+
+
+def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    process = start(tmp_path, "--preset", "point-staged", "--curriculum", "reference", "--steps", "60", "--json")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    # Two worlds with episodes of 2 and of 3 decisions end 25 episodes in all, each a success: two promotions.
+    assert stages(tmp_path) == [2]
+    state = json.loads(newest_state(tmp_path).curriculum)
+    assert state["stage"] == "half"
+    assert 0 < len(state["outcomes"]) < 10
+    events = EventAccumulator(str(next(only_run(tmp_path).glob("tensorboard"))))
+    events.Reload()
+    assert [scalar.value for scalar in events.Scalars("train/stage")] == [2.0]
+
+    process = start(tmp_path, "--resume", only_run(tmp_path).name, "--steps", "66", "--json")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert stages(tmp_path) == [2, 2]
+    after = json.loads(newest_state(tmp_path).curriculum)
+    assert after["stage"] == "half"
+    assert len(after["outcomes"]) > len(state["outcomes"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--preset", "grap"], "unknown preset 'grap'; valid, nearest first: grasp"),
         (["--steps", "0"], "max_decisions is 0"),
         (["--resume", "nowhere"], "unknown run 'nowhere'"),
+        (["--curriculum", "referense"], "unknown curriculum 'referense'; valid, nearest first: reference"),
     ],
 )
 def test_bad_arguments_exit_with_2_and_say_what_would_be_right(

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 
 from bridge.loop import ControlLoop, LoopStep
-from sim.env import ArmEnv, Observation
+from sim.env import ArmEnv
 from sim.sim_robot import TrueBlock
+from tests.sim.states import State, advance, start
 
 SEED = 20_000
 OFFSET_SCALE_M = 0.03
@@ -31,20 +32,20 @@ class Transcript:
         self.digest.update(np.array(numbers, dtype=np.float64).tobytes())
 
 
-def straight(observation: Observation, env: ArmEnv) -> Observation:
+def straight(observation: State, env: ArmEnv) -> State:
     motion = observation[:2] * (OFFSET_SCALE_M / (0.010 * env.action_repeat))
     return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 
 
 def play(env: ArmEnv, seed: int, rng: np.random.Generator | None, noise: float = 1.0) -> None:
     """Play an episode straight for the block; with a generator, so much of every action is random."""
-    observation, _ = env.reset(seed=seed)
+    observation = start(env, seed)
     over = False
     while not over:
         action = straight(observation, env)
         if rng is not None:
             action = ((1.0 - noise) * action + noise * rng.uniform(-1.0, 1.0, 2)).astype(np.float32)
-        observation, _, over, _, _ = env.step(action)
+        observation, _, over, _, _ = advance(env, action)
 
 
 def main(rig_name: str, before: int) -> str:

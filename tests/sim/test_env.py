@@ -16,7 +16,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 import sim
 from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError
-from sim.env import ArmEnv, Observation
+from sim.env import ArmEnv
+from tests.sim.states import State, advance, start
 from urdf.errors import UnknownName
 from urdf.pose import Pose
 
@@ -35,18 +36,20 @@ def envs() -> Iterator[dict[str, ArmEnv]]:
         env.close()
 
 
-def to_block(observation: Observation, env: ArmEnv) -> Observation:
+def to_block(observation: State, env: ArmEnv) -> State:
     """Go straight for the block with the whole length of a decision: 10 mm a period, features in 10 cm."""
     motion = observation[:2] * (0.03 / (0.010 * env.action_repeat))
     return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 
 
-def play(env: ArmEnv, seed: int, action: Observation | None = None) -> tuple[list[Observation], list[float], bool]:
+def play(env: ArmEnv, seed: int, action: State | None = None) -> tuple[list[State], list[float], bool]:
     """Play an episode towards the block, or with a constant action; return observations, rewards and success."""
-    observation, _ = env.reset(seed=seed)
+    observation = start(env, seed)
     observations, rewards, over, success = [observation], [], False, False
     while not over:
-        observation, reward, over, truncated, info = env.step(to_block(observation, env) if action is None else action)
+        observation, reward, over, truncated, info = advance(
+            env, to_block(observation, env) if action is None else action
+        )
         assert not truncated
         assert ("is_success" in info) == over
         success = bool(info.get("is_success", False))
@@ -125,9 +128,9 @@ def test_blocks_lie_anywhere_in_the_area_turned_by_up_to_45_degrees(rig_name: st
 
 def test_a_seed_fixes_the_episode_and_a_block_may_be_given(envs: dict[str, ArmEnv]) -> None:
     env = envs["table"]
-    first, _ = env.reset(seed=3)
-    other, _ = env.reset(seed=4)
-    again, _ = env.reset(seed=3)
+    first = start(env, 3)
+    other = start(env, 4)
+    again = start(env, 3)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     block = Pose.from_rotvec([0.01, 0.16, 0.015], [0.0, 0.0, 0.2])
@@ -178,10 +181,10 @@ def test_a_block_that_is_too_heavy_is_no_success(envs: dict[str, ArmEnv]) -> Non
 
 def command_moves_mm(env: ArmEnv, action: tuple[float, float], steps: int) -> list[tuple[float, float]]:
     """Return how the commanded position moved in each step: the block does not move, so the feature tells."""
-    before, _ = env.reset(seed=2)
+    before = start(env, 2)
     moves = []
     for _ in range(steps):
-        after = env.step(np.array(action, dtype=np.float32))[0]
+        after = advance(env, np.array(action, dtype=np.float32))[0]
         moves.append(tuple(-30.0 * (after[:2] - before[:2])))
         before = after
     return moves
@@ -213,10 +216,10 @@ def test_a_decision_is_repeated(envs: dict[str, ArmEnv]) -> None:
 
 def test_the_tool_stays_in_the_box_around_area_and_home(envs: dict[str, ArmEnv]) -> None:
     env = envs["table"]
-    observation, _ = env.reset(seed=2)
+    observation = start(env, 2)
     block = env.world.block_pose().position_m
     for _ in range(30):
-        observation = env.step(np.array([1.0, 1.0], dtype=np.float32))[0]
+        observation = advance(env, np.array([1.0, 1.0], dtype=np.float32))[0]
     # The area ends at (50, 180) mm; 15 mm may be added.
     command = block[:2] - 0.03 * observation[:2]
     assert command == pytest.approx([0.065, 0.195], abs=1e-5)
@@ -225,7 +228,7 @@ def test_the_tool_stays_in_the_box_around_area_and_home(envs: dict[str, ArmEnv])
 # Reward ---------------------------------------------------------------------------------------------
 
 
-def distances_m(observations: list[Observation]) -> list[float]:
+def distances_m(observations: list[State]) -> list[float]:
     """Return how far the tool was from the block, seen from above: from what the policy sees."""
     return [0.03 * math.hypot(o[F["block_from_tool_x"]], o[F["block_from_tool_y"]]) for o in observations]
 

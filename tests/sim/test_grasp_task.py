@@ -67,7 +67,7 @@ def test_a_block_that_floats_beside_the_jaws_is_none(lifter: Lifter) -> None:
 def test_blocks_are_drawn_evenly_over_the_area(lifter: Lifter) -> None:
     rig, pool = ARM.rig("hanging"), lifter.world.objects
     rng = np.random.default_rng(0)
-    poses = [draw_objects(rng, rig, Stage("full"), pool, MAX_YAW_RAD)[0].pose for _ in range(2000)]
+    poses = [draw_objects(rng, rig, Stage("full"), pool, MAX_YAW_RAD, 0.03, 0)[0].pose for _ in range(2000)]
     points = np.array([p.position_m for p in poses])
     yaws = np.degrees([p.yaw_rad for p in poses])
     for values, low, high in ((points[:, 0], -0.05, 0.05), (points[:, 1], 0.075, 0.125), (yaws, -45.0, 45.0)):

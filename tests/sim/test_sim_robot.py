@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bridge.messages import JointCommand
-from calibration.actuator import ActuatorModel
+from calibration.actuator import ActuatorModel, ServoErrors
 from sim.sim_robot import SimRobot, TrueBlock
 from sim.world import ArmWorld
 from urdf.description import load_arm
@@ -131,6 +132,64 @@ def test_hold_stops_within_the_dead_time(robot: SimRobot) -> None:
     stopped = at_ms(robot, 560.0)[0]
     assert at_ms(robot, 900.0)[0] == pytest.approx(stopped, abs=0.005)
     assert stopped - HOME[0] < 0.5
+
+
+# Servos that err, lag and count ---------------------------------------------------------------------
+
+
+def test_neither_command_nor_reading_tells_how_a_servo_errs(robot: SimRobot) -> None:
+    errors = ServoErrors.of(np.array([0.05, -0.03, 0.0, 0.0, 0.02, 0.0]), np.array([0.95, 1.02, 1.0, 1.0, 1.0, 1.0]))
+    robot.reset(HOME, None, errors)
+    np.testing.assert_allclose(robot.read_state().position_rad, HOME)
+    np.testing.assert_allclose(robot.world.joint_states()[0], errors.joint_rad(HOME), atol=1e-9)
+    target = turned(0, 0.4)
+    for k in range(1, 20):
+        send(robot, target)
+        robot.sleep_until(k * PERIOD_NS)
+    np.testing.assert_allclose(robot.read_state().position_rad, target, atol=0.004)
+    assert robot.world.joint_states()[0][0] == pytest.approx(0.95 * target[0] + 0.05, abs=0.004)
+    robot.reset(HOME, None)
+    np.testing.assert_allclose(robot.world.joint_states()[0], HOME, atol=1e-9)
+
+
+def test_a_model_given_to_a_reset_lasts_until_the_next(robot: SimRobot) -> None:
+    slow = replace(robot.model, dead_time_s=0.3)
+    for model, moved_by in ((slow, 0.0), (None, 0.1)):
+        robot.reset(HOME, None, None, model)
+        send(robot, turned(0, 0.1), duration_s=0.05)
+        assert at_ms(robot, 250.0)[0] - HOME[0] == pytest.approx(moved_by, abs=0.004)
+
+
+def test_readings_come_in_counts_from_the_first_on(world: ArmWorld) -> None:
+    robot = SimRobot(world, 0.05)
+    steps = np.array(ActuatorModel.nominal(ARM).readback_rad)
+    robot.reset(HOME, None)
+    for k in range(1, 12):
+        counts = np.array(robot.read_state().position_rad) / steps
+        np.testing.assert_allclose(counts, np.round(counts), atol=1e-6)
+        send(robot, turned(0, 0.003 * k))
+        robot.sleep_until(k * PERIOD_NS)
+    assert robot.read_state().position_rad[0] != pytest.approx(HOME[0], abs=1e-3)
+
+
+def test_a_joint_that_turns_back_stands_still_until_the_gap_is_crossed(robot: SimRobot) -> None:
+    gap = 0.04
+    robot.reset(HOME, None, None, replace(robot.model, backlash_rad=(gap, 0.0, 0.0, 0.0, 0.0, 0.0)))
+    send(robot, turned(0, 0.3), duration_s=0.3)
+    forth = at_ms(robot, 600.0)[0]
+    assert forth - HOME[0] == pytest.approx(0.3 - gap / 2, abs=0.003)
+    send(robot, turned(0, 0.3 - 0.9 * gap), duration_s=0.05)
+    assert at_ms(robot, 900.0)[0] == pytest.approx(forth, abs=1e-3)
+    send(robot, HOME, duration_s=0.3)
+    assert at_ms(robot, 1600.0)[0] - HOME[0] == pytest.approx(gap / 2, abs=0.003)
+
+
+def test_a_servo_ignores_corrections_inside_its_dead_band(robot: SimRobot) -> None:
+    robot.reset(HOME, None, None, replace(robot.model, dead_band_rad=(0.02,) * 6))
+    send(robot, turned(0, 0.015))
+    assert at_ms(robot, 400.0)[0] == pytest.approx(HOME[0], abs=1e-3)
+    send(robot, turned(0, 0.03))
+    assert at_ms(robot, 800.0)[0] == pytest.approx(HOME[0] + 0.03, abs=0.003)
 
 
 def test_the_true_block_is_told_in_the_base_frame_with_its_time() -> None:
