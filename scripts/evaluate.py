@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import gymnasium
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,10 @@ from scripts.exit_codes import BAD_INPUT, DONE
 from sim.env import ArmEnv
 from urdf.errors import UnknownName
 
-ENVIRONMENT = "Tandem/Dofbot-Grasp-v0"
+if TYPE_CHECKING:
+    import gymnasium
+
+DEFAULT_ARM, DEFAULT_TASK = "dofbot", "grasp"
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,12 @@ class EvaluateArgs:
 
     policy: str = "newest"
     """A run (folder, name or `newest`), or one of oracle, random, hold, blind."""
+    arm: str | None = None
+    """Which arm, such as dofbot, ur5 or kuka_iiwa (default: the one that the policy was trained on, else dofbot)."""
+    task: str | None = None
+    """What to do: reach, grasp or pick-place (default: what the policy was trained for, else grasp)."""
     rig: str | None = None
-    """How the arm is mounted: table or hanging (default: the rig that the policy was trained on, else table)."""
+    """How the arm is mounted, such as table or hanging (default: the policy's rig, else table)."""
     episodes: int = 200
     """How many episodes."""
     seed: int = 1000
@@ -64,21 +70,18 @@ class EvaluateSummary(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PolicyChoice:
-    """Which policy to play and in which rig; what a worker process is told."""
+    """Which policy to play, and on which arm, in which rig, at which task; what a worker process is told."""
 
     scripted: str
     folder: Path | None
     rig: str
     action_repeat: int
+    arm: str = DEFAULT_ARM
+    task: str = DEFAULT_TASK
 
     def make_env(self) -> ArmEnv:
-        """Return a new environment that fits the policy."""
-        import sim  # noqa: F401  registers the environment
-
-        env = gymnasium.make(ENVIRONMENT, rig=self.rig, action_repeat=self.action_repeat, disable_env_checker=True)
-        unwrapped = env.unwrapped
-        assert isinstance(unwrapped, ArmEnv)
-        return unwrapped
+        """Return a new environment that fits the policy; raises UnknownName."""
+        return ArmEnv(arm=self.arm, task=self.task, rig=self.rig, action_repeat=self.action_repeat)
 
     def make_policy(self, env: ArmEnv, seed: int) -> Policy:
         """Return the policy; raises PolicyMismatch where it was trained for something else."""
@@ -100,17 +103,27 @@ class PolicyChoice:
 SCRIPTED_ACTION_REPEAT = 3
 
 
-def choose_policy(name: str, rig: str | None) -> PolicyChoice:
-    """Return the policy that a name means; raises UnknownName with the scripted names and the runs."""
+def choose_policy(name: str, rig: str | None, arm: str | None = None, task: str | None = None) -> PolicyChoice:
+    """Return the policy that a name means; raises UnknownName with the scripted names and the runs.
+
+    What is None follows a trained policy's manifest; `make_policy` refuses what it was not made for.
+    """
     if name in SCRIPTED_NAMES:
-        return PolicyChoice(name, None, rig or "table", SCRIPTED_ACTION_REPEAT)
+        return scripted_choice(name, rig, arm, task)
     try:
         folder = _newest_policy() if name == "newest" else resolve_run(name) / "policy"
     except UnknownName:
         runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
         raise UnknownName("policy", name, [*SCRIPTED_NAMES, *runs]) from None
     manifest = OnnxPolicy(folder).manifest
-    return PolicyChoice("", folder, rig or manifest.rig, manifest.action_repeat)
+    return PolicyChoice(
+        "", folder, rig or manifest.rig, manifest.action_repeat, arm or manifest.arm, task or manifest.task
+    )
+
+
+def scripted_choice(name: str, rig: str | None, arm: str | None = None, task: str | None = None) -> PolicyChoice:
+    """Return a policy that nobody trained; what is None is the Dofbot, on its table, at the grasp."""
+    return PolicyChoice(name, None, rig or "table", SCRIPTED_ACTION_REPEAT, arm or DEFAULT_ARM, task or DEFAULT_TASK)
 
 
 def _newest_policy() -> Path:
@@ -131,7 +144,7 @@ def run(args: EvaluateArgs) -> int:
         if value < least:
             console.print(f"tandem evaluate: --{option} must be at least {least}, got {value}")
             return BAD_INPUT
-    choice = choose_policy(args.policy, args.rig)
+    choice = choose_policy(args.policy, args.rig, args.arm, args.task)
     _check(choice)
     start = time.monotonic()
     with _progress(console, args, choice) as advance:
@@ -140,7 +153,7 @@ def run(args: EvaluateArgs) -> int:
     low, high = wilson_interval(successes, args.episodes)
     wall_s = round(time.monotonic() - start, 3)
     console.print(
-        f"{args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes succeeded "
+        f"{choice.arm} {choice.task}, {args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes succeeded "
         f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
         highlight=False,
         soft_wrap=True,
@@ -201,7 +214,9 @@ class AdvanceCallback:
 def _progress(console: Console, args: EvaluateArgs, choice: PolicyChoice) -> Iterator[AdvanceCallback]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        advance = AdvanceCallback(progress, f"Evaluating {args.policy} on rig {choice.rig}")
+        advance = AdvanceCallback(
+            progress, f"Evaluating {args.policy} at {choice.arm} {choice.task} on rig {choice.rig}"
+        )
         advance.expect(args.episodes)
         yield advance
 

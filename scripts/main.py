@@ -43,6 +43,24 @@ def _evaluate(words: Sequence[str]) -> int:
     return run(_parse("evaluate", EvaluateArgs, words))
 
 
+def _observe(words: Sequence[str]) -> int:
+    from scripts.observe import ObserveArgs, run
+
+    return run(_parse("observe", ObserveArgs, words))
+
+
+def _env_list(words: Sequence[str]) -> int:
+    from scripts.env import EnvListArgs, run_list
+
+    return run_list(_parse("env list", EnvListArgs, words))
+
+
+def _env_show(words: Sequence[str]) -> int:
+    from scripts.env import EnvShowArgs, run_show
+
+    return run_show(_parse("env show", EnvShowArgs, words))
+
+
 def _run(words: Sequence[str]) -> int:
     from scripts.run import RunArgs, run
 
@@ -95,6 +113,9 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("train, start the lab, run the policy on it and write a report: no questions asked", _demo),
     "train": Command("train a policy in simulation", _train),
     "evaluate": Command("count how often a policy succeeds in simulation", _evaluate),
+    "observe": Command("watch a policy, the oracle or yourself act in any environment: window or film", _observe),
+    "env list": Command("list the registered environments", _env_list),
+    "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
     "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ
-from bridge.loop import ControlLoop, LoopStatistics
+from bridge.loop import ControlLoop, LoopStatistics, Recorder
 from bridge.observation import ObservationSpec
 from sim.curriculum import FULL_STAGE, Stage
 from sim.dressing import Dresser, pool_sizes_m
@@ -45,7 +45,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
-        "render_modes": ["rgb_array"],
+        "render_modes": ["rgb_array", "human"],
         "render_fps": CONTROL_HZ,
     }
 
@@ -64,6 +64,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         renderer: Renderer = Renderer.TINY,
         depth_engine: DepthEngine = DepthEngine.RAYCAST,
         render_mode: str | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         if action_repeat < 1:
             raise BridgeError(f"action_repeat must be at least 1, got {action_repeat}")
@@ -82,13 +83,13 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.stage: Stage = FULL_STAGE
         period_s = 1.0 / CONTROL_HZ
         pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
-        self.world = ArmWorld(self.description, self.rig, pool, renderer=renderer)
+        self.world = ArmWorld(self.description, self.rig, pool, gui=render_mode == "human", renderer=renderer)
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)
         self.attempt = self.task.attempt
         self._block = TrueBlock(self.robot)
-        self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt)
+        self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt, recorder)
         self.observation_layout = self.attempt.observation_layout
         self.action_layout = self.attempt.action_layout
         self.observer = Observer(spec, self.attempt, self.robot, self.world, depth_engine)

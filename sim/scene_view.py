@@ -10,7 +10,7 @@ from sim.world import ArmWorld, render
 from urdf.description import Rig
 from urdf.pose import Pose
 
-_FOV_Y_RAD = np.radians(38.0)
+FOV_Y_RAD = np.radians(38.0)
 #: Where to stand for a Dofbot, whose block area is 15 cm from the base axis; farther back for a longer arm.
 _EYE_M = np.array([0.34, 0.56, 0.34])
 _TARGET_M = np.array([0.0, 0.09, 0.07])
@@ -25,4 +25,4 @@ def scene_view(rig: Rig) -> Pose:
 
 def scene_picture(world: ArmWorld, width_px: int, height_px: int) -> NDArray[np.uint8]:
     """Return the scene (H, W, 3) uint8 from in front of the arm."""
-    return render(world.client, scene_view(world.rig), _FOV_Y_RAD, 0.05, 8.0, width_px, height_px)[0]
+    return render(world.client, scene_view(world.rig), FOV_Y_RAD, 0.05, 8.0, width_px, height_px)[0]

@@ -15,7 +15,7 @@ _PALETTE_SAMPLES = 12
 _NEARLY_WHITE = 246
 
 
-def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
+def write_gif(path: Path, frames: Sequence[Image], frames_per_s: float) -> None:
     """Write an endless GIF, whole or not at all."""
     picked = np.linspace(0, len(frames) - 1, min(_PALETTE_SAMPLES, len(frames))).round().astype(int)
     mosaic = Pillow.fromarray(np.concatenate([frames[k] for k in picked], axis=0))
@@ -27,7 +27,7 @@ def write_gif(path: Path, frames: Sequence[Image], frames_per_s: int) -> None:
         format="GIF",
         save_all=True,
         append_images=others,
-        duration=1000 // frames_per_s,
+        duration=round(1000 / frames_per_s),
         loop=0,
         optimize=True,
         transparency=_COLOURS,

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
 from bridge.encoding import Phase
 from scripts.programs.film import TAIL_S
 from scripts.programs.footage import Footage, Image
+from scripts.programs.lettering import ACCENT, GOOD, INK, LINE, PAPER, SOFT, font
 
 #: Size of one half.
 HALF_PX = (384, 288)
 FRAMES_PER_S = 10
 _MARGIN, _TITLE, _FOOT = 10, 30, 34
-_PAPER, _INK, _SOFT, _ACCENT, _GOOD = "#ffffff", "#1f2933", "#9aa5b1", "#1d5fa8", "#2f855a"
 _PHASES = {Phase.DESCEND: "descend", Phase.CLOSE: "close", Phase.LIFT: "lift", Phase.HOLD: "hold"}
 #: A change of the neighbourhood's mean below this is sensor noise; drawing it would triple the file.
 _NOISE_LEVELS = 2.5
@@ -48,35 +47,27 @@ def _steadied(shown: Image, new: Image) -> Image:
 
 def _sheet(left: Image, right: Image, caption: str, phase: Phase, verdict: str) -> Image:
     height, width = left.shape[:2]
-    sheet = Pillow.new("RGB", (2 * width + 3 * _MARGIN, _TITLE + height + _FOOT), _PAPER)
+    sheet = Pillow.new("RGB", (2 * width + 3 * _MARGIN, _TITLE + height + _FOOT), PAPER)
     draw = ImageDraw.Draw(sheet)
     for x, picture, title, remark in (
         (_MARGIN, left, "Training world", "simulated, knows the truth"),
         (2 * _MARGIN + width, right, "Lab", "servo bytes and this camera are all it gives"),
     ):
         sheet.paste(Pillow.fromarray(picture), (x, _TITLE))
-        draw.rectangle((x - 1, _TITLE - 1, x + width, _TITLE + height), outline="#d9dee4")
-        draw.text((x, 7), title, fill=_INK, font=_font(14, bold=True))
-        draw.text((x + draw.textlength(title, _font(14, bold=True)) + 8, 9), remark, fill=_SOFT, font=_font(12))
+        draw.rectangle((x - 1, _TITLE - 1, x + width, _TITLE + height), outline=LINE)
+        draw.text((x, 7), title, fill=INK, font=font(14, bold=True))
+        draw.text((x + draw.textlength(title, font(14, bold=True)) + 8, 9), remark, fill=SOFT, font=font(12))
     _foot(draw, _TITLE + height + 9, sheet.width, caption, phase, verdict)
     return np.asarray(sheet)
 
 
 def _foot(draw: ImageDraw.ImageDraw, y: int, width: int, caption: str, phase: Phase, verdict: str) -> None:
-    draw.text((_MARGIN, y), caption, fill=_INK, font=_font(13))
+    draw.text((_MARGIN, y), caption, fill=INK, font=font(13))
     if phase == Phase.DONE:
-        draw.text((width - _MARGIN, y), verdict, fill=_GOOD, font=_font(13, bold=True), anchor="ra")
+        draw.text((width - _MARGIN, y), verdict, fill=GOOD, font=font(13, bold=True), anchor="ra")
         return
     x = float(width - _MARGIN)
     for each, name in reversed(_PHASES.items()):
-        font = _font(13, bold=each == phase)
-        draw.text((x, y), name, fill=_ACCENT if each == phase else _SOFT, font=font, anchor="ra")
-        x -= draw.textlength(name, font) + 14
-
-
-def _font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return the typeface that comes with matplotlib: the same letters on every machine."""
-    import matplotlib as mpl
-
-    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(str(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), size_px)
+        letters = font(13, bold=each == phase)
+        draw.text((x, y), name, fill=ACCENT if each == phase else SOFT, font=letters, anchor="ra")
+        x -= draw.textlength(name, letters) + 14

@@ -1,0 +1,258 @@
+"""`tandem observe`: watch a policy, the oracle or yourself act in any environment: in a window, or as a film."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.live import Live
+
+from bridge.observation import ObservationSpec
+from bridge.ports import Policy
+from policies.evaluation import episode_seeds
+from policies.scripted import SCRIPTED_NAMES
+from scripts.cli import data_root, emit_json, run_folders
+from scripts.counted_progress import CountedProgress
+from scripts.evaluate import PolicyChoice, choose_policy, scripted_choice
+from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.keyboard import keyboard
+from scripts.programs.desk_chart import DeskChart
+from scripts.programs.display import has_display
+from scripts.programs.film_env import Audience, EnvFilm, WindowPace
+from scripts.programs.keyboard_policy import STOPS, KeyboardPolicy, PersonLeft, PersonSkipped, Situation
+from scripts.programs.reel import check_suffix
+from scripts.programs.view_tiles import default_views, parse_view
+from sim.env import ArmEnv
+from sim.objects import ObjectKind
+from sim.randomization import randomization
+from urdf.description import load_arm
+from urdf.errors import UnknownName
+
+KEYBOARD = "keyboard"
+
+
+@dataclass(frozen=True)
+class ObserveArgs:
+    """Watch a policy, the oracle or yourself act in any environment.
+
+    PyBullet's window where there is a display and no --out, otherwise a film of the scene with the camera views.
+    Episode k is the one that `tandem evaluate` plays with the same seed.
+    """
+
+    policy: str = "oracle"
+    """oracle, random, hold, blind, keyboard (you), or a run (folder, name or `newest`)."""
+    arm: str | None = None
+    """Which arm, such as dofbot, ur5 or kuka_iiwa (default: the one that the policy was trained on, else dofbot)."""
+    task: str | None = None
+    """What to do: reach, grasp or pick-place (default: what the policy was trained for, else grasp)."""
+    rig: str | None = None
+    """How the arm is mounted, such as table or hanging (default: the policy's rig, else table)."""
+    episodes: int = 3
+    """How many episodes."""
+    seed: int = 1000
+    """Seed of the episodes."""
+    view: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A camera view to show, CAMERA:KIND[:WIDTHxHEIGHT] with a kind of depth, gray, rgb and a size in pixels (64x64),
+    such as wrist:depth; give it several times for several views."""
+    objects: tuple[ObjectKind, ...] = (ObjectKind.BLOCK,)
+    """What may lie on the desk as the object of the task."""
+    distractors: int = 0
+    """How many other objects lie about, 0 to 4."""
+    randomization: str = "none"
+    """How far one episode's world differs from the next one's: none, mild or hard."""
+    out: Path | None = None
+    """Film to write, .gif (at most 3 MB) or .mp4 (default without a display: a GIF under data/films)."""
+    json: bool = False
+    """Print one JSON object as the last line of stdout."""
+
+
+class ObserveSummary(msgspec.Struct, frozen=True):
+    """The JSON line. `out` is null where a window was shown; `simulated_s` is the time that passed for the arm."""
+
+    policy: str
+    arm: str
+    task: str
+    rig: str
+    episodes: int
+    successes: int
+    simulated_s: float
+    frames: int
+    out: str | None
+    wall_s: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of the episodes so far."""
+
+    outcomes: list[bool]
+    simulated_s: float = 0.0
+
+
+def run(args: ObserveArgs) -> int:
+    """Play the episodes; return the exit code."""
+    console = Console(stderr=args.json)
+    for option, value, least in (("episodes", args.episodes, 1), ("seed", args.seed, 0)):
+        if value < least:
+            _say(console, f"tandem observe: --{option} must be at least {least}, got {value}")
+            return BAD_INPUT
+    if args.out is not None:
+        check_suffix(args.out)
+    start_s = time.monotonic()
+    choice = _choose(args)
+    window = args.out is None and has_display()
+    film = None if window else EnvFilm(_title(choice), _remark(args, choice), args.episodes)
+    with _open(args, choice, film) as (env, audience):
+        if args.policy == KEYBOARD:
+            tally = _play_by_hand(args, env, audience, console)
+        else:
+            tally = _play_all(args, env, choice, audience, console)
+    out = None
+    if film is not None and tally.outcomes:
+        out = args.out or data_root() / "films" / f"{choice.arm}-{choice.task}-{choice.rig}_{_name(args, choice)}.gif"
+        with console.status("writing the film") as status:
+            film.write(out, status.update)
+    frames = 0 if film is None else len(film.reel)
+    _say(console, _closing(choice, tally, out, frames))
+    wall_s = round(time.monotonic() - start_s, 3)
+    emit_json(
+        ObserveSummary(
+            args.policy, choice.arm, choice.task, choice.rig, len(tally.outcomes), sum(tally.outcomes),
+            round(tally.simulated_s, 3), frames, None if out is None else str(out), wall_s,
+        ),
+        args.json,
+    )  # fmt: skip
+    return DONE
+
+
+def _choose(args: ObserveArgs) -> PolicyChoice:
+    if args.policy == KEYBOARD:
+        return scripted_choice(KEYBOARD, args.rig, args.arm, args.task)
+    try:
+        return choose_policy(args.policy, args.rig, args.arm, args.task)
+    except UnknownName:
+        runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
+        raise UnknownName("policy", args.policy, [*SCRIPTED_NAMES, KEYBOARD, *runs]) from None
+
+
+@contextmanager
+def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Generator[tuple[ArmEnv, Audience]]:
+    """Give the environment, with a window where there is no film, and who watches it."""
+    description = load_arm(choice.arm)
+    views = tuple(parse_view(text, description) for text in args.view) or default_views(description)
+    audience: Audience = film if film is not None else WindowPace()
+    env = ArmEnv(
+        arm=choice.arm,
+        task=choice.task,
+        rig=choice.rig,
+        spec=ObservationSpec(views=views),
+        action_repeat=choice.action_repeat,
+        objects=args.objects,
+        distractors=args.distractors,
+        randomization=randomization(args.randomization),
+        render_mode=None if film is not None else "human",
+        recorder=audience,
+    )
+    try:
+        yield env, audience
+    finally:
+        env.close()
+
+
+def _play_all(args: ObserveArgs, env: ArmEnv, choice: PolicyChoice, audience: Audience, console: Console) -> Tally:
+    """Play every episode with a policy."""
+    trained = choice.make_policy(env, 0) if choice.folder is not None else None
+    tally = Tally([])
+    with CountedProgress(console, "episodes", args.episodes) as progress:
+        for number, seed in enumerate(episode_seeds(args.seed, args.episodes), 1):
+            _play(env, trained or choice.make_policy(env, seed), seed, number, audience, tally)
+            progress.advance(f"{sum(tally.outcomes)} succeeded")
+    return tally
+
+
+def _play(env: ArmEnv, policy: Policy, seed: int, number: int, audience: Audience, tally: Tally) -> None:
+    """Play one episode."""
+    observation, _ = env.reset(seed=seed)
+    audience.begin(env, number)
+    over = truncated = False
+    info: dict[str, object] = {}
+    while not over:
+        observation, _, terminated, truncated, info = env.step(policy.act(_state(observation)))
+        over = terminated or truncated
+    success, time_s = bool(info["is_success"]), env.robot.now_ns() * 1e-9
+    tally.outcomes.append(success)
+    tally.simulated_s += time_s
+    audience.end(success, _verdict(success, truncated, time_s))
+
+
+def _state(observation: object) -> NDArray[np.float32]:
+    """Return the part of an observation that a policy of the state reads."""
+    state = observation["state"] if isinstance(observation, dict) else observation
+    assert isinstance(state, np.ndarray)
+    return state
+
+
+def _verdict(success: bool, truncated: bool, time_s: float) -> str:
+    if success:
+        return f"success after {time_s:.1f} s"
+    return f"failed: {time_s:.0f} s are over" if truncated else f"failed after {time_s:.1f} s"
+
+
+def _play_by_hand(args: ObserveArgs, env: ArmEnv, audience: Audience, console: Console) -> Tally:
+    """Let the person at the terminal play; `q` ends the film, `n` gives the episode up."""
+    tally = Tally([])
+    chart = DeskChart(env)
+    with keyboard(STOPS) as keys, Live(console=console, auto_refresh=False, transient=True) as live:
+        number = 0
+
+        def show(situation: Situation) -> None:
+            remark = f"episode {number} of {args.episodes}, {sum(tally.outcomes)} succeeded"
+            live.update(chart.draw(situation, remark), refresh=True)
+
+        person = KeyboardPolicy(env.action_layout, keys, show)
+        for number, seed in enumerate(episode_seeds(args.seed, args.episodes), 1):
+            person.begin()
+            try:
+                _play(env, person, seed, number, audience, tally)
+            except PersonSkipped:
+                tally.outcomes.append(False)
+                tally.simulated_s += env.robot.now_ns() * 1e-9
+                audience.end(False, "given up")
+            except PersonLeft:
+                tally.simulated_s += env.robot.now_ns() * 1e-9
+                break
+    return tally
+
+
+def _title(choice: PolicyChoice) -> str:
+    return f"{choice.arm} {choice.task}, rig {choice.rig}"
+
+
+def _remark(args: ObserveArgs, choice: PolicyChoice) -> str:
+    return f"policy: {_name(args, choice)}"
+
+
+def _name(args: ObserveArgs, choice: PolicyChoice) -> str:
+    """Return the policy's name: a scripted one's own, a trained one's run."""
+    return args.policy if choice.folder is None else choice.folder.resolve().parent.name
+
+
+def _closing(choice: PolicyChoice, tally: Tally, out: Path | None, frames: int) -> str:
+    count, successes = len(tally.outcomes), sum(tally.outcomes)
+    text = f"{_title(choice)}: {successes} of {count} episodes succeeded, {tally.simulated_s:.1f} s for the arm"
+    if out is None:
+        return text
+    return f"{text}; film of {frames} frames, {out.stat().st_size / 1e6:.1f} MB: {out}"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
