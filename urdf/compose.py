@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from urdf.errors import ArmError, PackageMissing, UnknownName
+from urdf.stl import with_normals
 from urdf.tables import names_in, number, numbers, only, table_in
 
 #: What to install where the package that keeps a model is missing, if that has another name.
@@ -117,6 +118,8 @@ def _draw_collision_shapes(robot: ElementTree.Element, rgba: list[float]) -> Non
         for collision in link.findall("collision"):
             visual = copy.deepcopy(collision)
             visual.tag = "visual"
+            for mesh in visual.iter("mesh"):
+                mesh.set("filename", str(with_normals(Path(mesh.get("filename", "")), _private_folder())))
             material = ElementTree.SubElement(visual, "material", name="drawn")
             ElementTree.SubElement(material, "color", rgba=" ".join(f"{v:g}" for v in rgba))
             link.append(visual)
