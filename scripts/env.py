@@ -1,4 +1,4 @@
-"""`tandem env list` and `tandem env show`: which environments there are, what their numbers mean, what an arm reaches."""
+"""`tandem env list|show`: which environments there are, what their numbers mean, what an arm reaches."""
 
 from __future__ import annotations
 
@@ -293,8 +293,8 @@ def _print(console: Console, shown: EnvShown) -> None:
     _say(console, f"{shown.id or '(no id of its own)'}: {shown.arm}, {shown.task}, rig {shown.rig}")
     _say(
         console,
-        f"control {shown.control_hz:g} Hz, physics {shown.physics_hz} Hz, an episode ends after {shown.max_episode_s:g} s "
-        f"at the latest; jaws {shown.gripper_opening_mm[0]:.0f} to {shown.gripper_opening_mm[1]:.0f} mm apart",
+        f"control {shown.control_hz:g} Hz, physics {shown.physics_hz} Hz, an episode lasts {shown.max_episode_s:g} s "
+        f"at most; jaws {shown.gripper_opening_mm[0]:.0f} to {shown.gripper_opening_mm[1]:.0f} mm apart",
     )
     _print_features(console, f"action, {len(shown.action)} numbers in [-1, 1]", shown.action)
     title = f"observation {shown.observation} version {shown.observation_version}, {len(shown.state)} numbers"

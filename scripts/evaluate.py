@@ -153,8 +153,8 @@ def run(args: EvaluateArgs) -> int:
     low, high = wilson_interval(successes, args.episodes)
     wall_s = round(time.monotonic() - start, 3)
     console.print(
-        f"{choice.arm} {choice.task}, {args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes succeeded "
-        f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
+        f"{choice.arm} {choice.task}, {args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes "
+        f"succeeded ({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
         highlight=False,
         soft_wrap=True,
     )

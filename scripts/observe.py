@@ -63,8 +63,8 @@ class ObserveArgs:
     view: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A camera view to show, CAMERA:KIND[:WIDTHxHEIGHT] with a kind of depth, gray, rgb and a size in pixels (64x64),
     such as wrist:depth; give it several times for several views."""
-    objects: tuple[ObjectKind, ...] = (ObjectKind.BLOCK,)
-    """What may lie on the desk as the object of the task."""
+    objects: tuple[str, ...] = ("block",)
+    """What the object of the task may be: one or several of block, cylinder, prism."""
     distractors: int = 0
     """How many other objects lie about, 0 to 4."""
     randomization: str = "none"
@@ -156,7 +156,7 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         rig=choice.rig,
         spec=ObservationSpec(views=views),
         action_repeat=choice.action_repeat,
-        objects=args.objects,
+        objects=_objects(args.objects),
         distractors=args.distractors,
         randomization=randomization(args.randomization),
         render_mode=None if film is not None else "human",
@@ -166,6 +166,14 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         yield env, audience
     finally:
         env.close()
+
+
+def _objects(names: tuple[str, ...]) -> tuple[ObjectKind, ...]:
+    valid = [kind.value for kind in ObjectKind]
+    for name in names:
+        if name not in valid:
+            raise UnknownName("object", name, valid)
+    return tuple(ObjectKind(name) for name in names)
 
 
 def _play_all(args: ObserveArgs, env: ArmEnv, choice: PolicyChoice, audience: Audience, console: Console) -> Tally:

@@ -69,7 +69,7 @@ class DeskChart:
         put(np.zeros(2), "◎", "dim")
         goal_m = self.goal_m()
         if goal_m is not None:
-            put(goal_m[:2], "×", "bold blue")
+            put(goal_m[:2], "x", "bold blue")
         if not isinstance(env.attempt, ReachAttempt):
             put(env.world.block_pose().position_m[:2], "■", "yellow")
         put(env.world.tool_pose().position_m[:2], "+", "bold red")
@@ -87,7 +87,7 @@ class DeskChart:
             parts += [("   ■ object ", "yellow"), (_millimetres(env.world.block_pose().position_m), "")]
         goal_m = self.goal_m()
         if goal_m is not None:
-            parts += [("   × goal ", "bold blue"), (_millimetres(goal_m), "")]
+            parts += [("   x goal ", "bold blue"), (_millimetres(goal_m), "")]
         opening_mm = 1000 * env.description.gripper.opening_m(env.robot.read_state().position_rad[-1])
         parts += [
             (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from bridge.encoding import ToolFrame
-from scripts.programs.reach_solver import Answers, BatchKinematics, SeedBook
+from scripts.programs.reach_solver import Answers, BatchKinematics, Places, SeedBook
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
@@ -160,18 +160,18 @@ def judge(
     return Verdicts(np.where(best.served, best.tilt_rad, math.nan), reason.astype(np.int8))
 
 
-def _leaning_oddly(points_m: Array, best: Answers, spacing_m: float) -> Array:
+def _leaning_oddly(points_m: Array, best: Answers, spacing_m: float) -> Places:
     """Return the places that are served with a tool that leans much more than at a place next to them."""
     served = np.flatnonzero(best.served)
     if len(served) <= _NEIGHBOURS:
         return served
-    distance, places = cKDTree(points_m[served]).query(points_m[served], _NEIGHBOURS + 1)
+    distance, places = KDTree(points_m[served]).query(points_m[served], _NEIGHBOURS + 1)
     tilt = np.where(distance < 1.8 * spacing_m, best.tilt_rad[served][places], math.inf)
     return served[tilt[:, 0] > tilt[:, 1:].min(axis=1) + _ODD_TILT_RAD]
 
 
 def _ask_neighbours(
-    kinematics: BatchKinematics, points_m: Array, heading: Array, best: Answers, rows: Array, spacing_m: float
+    kinematics: BatchKinematics, points_m: Array, heading: Array, best: Answers, rows: Places, spacing_m: float
 ) -> None:
     """Start once more from the joints of served places nearby."""
     served = np.flatnonzero(best.served)
@@ -179,7 +179,7 @@ def _ask_neighbours(
         return
     count = min(_NEIGHBOURS + 1, len(served))
     # One more than wanted: a place that is served is its own nearest.
-    distance, places = cKDTree(points_m[served]).query(points_m[rows], count)
+    distance, places = KDTree(points_m[served]).query(points_m[rows], count)
     distance, places = distance.reshape(len(rows), count), places.reshape(len(rows), count)
     close = distance[:, 0] < 1.8 * spacing_m
     if close.any():
@@ -187,7 +187,7 @@ def _ask_neighbours(
 
 
 def _try(
-    kinematics: BatchKinematics, points_m: Array, heading: Array, best: Answers, rows: Array, starts_rad: Array
+    kinematics: BatchKinematics, points_m: Array, heading: Array, best: Answers, rows: Places, starts_rad: Array
 ) -> None:
     """Search from `starts_rad` (rows, tries, n) and keep the best of old and new."""
     tries = starts_rad.shape[1]

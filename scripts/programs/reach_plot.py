@@ -60,13 +60,12 @@ def _fill(figure: Figure, reach: ReachMap) -> None:
 
 def _subtitle(reach: ReachMap) -> str:
     rig = reach.rig
-    text = (
-        f"Jaws along the tangent around the base axis, tool leaning by {np.degrees(rig.max_tilt_rad):.0f}° at most, every "
-        f"joint {np.degrees(reach.description.margin_rad):.0f}° from its limits.   "
+    return (
+        f"Jaws along the tangent around the base axis, tool leaning by {np.degrees(rig.max_tilt_rad):.0f}° at most, "
+        f"every joint {np.degrees(reach.description.margin_rad):.0f}° from its limits.   "
         f"Served: {100 * reach.area.served_share:.0f} % of the block area, {100 * reach.box.served_share:.0f} % of the "
         "reach box."
     )
-    return text
 
 
 def _draw_slice(panel: Axes, reach: ReachMap, place: int, height_m: float) -> None:

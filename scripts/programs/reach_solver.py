@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from scipy.spatial import cKDTree
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from urdf.description import ArmDescription, Rig
 from urdf.errors import ArmError
 from urdf.pose import Array
+
+Places = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _POSITION_TOLERANCE_M = 1e-4
 _HEADING_TOLERANCE_RAD = 2e-3
@@ -25,6 +30,7 @@ _MAX_RIGHTING_RAD = 0.3
 _RIGHTING_RANGE_M = 2e-4
 _TILT_GAIN_RAD = 0.004
 _DAMPING = 1e-8
+_ACTIVE_SET_ROUNDS = 2
 #: A radian of heading or of lean weighs as much as this many metres.
 _METRES_PER_RAD = 0.1
 _SEED_COUNT, _SEED_BATCH, _SEED_BATCHES = 30_000, 100_000, 12
@@ -55,7 +61,7 @@ class Answers:
     """For every target: joints (m, n), whether they serve it, how far the tool leans, and how far it stays away."""
 
     position_rad: Array
-    served: Array
+    served: Flags
     tilt_rad: Array
     residual_m: Array
     score: Array
@@ -96,7 +102,7 @@ class BatchKinematics:
         """Return the tool frames of joint positions (m, n)."""
         return self._forward(position_rad)[0]
 
-    def limiting_joints(self, position_rad: Array) -> Array:
+    def limiting_joints(self, position_rad: Array) -> Places:
         """Return for each joint position (m, n) the first joint that stands at its limit, -1 where none does."""
         at_limit = (position_rad <= self.lower_rad + _AT_LIMIT_RAD) | (position_rad >= self.upper_rad - _AT_LIMIT_RAD)
         return np.where(at_limit.any(axis=1), at_limit.argmax(axis=1), -1)
@@ -168,16 +174,17 @@ class BatchKinematics:
 
     def _step(self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, distance_m: Array) -> Array:
         """Return the least-norm steps (m, n) for position and heading, and the righting in their null space."""
+        inverse = _pseudo_inverse(jacobian)
+        step = (inverse @ error[:, :, None])[:, :, 0]
         active = jacobian
-        for _ in range(3):
-            inverse = np.linalg.inv(active @ active.transpose(0, 2, 1) + _DAMPING * np.eye(4))
-            inverse = active.transpose(0, 2, 1) @ inverse
-            step = (inverse @ error[:, :, None])[:, :, 0]
+        for _ in range(_ACTIVE_SET_ROUNDS):
             # Joints that stand at a limit and would leave it are taken out, and the rest is solved again.
             leaving = ((q <= self.lower_rad) & (step < -1e-9)) | ((q >= self.upper_rad) & (step > 1e-9))
             if not leaving.any():
                 break
             active = active * ~leaving[:, None, :]
+            inverse = _pseudo_inverse(active)
+            step = (inverse @ error[:, :, None])[:, :, 0]
         step *= np.minimum(1.0, _MAX_STEP_RAD / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
         near = distance_m < _RIGHTING_RANGE_M
         if near.any():
@@ -195,6 +202,12 @@ class BatchKinematics:
         room = np.where(step > 0, self.upper_rad - q, q - self.lower_rad)
         fraction = np.minimum(np.maximum(room, 0.0) / size, _MAX_RIGHTING_RAD / size).min(axis=1)
         return step * np.minimum(1.0, fraction)[:, None]
+
+
+def _pseudo_inverse(jacobian: Array) -> Array:
+    """Return the damped pseudo-inverses (m, n, 4) of Jacobians (m, 4, n)."""
+    turned = jacobian.transpose(0, 2, 1)
+    return turned @ np.linalg.inv(jacobian @ turned + _DAMPING * np.eye(4))
 
 
 def _error(tool: Tool, targets_m: Array, heading_rad: Array) -> Array:
@@ -216,7 +229,7 @@ def _fixed_steps(description: ArmDescription, rig: Rig) -> list[Array]:
         frames.append(base @ description.chain.link_matrix(joint.child, {}) @ _onto(joint.axis))
     tool = base @ description.base_from_tool(np.zeros(description.arm_joint_count)).as_matrix()
     frames.append(tool)
-    return [frames[0], *(np.linalg.inv(a) @ b for a, b in zip(frames[:-1], frames[1:], strict=True))]
+    return [frames[0], *(np.linalg.inv(a) @ b for a, b in pairwise(frames))]
 
 
 def _onto(axis: Array) -> Array:
@@ -240,12 +253,12 @@ class SeedBook:
             )
         tool = kinematics.tool(self.position_rad)
         self.positions_m = tool.position_m.T
-        self._tree = cKDTree(_keys(self.positions_m, tool.heading_rad))
+        self._tree = KDTree(_keys(self.positions_m, tool.heading_rad))
 
-    def nearest(self, targets_m: Array, heading_rad: Array, count: int) -> Array:
+    def nearest(self, targets_m: Array, heading_rad: Array, count: int) -> Places:
         """Return the places (m, count) of the seeds nearest to targets (m, 3) and headings (m,)."""
         _, places = self._tree.query(_keys(targets_m, heading_rad), count)
-        return np.asarray(places)
+        return np.asarray(places, dtype=np.int64)
 
 
 def _keys(positions_m: Array, heading_rad: Array) -> Array:

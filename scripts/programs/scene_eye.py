@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ _NEAR_M, _FAR_M = 0.05, 8.0
 _SKY_RGB = np.array([236, 241, 246], dtype=np.uint8)
 _GOAL_RGB = np.array([29.0, 95.0, 168.0])
 _GOAL_REACHED_RGB = np.array([47.0, 133.0, 90.0])
-_LINE_PX = 3
+_LINE_PX = 4
 _HIDDEN_SHARE, _SEEN_SHARE = 0.25, 0.95
 #: A line that lies on a surface is not hidden by it.
 _DEPTH_SLACK_M = 0.004
@@ -70,7 +71,7 @@ class SceneEye:
         """Blend a line into the picture: boldly where it is seen, faintly where something is in front of it."""
         height, width = depth_m.shape
         steps = max(2, 200 // len(line_m))
-        fine = np.concatenate([np.linspace(a, b, steps) for a, b in zip(line_m[:-1], line_m[1:], strict=True)])
+        fine = np.concatenate([np.linspace(a, b, steps) for a, b in pairwise(line_m)])
         points = self._camera.inverse().apply(fine)
         pixels = height / 2 / math.tan(FOV_Y_RAD / 2) * points[:, :2] / points[:, 2:] + [width / 2, height / 2]
         inside = ((pixels >= 0) & (pixels < [width, height])).all(axis=1) & (points[:, 2] > _NEAR_M)

@@ -65,10 +65,10 @@ class ViewPainter:
 
     def paint(self, pixels: NDArray[np.uint8] | NDArray[np.float16]) -> Tile:
         """Return the tile of one picture (C, H, W)."""
-        remark = f"{self.view.width_px}×{self.view.height_px}"
+        remark = f"{self.view.width_px} x {self.view.height_px}"
         if self.view.kind is ImageKind.DEPTH:
             picture = self._depth(pixels[0].astype(np.float64))
-            remark += f", {100 * self._mount.near_m:.0f}–{100 * (self._far_m or 0.0):.0f} cm"
+            remark += f", {100 * self._mount.near_m:.0f} to {100 * (self._far_m or 0.0):.0f} cm"
         elif self.view.kind is ImageKind.GRAY:
             picture = np.repeat(pixels[0][:, :, None], 3, axis=2).astype(np.uint8)
         else:
