@@ -16,12 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from urdf.errors import ArmError, PackageMissing, UnknownName
-<<<<<<< HEAD
 from urdf.kept import keep
 from urdf.meshes import lit
-=======
-from urdf.stl import with_normals
->>>>>>> look
 from urdf.tables import names_in, number, numbers, only, table_in
 
 #: What to install where the package that keeps a model is missing, if that has another name.
@@ -121,11 +117,7 @@ def _draw_collision_shapes(robot: ElementTree.Element, rgba: list[float]) -> Non
             visual = copy.deepcopy(collision)
             visual.tag = "visual"
             for mesh in visual.iter("mesh"):
-<<<<<<< HEAD
                 mesh.set("filename", str(lit(Path(mesh.get("filename", "")))))
-=======
-                mesh.set("filename", str(with_normals(Path(mesh.get("filename", "")), _private_folder())))
->>>>>>> look
             material = ElementTree.SubElement(visual, "material", name="drawn")
             ElementTree.SubElement(material, "color", rgba=" ".join(f"{v:g}" for v in rgba))
             link.append(visual)

@@ -85,7 +85,7 @@ def state_rows(on_progress: Callable[[str, float], None]) -> list[Row]:
     """Return the share of the time that is physics, and what a reset costs."""
     with closing(ArmEnv()) as env:
         timed, policy = TimedWorld(env.world), _oracle(env)
-        _play(env, policy, range(1))
+        played = _play(env, policy, range(1))
         shares: list[float] = []
         rates: list[float] = []
         for turn in range(_TURNS):
