@@ -147,7 +147,7 @@ def block_pixels(world: ArmWorld, camera: str) -> list[int]:
     for x in np.linspace(-0.5, 0.5, 5) * rig.area_size_m[0]:
         for y in np.linspace(-0.5, 0.5, 3) * rig.area_size_m[1]:
             for yaw_deg in (-45.0, -20.0, 0.0, 20.0):
-                place = np.array([*rig.area_center_m, 0.015]) + np.array([x, y, 0.0])
+                place = [rig.area_center_m[0] + x, rig.area_center_m[1] + y, 0.015]
                 world.reset(rig.home_rad, Pose.from_rotvec(place, [0.0, 0.0, math.radians(yaw_deg)]))
                 bodies = world.render(world.description.camera(camera), 64, 64)[2]
                 counts.append(int((bodies == world.block).sum()))
