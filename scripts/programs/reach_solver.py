@@ -34,7 +34,6 @@ _ACTIVE_SET_ROUNDS = 2
 #: A radian of heading or of lean weighs as much as this many metres.
 _METRES_PER_RAD = 0.1
 _SEED_COUNT, _SEED_BATCH, _SEED_BATCHES = 30_000, 100_000, 12
-_AT_LIMIT_RAD = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,16 @@ class Answers:
 
 
 class BatchKinematics:
-    """Forward and inverse kinematics of an arm of turning joints in one rig, for many tool positions at once."""
+    """Forward and inverse kinematics of an arm of turning joints in one rig, for many tool positions at once.
 
-    def __init__(self, description: ArmDescription, rig: Rig) -> None:
+    With `beyond_rad` every joint may go that far past where it has to stop, to find out what stops the arm.
+    """
+
+    def __init__(self, description: ArmDescription, rig: Rig, beyond_rad: float = 0.0) -> None:
         self.description, self.rig = description, rig
         count = description.arm_joint_count
-        self.lower_rad = description.lower_rad[:count] + description.margin_rad
-        self.upper_rad = description.upper_rad[:count] - description.margin_rad
+        self.lower_rad = description.lower_rad[:count] + description.margin_rad - beyond_rad
+        self.upper_rad = description.upper_rad[:count] - description.margin_rad + beyond_rad
         self._steps = _fixed_steps(description, rig)
 
     @property
@@ -102,10 +104,9 @@ class BatchKinematics:
         """Return the tool frames of joint positions (m, n)."""
         return self._forward(position_rad)[0]
 
-    def limiting_joints(self, position_rad: Array) -> Places:
-        """Return for each joint position (m, n) the first joint that stands at its limit, -1 where none does."""
-        at_limit = (position_rad <= self.lower_rad + _AT_LIMIT_RAD) | (position_rad >= self.upper_rad - _AT_LIMIT_RAD)
-        return np.where(at_limit.any(axis=1), at_limit.argmax(axis=1), -1)
+    def violation_rad(self, position_rad: Array) -> Array:
+        """Return how far every joint of (m, n) is beyond where it has to stop."""
+        return np.maximum(0.0, np.maximum(self.lower_rad - position_rad, position_rad - self.upper_rad))
 
     def solve(self, targets_m: Array, heading_rad: Array, start_rad: Array) -> Answers:
         """Return what Gauss-Newton steps from `start_rad` (m, n) find for targets (m, 3) and headings (m,)."""
@@ -258,7 +259,7 @@ class SeedBook:
     def nearest(self, targets_m: Array, heading_rad: Array, count: int) -> Places:
         """Return the places (m, count) of the seeds nearest to targets (m, 3) and headings (m,)."""
         _, places = self._tree.query(_keys(targets_m, heading_rad), count)
-        return np.asarray(places, dtype=np.int64)
+        return np.asarray(places, dtype=np.int64).reshape(len(targets_m), count)
 
 
 def _keys(positions_m: Array, heading_rad: Array) -> Array:
