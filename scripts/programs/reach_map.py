@@ -192,6 +192,7 @@ def _find_reasons(
             np.repeat(points_m[some], tries, axis=0),
             np.repeat(heading[some], tries),
             starts.reshape(-1, starts.shape[2]),
+            upright=False,
         )
         violation = kinematics.violation_rad(found.position_rad)
         worst = np.where(found.served, violation.max(axis=1), math.inf).reshape(len(some), -1)

@@ -191,6 +191,6 @@ def _draw_legend(figure: Figure, reach: ReachMap, y: float) -> None:
     ]
     figure.text(_RIGHT, y, "not served because of", size=9)
     figure.legend(
-        handles=entries, loc="upper left", bbox_to_anchor=(_RIGHT - 0.006, y - 0.012), ncols=1, frameon=False, fontsize=8.8,
-        handlelength=1.6, labelspacing=0.6, borderpad=0.0,
+        handles=entries, loc="upper left", bbox_to_anchor=(_RIGHT - 0.006, y - 0.012), ncols=1, frameon=False,
+        fontsize=8.8, handlelength=1.6, labelspacing=0.6, borderpad=0.0,
     )  # fmt: skip

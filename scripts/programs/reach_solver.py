@@ -108,8 +108,11 @@ class BatchKinematics:
         """Return how far every joint of (m, n) is beyond where it has to stop."""
         return np.maximum(0.0, np.maximum(self.lower_rad - position_rad, position_rad - self.upper_rad))
 
-    def solve(self, targets_m: Array, heading_rad: Array, start_rad: Array) -> Answers:
-        """Return what Gauss-Newton steps from `start_rad` (m, n) find for targets (m, 3) and headings (m,)."""
+    def solve(self, targets_m: Array, heading_rad: Array, start_rad: Array, upright: bool = True) -> Answers:
+        """Return what Gauss-Newton steps from `start_rad` (m, n) find for targets (m, 3) and headings (m,).
+
+        The tool stands as `upright` as the limits allow, or else leans as far as the first answer inside the cone.
+        """
         q = np.array(start_rad)
         best = np.array(start_rad)
         served = np.zeros(len(q), dtype=bool)
@@ -125,16 +128,18 @@ class BatchKinematics:
             badness = np.where(met, 0.0, distance + _METRES_PER_RAD * excess)
             # Among positions that serve the target the most upright counts, among others the nearest.
             better = np.where(served[active], met & (tilt < tilt_rad[active]), met | (badness < score[active]))
-            finished = met & (tilt > tilt_rad[active] - _TILT_GAIN_RAD) & served[active]
+            no_better = (tilt > tilt_rad[active] - _TILT_GAIN_RAD) & served[active]
+            finished = met & (no_better | (not upright))
             rows = active[better]
             best[rows], served[rows] = q[rows], met[better]
             tilt_rad[rows], residual_m[rows], score[rows] = tilt[better], distance[better], badness[better]
+            to_right = (distance < _RIGHTING_RANGE_M) & (upright | (tilt > self.rig.max_tilt_rad))
             going = ~finished
             active = active[going]
             if not len(active):
                 break
             step = self._step(
-                q[active], jacobian[going], error[going], lean_rows[going], -tool.down[:2, going].T, distance[going]
+                q[active], jacobian[going], error[going], lean_rows[going], -tool.down[:2, going].T, to_right[going]
             )
             q[active] = np.clip(q[active] + step, self.lower_rad, self.upper_rad)
         return Answers(best, served, tilt_rad, residual_m, score)
@@ -173,7 +178,7 @@ class BatchKinematics:
             lean_rows[:, 1, k] = axis[0] * down[2] - axis[2] * down[0]
         return tool, jacobian, lean_rows
 
-    def _step(self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, distance_m: Array) -> Array:
+    def _step(self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, near: Flags) -> Array:
         """Return the least-norm steps (m, n) for position and heading, and the righting in their null space."""
         inverse = _pseudo_inverse(jacobian)
         step = (inverse @ error[:, :, None])[:, :, 0]
@@ -187,7 +192,6 @@ class BatchKinematics:
             inverse = _pseudo_inverse(active)
             step = (inverse @ error[:, :, None])[:, :, 0]
         step *= np.minimum(1.0, _MAX_STEP_RAD / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
-        near = distance_m < _RIGHTING_RANGE_M
         if near.any():
             step[near] += self._righting(
                 q[near] + step[near], jacobian[near], inverse[near], lean_rows[near], lean[near]
