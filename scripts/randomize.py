@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import DONE
 from scripts.programs.contact_sheet import COLUMNS, DEPTH_PX, ROWS, SHOWN_PX, draw_sheet
 from sim.randomization import LIMITS, Randomization, randomization
-from sim.studio import Studio
-from urdf.description import load_arm
+from sim.studio import Sample, Studio
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,15 @@ def _line(ranges: Randomization, name: str) -> str:
 
 
 def _preview(args: RandomizeArgs, ranges: Randomization) -> int:
-    description = load_arm(args.arm)
-    studio = Studio(description, description.rig(args.rig), args.camera, SHOWN_PX, DEPTH_PX)
     count = COLUMNS * ROWS
-    samples = []
-    try:
-        nominal = studio.nominal()
-        with CountedProgress(Console(stderr=True), "episodes", count) as progress:
-            for sample in itertools.islice(studio.samples(ranges, args.seed), count):
-                samples.append(sample)
-                progress.advance()
-    finally:
-        studio.close()
+    samples: list[Sample] = []
+    with closing(Studio(args.arm, args.rig, args.camera, SHOWN_PX, DEPTH_PX)) as plain:
+        nominal = next(plain.samples(args.seed))
+    studio = Studio(args.arm, args.rig, args.camera, SHOWN_PX, DEPTH_PX, ranges)
+    with closing(studio), CountedProgress(Console(stderr=True), "episodes", count) as progress:
+        for sample in itertools.islice(studio.samples(args.seed), count):
+            samples.append(sample)
+            progress.advance()
     of_strength = "" if args.strength == 1.0 else f" at strength {args.strength:g}"
     picture = draw_sheet(
         samples,

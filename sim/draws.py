@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 
 from sim.errors import SimError
 from sim.ranges import Vector3
+from sim.rendering import LIGHT_DIRECTION
 from sim.sensors import ColorNoise, DepthNoise
 from urdf.description import CameraMount
 from urdf.pose import Pose
-
-#: Where the light comes from in the nominal world (desk frame, length without meaning).
-NOMINAL_LIGHT: Vector3 = (0.4, 0.6, 1.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class SceneDraw:
     object_color: Vector3 = (0.0, 0.0, 0.0)
     object_yaw_rad: float = 0.0
     desk_color: Vector3 = (0.0, 0.0, 0.0)
-    light_direction: Vector3 = NOMINAL_LIGHT
+    light_direction: Vector3 = LIGHT_DIRECTION
     texture_strength: float = 0.0
     texture_seed: int = 0
 

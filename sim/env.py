@@ -100,7 +100,9 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Observation, dict[str, object]]:
-        """Start an episode; `options={"block": Pose}` puts the object (`desk_from_block`) there, not at random.
+        """Start an episode; `options={"block": Pose}` puts the object there, not at random.
+
+        The pose is that of the 30 mm block (`desk_from_block`); an object of another size stands as high as it is.
 
         `info` holds the object's pose, the stage's name and every number that was drawn.
         """
@@ -113,10 +115,14 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         scene = self.task.draw(rng, self.stage, self.world.objects, size_m, distractors)
         block = (options or {}).get("block")
         if isinstance(block, Pose):
-            scene = Scene((Placement(scene.placements[0].index, block), *scene.placements[1:]), scene.goal_m)
+            index = scene.placements[0].index
+            higher = np.array([0.0, 0.0, (self.world.objects.objects[index].size_m - BLOCK_SIZE_M) / 2])
+            placed = Placement(index, Pose(block.position_m + higher, block.quat_xyzw))
+            scene = Scene((placed, *scene.placements[1:]), scene.goal_m)
         error = rng.normal(size=2).clip(-2.5, 2.5) * self.sighting_error_m
         self._block.error_m = np.array([*error, 0.0])
-        self.scene = self._dresser.begin(draw, scene, self.rig.home_rad)
+        #: What was drawn for this episode, and where things began.
+        self.draw, self.scene = draw, self._dresser.begin(draw, scene, self.rig.home_rad)
         self.loop.robot = self._dresser.robot
         self.task.begin(self.world, self.scene)
         self.observer.begin(self.loop.robot)

@@ -10,11 +10,13 @@ import numpy as np
 import pybullet as bullet
 
 from sim.errors import SimError
+from sim.hulls import drawn_hull
 from sim.meshes import Mesh, load_mesh
 from sim.shapes import BOX, CAPSULE, CYLINDER, MESH, PLANE, SPHERE, Floats, Integers, Shapes, Singles
 from urdf.pose import Pose
 
 _BASE = -1
+_ROUND = {bullet.GEOM_SPHERE: SPHERE, bullet.GEOM_CYLINDER: CYLINDER, bullet.GEOM_CAPSULE: CAPSULE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class _Shape:
         return np.zeros(3), float(reach.get(self.kind, 0.0))
 
 
-def read_geometry(client: int, bodies: Sequence[int]) -> Geometry:
-    """Return the visual shapes of `bodies`; raises SimError for a body that is not there and a mesh that is none."""
+def read_geometry(client: int, bodies: Sequence[int], exact: bool = False) -> Geometry:
+    """Return the visual shapes of `bodies`: round ones as they are drawn (see `sim/hulls.py`), or `exact`.
+
+    Raises SimError for a body that is not there and for a mesh that is none.
+    """
     found: list[_Shape] = []
     for body in bodies:
         try:
@@ -58,7 +63,7 @@ def read_geometry(client: int, bodies: Sequence[int]) -> Geometry:
             data = bullet.getVisualShapeData(body, physicsClientId=client)
         except bullet.error as error:
             raise SimError(f"body {body}: no visual shapes: {error}; it must be one of this client's bodies") from error
-        found += [_shape(client, entry) for entry in data]
+        found += [_shape(client, entry, exact) for entry in data]
     places = {shape.place for shape in found}
     bases = [(body, _BASE) for body in bodies if (body, _BASE) in places]
     slots = (*bases, *sorted(places - set(bases), key=lambda place: (bodies.index(place[0]), place[1])))
@@ -85,7 +90,7 @@ def read_geometry(client: int, bodies: Sequence[int]) -> Geometry:
 _Row = tuple[int, int, int, tuple[float, ...], bytes, tuple[float, ...], tuple[float, ...]]
 
 
-def _shape(client: int, row: _Row) -> _Shape:
+def _shape(client: int, row: _Row, exact: bool) -> _Shape:
     body, link, geometry, size, file, position, quat = row[:7]
     pose = Pose(np.array(position), np.array(quat))
     if link == _BASE:
@@ -96,10 +101,11 @@ def _shape(client: int, row: _Row) -> _Shape:
     a, b, c = size[0], size[1], size[2]
     if geometry == bullet.GEOM_BOX:
         return _Shape(BOX, place, pose, (a / 2, b / 2, c / 2))
-    if geometry == bullet.GEOM_SPHERE:
-        return _Shape(SPHERE, place, pose, (a, 0.0, 0.0))
-    if geometry in (bullet.GEOM_CYLINDER, bullet.GEOM_CAPSULE):
-        return _Shape(CYLINDER if geometry == bullet.GEOM_CYLINDER else CAPSULE, place, pose, (b, a / 2, 0.0))
+    if geometry in _ROUND:
+        kind, radius, half = _ROUND[geometry], a if geometry == bullet.GEOM_SPHERE else b, a / 2
+        if not exact:
+            return _Shape(MESH, place, pose, (0.0, 0.0, 0.0), drawn_hull(kind, radius, half))
+        return _Shape(kind, place, pose, (radius, 0.0 if kind == SPHERE else half, 0.0))
     if geometry == bullet.GEOM_PLANE:
         return _Shape(PLANE, place, pose, (0.0, 0.0, 0.0))
     if geometry == bullet.GEOM_MESH:

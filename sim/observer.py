@@ -20,7 +20,8 @@ Part: TypeAlias = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
 #: One part alone, or several by name.
 Observation: TypeAlias = Part | dict[str, Part]
 
-_BOUND = 10.0
+#: A long arm that is half a metre away from what it wants sees 17.
+_BOUND = 40.0
 #: Lengths of the privileged part are divided by this.
 _PRIVILEGED_SCALE_M = 0.1
 

@@ -17,9 +17,10 @@ from typing import cast
 
 import numpy as np
 
-from sim.draws import NOMINAL_LIGHT, CameraDraw, Draw, SceneDraw, ServoDraw
+from sim.draws import CameraDraw, Draw, SceneDraw, ServoDraw
 from sim.errors import SimError
 from sim.ranges import Dice, Limits, Range
+from sim.rendering import LIGHT_DIRECTION
 from sim.sensors import ColorNoise, DepthNoise
 from urdf.errors import UnknownName
 
@@ -190,7 +191,7 @@ class Randomization:
             object_color=dice.triple(self.object_color),
             object_yaw_rad=dice.uniform(self.object_yaw_rad),
             desk_color=dice.triple(self.desk_color),
-            light_direction=dice.turned(NOMINAL_LIGHT, self.light_turn_rad),
+            light_direction=dice.turned(LIGHT_DIRECTION, self.light_turn_rad),
             texture_strength=strength,
             texture_seed=seed if strength else 0,
         )

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sim.draws import Draw, SceneDraw
 from sim.ranges import Vector3
 from sim.sensors import RgbImage
-from urdf.description import CameraMount
 from urdf.pose import Pose
 
 GRAVITY_M_S2 = 9.81
@@ -131,25 +130,3 @@ def _clouds(rng: np.random.Generator) -> NDArray[np.float64]:
         coarse = rng.random((cells, cells))
         total += cv2.resize(coarse, (_TEXTURE_PX, _TEXTURE_PX), interpolation=cv2.INTER_CUBIC) * 8 / cells
     return (total - total.min()) / np.ptp(total)
-
-
-def lit_picture(
-    client: int, desk_from_camera: Pose, mount: CameraMount, light: Vector3, width_px: int, height_px: int
-) -> RgbImage:
-    """Return the picture (H, W, 3) that `sim.world.render` makes, with the light from another direction."""
-    eye, rotation = desk_from_camera.position_m, desk_from_camera.rotation
-    view = bullet.computeViewMatrix(eye.tolist(), (eye + rotation[:, 2]).tolist(), (-rotation[:, 1]).tolist())
-    projection = bullet.computeProjectionMatrixFOV(
-        np.degrees(mount.fov_y_rad), width_px / height_px, mount.near_m, mount.far_m
-    )
-    rgba = bullet.getCameraImage(
-        width_px,
-        height_px,
-        view,
-        projection,
-        lightDirection=light,
-        shadow=True,
-        renderer=bullet.ER_TINY_RENDERER,
-        physicsClientId=client,
-    )[2]
-    return np.ascontiguousarray(np.asarray(rgba, dtype=np.uint8).reshape(height_px, width_px, 4)[:, :, :3])

@@ -32,16 +32,21 @@ class Cast(NamedTuple):
 
 
 class DepthCaster:
-    """Sees some bodies of one client. Shapes are read once, poses at every cast; a parked body costs a microsecond."""
+    """Sees some bodies of one client. Shapes are read once, poses at every cast; a parked body costs a microsecond.
 
-    def __init__(self, client: int, bodies: Sequence[int]) -> None:
+    Spheres, cylinders and capsules are seen as PyBullet draws them, so that depth and colours agree; or, with `exact`,
+    as they are. The difference is a millimetre or two.
+    """
+
+    def __init__(self, client: int, bodies: Sequence[int], exact: bool = False) -> None:
         self.client = client
+        self.exact = exact
         self.look_again(bodies)
 
     def look_again(self, bodies: Sequence[int]) -> None:
         """Read the shapes of `bodies` anew: after one was loaded, removed or given another shape."""
         self.bodies = tuple(bodies)
-        self.geometry = read_geometry(self.client, self.bodies)
+        self.geometry = read_geometry(self.client, self.bodies, self.exact)
         slots = self.geometry.slots
         self._bases = [body for body, link in slots if link < 0]
         links = {body: [link for b, link in slots if b == body and link >= 0] for body in self.bodies}

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from sim.errors import SimError
 from sim.pinhole import PinholeCamera, view_matrix
+from sim.ranges import Vector3
 from urdf.pose import Array, Pose
 
 #: Where the light comes from unless somebody asks for another direction.
-LIGHT_DIRECTION = (0.4, 0.6, 1.2)
+LIGHT_DIRECTION: Vector3 = (0.4, 0.6, 1.2)
 _PROBE_S = 60.0
 
 #: rgb (H, W, 3), depth in metres (H, W) and body id (H, W) of a camera.

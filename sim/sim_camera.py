@@ -26,9 +26,10 @@ Rgb = NDArray[np.uint8]
 
 
 class DepthEngine(StrEnum):
-    """Who measures depth: our own caster, or the renderer that draws the colours."""
+    """Who measures depth: our own caster, the same with round shapes truly round, or the renderer of the colours."""
 
     RAYCAST = "raycast"
+    RAYCAST_EXACT = "raycast-exact"
     RENDERER = "renderer"
 
 
@@ -55,14 +56,15 @@ class SimCamera:
         self.on_rgb: Callable[[Rgb], Rgb] | None = None
         self.light_direction: Sequence[float] = LIGHT_DIRECTION
         self._caster: DepthCaster | None = None
-        if view.kind is ImageKind.DEPTH and depth_engine is DepthEngine.RAYCAST:
-            self._caster = DepthCaster(world.client, _all_bodies(world.client) if bodies is None else bodies)
+        if view.kind is ImageKind.DEPTH and depth_engine is not DepthEngine.RENDERER:
+            seen = _all_bodies(world.client) if bodies is None else bodies
+            self._caster = DepthCaster(world.client, seen, depth_engine is DepthEngine.RAYCAST_EXACT)
         self.displace()
 
     @property
     def engine(self) -> str:
         """Who makes these pictures, for the record of a run."""
-        return "raycast" if self._caster is not None else self.world.renderer_name
+        return self.depth_engine.value if self._caster is not None else self.world.renderer_name
 
     def displace(
         self,

@@ -110,7 +110,9 @@ class SimRobot:
             count = min(STEPS_PER_TARGET, goal - self._steps)
             self._actuator.advance_to((self._steps + count) / PHYSICS_HZ)
             pulled_to = self._actuator.joint_rad
-            self.world.set_gripping(bool(pulled_to[-1] > self._gripping_from_rad))
+            # Between jaws that are closing there may be nothing: only what they touch is worth the effort.
+            narrow = bool(pulled_to[-1] > self._gripping_from_rad)
+            self.world.set_gripping(narrow and (self.world.gripping or self.world.jaws_touching() > 0))
             self.world.drive(self._servo.joint_rad(pulled_to))
             self.world.step(count)
             self._steps += count

@@ -59,7 +59,7 @@ class ArmWorld:
         )
         self.objects = ObjectPool(c, pool)
         self._index_joints()
-        self._gripping = False
+        self.gripping = False
         self._set_rest_dynamics()
         self.reset(rig.home_rad, None)
         self._saved = bullet.saveState(physicsClientId=c)
@@ -206,8 +206,8 @@ class ArmWorld:
 
     def set_gripping(self, gripping: bool) -> None:
         """Choose the solver's effort: high while something is between the jaws."""
-        if gripping != self._gripping:
-            self._gripping = gripping
+        if gripping != self.gripping:
+            self.gripping = gripping
             physics = self.description.physics
             bullet.setPhysicsEngineParameter(
                 numSolverIterations=physics.grip_iterations if gripping else physics.free_iterations,

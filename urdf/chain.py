@@ -48,12 +48,16 @@ def parse_urdf(path: Path) -> tuple[Joint, ...]:
             raise ArmError(f"{path}: joint {element.get('name')!r} lacks its parent or child")
         xyz = _vector(origin.get("xyz") if origin is not None else None, "0 0 0")
         rpy = _vector(origin.get("rpy") if origin is not None else None, "0 0 0")
-        direction = _vector(axis.get("xyz") if axis is not None else None, "1 0 0")
+        kind = str(element.get("type"))
+        # A fixed joint turns about nothing; some say so with a zero axis.
+        direction = _vector(axis.get("xyz") if axis is not None and kind != "fixed" else None, "1 0 0")
+        if not np.linalg.norm(direction) > 0.0:
+            raise ArmError(f"{path}: joint {element.get('name')!r} has no axis to move about")
         limits = limit.attrib if limit is not None else {}
         joints.append(
             Joint(
                 name=str(element.get("name")),
-                kind=str(element.get("type")),
+                kind=kind,
                 parent=str(parent.get("link")),
                 child=str(child.get("link")),
                 parent_from_joint=Pose.from_rpy(xyz, rpy),

@@ -1,18 +1,13 @@
 """From what an arm.toml says to the one URDF file that everybody reads: PyBullet, Pinocchio and our own chain.
 
 A URDF that lies beside its arm.toml and needs nothing is used as it is. Otherwise it is composed: taken from the
-package that keeps it, mesh paths made absolute, limits corrected, a gripper attached. The result lies in a folder of
-this user alone, named by the hash of its content.
+package that keeps it, mesh paths made absolute, limits corrected, a gripper attached.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
-import stat
 import sys
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -21,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from urdf.errors import ArmError, PackageMissing, UnknownName
-from urdf.stl import with_normals
+from urdf.kept import keep
+from urdf.meshes import lit
 from urdf.tables import names_in, number, numbers, only, table_in
 
 #: What to install where the package that keeps a model is missing, if that has another name.
@@ -43,13 +39,15 @@ def urdf_file(folder: Path, table: Mapping[str, object]) -> Path:
         return path
     robot = _read(path)
     _drop(robot, names_in(table, "drop_links", optional=True), path)
+    _root(robot, str(path))
     if "drawn_rgba" in table:
         _draw_collision_shapes(robot, [float(v) for v in numbers(table, "drawn_rgba", 4)])
     if "attach" in table:
         _attach(robot, folder, table_in(table, "attach"))
     _correct_limits(robot, table_in(table, "limits", optional=True))
     _weigh(robot)
-    return _keep(folder.name, robot)
+    ElementTree.indent(robot)
+    return keep(folder.name, ".urdf", ElementTree.tostring(robot, encoding="utf-8", xml_declaration=True))
 
 
 def _locate(folder: Path, source: str) -> Path:
@@ -119,7 +117,7 @@ def _draw_collision_shapes(robot: ElementTree.Element, rgba: list[float]) -> Non
             visual = copy.deepcopy(collision)
             visual.tag = "visual"
             for mesh in visual.iter("mesh"):
-                mesh.set("filename", str(with_normals(Path(mesh.get("filename", "")), _private_folder())))
+                mesh.set("filename", str(lit(Path(mesh.get("filename", "")))))
             material = ElementTree.SubElement(visual, "material", name="drawn")
             ElementTree.SubElement(material, "color", rgba=" ".join(f"{v:g}" for v in rgba))
             link.append(visual)
@@ -136,17 +134,23 @@ def _attach(robot: ElementTree.Element, folder: Path, table: Mapping[str, object
         shared = {e.get("name") for e in robot.findall(tag)} & {e.get("name") for e in part.findall(tag)}
         if shared:
             raise ArmError(f"{table['urdf']} and the arm both have a {tag} named {sorted(map(str, shared))}")
-    children = {_end(joint, "child") for joint in part.findall("joint")}
-    roots = [str(link.get("name")) for link in part.findall("link") if link.get("name") not in children]
-    if len(roots) != 1:
-        raise ArmError(f"{table['urdf']}: expected one root link, found {roots}")
+    root = _root(part, str(table["urdf"]))
     robot.extend(list(part))
-    mount = ElementTree.SubElement(robot, "joint", name=f"{roots[0]}_mount", type="fixed")
+    mount = ElementTree.SubElement(robot, "joint", name=f"{root}_mount", type="fixed")
     ElementTree.SubElement(mount, "parent", link=str(table["link"]))
-    ElementTree.SubElement(mount, "child", link=roots[0])
+    ElementTree.SubElement(mount, "child", link=root)
     rpy = np.radians(numbers(table, "rpy_deg", 3, default=(0.0, 0.0, 0.0)))
     xyz = numbers(table, "xyz_m", 3)
     ElementTree.SubElement(mount, "origin", xyz=_text(xyz.tolist()), rpy=_text(rpy.tolist()))
+
+
+def _root(robot: ElementTree.Element, source: str) -> str:
+    """Return the one link that no joint moves; raises ArmError where there is none, or several."""
+    children = {_end(joint, "child") for joint in robot.findall("joint")}
+    roots = [str(link.get("name")) for link in robot.findall("link") if link.get("name") not in children]
+    if len(roots) != 1:
+        raise ArmError(f"{source}: expected one root link, found {roots}")
+    return roots[0]
 
 
 def _text(values: list[float]) -> str:
@@ -179,36 +183,3 @@ def _weigh(robot: ElementTree.Element) -> None:
         inertial = ElementTree.SubElement(link, "inertial")
         ElementTree.SubElement(inertial, "mass", value="0")
         ElementTree.SubElement(inertial, "inertia", dict.fromkeys(_MASSLESS.split(), "0"))
-
-
-# The folder -----------------------------------------------------------------------------------------
-
-
-def _keep(name: str, robot: ElementTree.Element) -> Path:
-    """Write a URDF once, whole or not at all; return where it lies. Its name is the hash of its content."""
-    ElementTree.indent(robot)
-    text = ElementTree.tostring(robot, encoding="utf-8", xml_declaration=True)
-    path = _private_folder() / f"{name}-{hashlib.sha256(text).hexdigest()[:16]}.urdf"
-    if path.is_file() and path.read_bytes() == text:
-        return path
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _private_folder() -> Path:
-    """Return the folder of composed URDFs, which no other user may write: a model decides where an arm goes."""
-    folder = Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-urdf"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-        raise ArmError(f"{folder} must be a folder that only you may write; remove it and try again")
-    return folder

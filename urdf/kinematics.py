@@ -3,7 +3,7 @@
 A Dofbot has five joints, so a tool that must be somewhere (3) with its jaws along a heading (1) keeps one freedom: how
 far it leans. A vertical tool leaves the +-90 deg servos almost everywhere, hence the lean is a secondary wish: the
 solver meets position and heading, and spends what freedom is left on standing as upright as the limits allow. Arms of
-six or seven joints keep two or three freedoms, and stand upright nearly everywhere.
+six or seven joints keep two or three freedoms and are served by the same steps, each the smallest that does it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +43,9 @@ class DepthScene:
 
 
 @contextmanager
-def dofbot_scene() -> Iterator[DepthScene]:
-    """Yield the Dofbot of primitives on its desk, near home, with the block somewhere in its area; wrist camera."""
-    description = load_arm("dofbot")
+def arm_scene(arm: str) -> Iterator[DepthScene]:
+    """Yield an arm on its desk, near home, with the block somewhere in its area; wrist camera."""
+    description = load_arm(arm)
     rig = description.rig("table")
     mount = description.camera("wrist")
     world = ArmWorld(description, rig)
@@ -60,6 +60,11 @@ def dofbot_scene() -> Iterator[DepthScene]:
     camera = PinholeCamera(mount.fov_y_rad, mount.near_m, mount.far_m, 64, 64)
     yield DepthScene(world.client, (world.desk, world.arm, world.block), camera, pose)
     world.close()
+
+
+def dofbot_scene() -> AbstractContextManager[DepthScene]:
+    """Return the arm of primitives."""
+    return arm_scene("dofbot")
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def _placed(caster: DepthCaster, desk_from_camera: Pose) -> tuple[Floats, Floats
 
 def embree_rebuilt(scene: DepthScene) -> Engine:
     """Embree on one scene that is built from all triangles for every picture."""
-    caster = DepthCaster(scene.client, scene.bodies)
+    caster = DepthCaster(scene.client, scene.bodies, exact=True)
     parts = [_triangles(caster.geometry.shapes, k) for k in range(len(caster.geometry.shapes.kind))]
     rays = scene.camera.rays().reshape(-1, 3)
 
@@ -72,7 +72,7 @@ def embree_rebuilt(scene: DepthScene) -> Engine:
 
 def embree_moved(scene: DepthScene) -> Engine:
     """Embree on a scene for each shape that never changes: the rays go into its frame, where it is in view."""
-    caster = DepthCaster(scene.client, scene.bodies)
+    caster = DepthCaster(scene.client, scene.bodies, exact=True)
     shapes = caster.geometry.shapes
     scenes = [EmbreeScene() for _ in shapes.kind]
     for k, single in enumerate(scenes):
@@ -104,7 +104,7 @@ def _cast(single: EmbreeScene, r: Floats, t: Floats, rays: Floats, scene: DepthS
 
 def every_ray(scene: DepthScene) -> Engine:
     """A compiled loop of every pixel over every primitive, nothing left out."""
-    caster = DepthCaster(scene.client, scene.bodies)
+    caster = DepthCaster(scene.client, scene.bodies, exact=True)
     shapes = caster.geometry.shapes
     rays = scene.camera.rays()
 

@@ -13,6 +13,7 @@ import pybullet as bullet
 import pybullet_data
 
 from sim.pinhole import PinholeCamera
+from sim.sim_camera import DESK
 from sim.world import ArmWorld
 from urdf.description import load_arm
 from urdf.pose import Array, Pose
@@ -42,7 +43,8 @@ def arm_scenes(arm: str, rig: str, camera: str, count: int) -> Iterator[tuple[Ar
         joints = np.clip(near_home if number % 2 else anywhere, description.lower_rad, description.upper_rad)
         x, y = area.area_center_m + rng.uniform(-0.5, 0.5, 2) * area.area_size_m
         world.reset(joints, Pose.from_rotvec([x, y, 0.015], [0.0, 0.0, rng.uniform(-math.pi, math.pi)]))
-        yield world, world.link_pose(mount.link) @ mount.link_from_camera, lens
+        desk_from_link = Pose.identity() if mount.link == DESK else world.link_pose(mount.link)
+        yield world, desk_from_link @ mount.link_from_camera, lens
     world.close()
 
 

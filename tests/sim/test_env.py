@@ -77,7 +77,7 @@ def test_gymnasiums_and_sb3s_checkers_have_nothing_to_say(rig_name: str) -> None
 
 def test_spaces_are_bounded_boxes_of_the_layouts(envs: dict[str, ArmEnv]) -> None:
     env = envs["table"]
-    assert env.observation_space == gymnasium.spaces.Box(-10.0, 10.0, (20,), np.float32)
+    assert env.observation_space == gymnasium.spaces.Box(-40.0, 40.0, (20,), np.float32)
     assert env.action_space == gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
     assert env.action_layout.names == ("dx", "dy")
     assert env.control_rate_hz == 20

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.draws import NOMINAL_LIGHT, CameraDraw, Draw
+from sim.draws import CameraDraw, Draw
 from sim.errors import SimError
 from sim.randomization import HARD, LIMITS, MILD, NONE, RANDOMIZATIONS, Randomization, randomization
 from sim.ranges import Range
+from sim.rendering import LIGHT_DIRECTION
 from urdf.description import load_arm
 from urdf.errors import UnknownName
 
@@ -180,7 +181,7 @@ def test_delays_and_jpeg_are_whole_numbers_and_each_is_as_likely() -> None:
 
 
 def test_the_light_turns_by_at_most_its_angle_and_stays_above_the_desk() -> None:
-    nominal = np.array(NOMINAL_LIGHT)
+    nominal = np.array(LIGHT_DIRECTION)
     lights = np.array([draw.scene.light_direction for draw in draws(only("light_turn_rad", 0.2, 0.9))])
     assert np.linalg.norm(lights, axis=1) == pytest.approx(np.full(400, np.linalg.norm(nominal)))
     angles = np.arccos(lights @ nominal / (nominal @ nominal))

@@ -312,6 +312,7 @@ def test_a_malformed_arm_is_refused_with_the_file_named(tmp_path: Path, old: str
         ('<parent link="link1"/>', "", "lacks its parent or child"),
         ('<parent link="base_link"/>', '<parent link="gripper_link"/>', "loop|one root"),
         ('<parent link="link2"/>', '<parent link="elsewhere"/>', "one root"),
+        ('<axis xyz="0 0 1"/>', '<axis xyz="0 0 0"/>', "joint1' has no axis"),
     ],
 )
 def test_a_urdf_that_is_no_tree_is_refused(tmp_path: Path, old: str, new: str, what: str) -> None:
