@@ -340,7 +340,7 @@ def _reach_sentence(reach: ReachMap, path: Path) -> str:
     why = "; ".join(f"{name} ({100 * share:.0f} %)" for name, share in limits)
     return (
         f"Served: {100 * reach.area.served_share:.0f} % of the block area, {100 * reach.box.served_share:.0f} % of the "
-        f"reach box, {100 * reach.slices.served_share:.0f} % of the map. What limits the rest most: {why}. Map: {path}"
+        f"reach box, {100 * reach.slices.served_share:.0f} % of the map; not the rest, because of {why}. Map: {path}"
     )
 
 

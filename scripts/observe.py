@@ -218,7 +218,7 @@ def _verdict(success: bool, truncated: bool, time_s: float) -> str:
 def _play_by_hand(args: ObserveArgs, env: ArmEnv, audience: Audience, console: Console) -> Tally:
     """Let the person at the terminal play; `q` ends the film, `n` gives the episode up."""
     tally = Tally([])
-    chart = DeskChart(env)
+    chart = DeskChart(env, colors=console.color_system is not None)
     with keyboard(STOPS) as keys, Live(console=console, auto_refresh=False, transient=True) as live:
         number = 0
 

@@ -25,19 +25,21 @@ _HALF_BLOCK = "▀"
 class DeskChart:
     """Draws one environment from above as text, the arm below the lower edge, and its first camera view beside it."""
 
-    def __init__(self, env: ArmEnv) -> None:
+    def __init__(self, env: ArmEnv, colors: bool = True) -> None:
         self._env = env
         rig = env.rig
-        half = rig.area_size_m / 2
         home_m = rig.desk_from_base.apply(env.description.base_from_tool(rig.home_rad).position_m)[:2]
-        corners = [rig.area_center_m - half, rig.area_center_m + half, home_m]
+        lower_m, upper_m = rig.area_center_m - rig.area_size_m / 2, rig.area_center_m + rig.area_size_m / 2
         if isinstance(env.attempt, ReachAttempt):
-            corners += [rig.reach_lower_m[:2], rig.reach_upper_m[:2]]
-        lower, upper = np.min(corners, axis=0), np.max(corners, axis=0)
+            lower_m, upper_m = rig.reach_lower_m[:2], rig.reach_upper_m[:2]
+        lower, upper = np.minimum(lower_m, home_m), np.maximum(upper_m, home_m)
         # Letters are twice as high as wide.
         self._metres = float(max((upper[0] - lower[0]) / (_COLUMNS - 4), (upper[1] - lower[1]) / (2 * (_ROWS - 4))))
         self._middle = (lower + upper) / 2
-        self._painter = next((ViewPainter(view, env.description) for view in env.observer.spec.views), None)
+        self._frame = (lower_m, upper_m)
+        # Without colours a picture of half blocks shows nothing.
+        views = env.observer.spec.views if colors else ()
+        self._painter = next((ViewPainter(view, env.description) for view in views), None)
 
     def draw(self, situation: Situation, remark: str) -> Panel:
         """Return the chart of this moment."""
@@ -53,7 +55,7 @@ class DeskChart:
         return Panel(Group(row, self._numbers(situation), keys), title=title, title_align="left", expand=False)
 
     def _map(self) -> Text:
-        env, rig = self._env, self._env.rig
+        env, (lower_m, upper_m) = self._env, self._frame
         letters = [[(" ", "")] * _COLUMNS for _ in range(_ROWS)]
 
         def put(point_m: Array, letter: str, style: str) -> None:
@@ -62,10 +64,10 @@ class DeskChart:
             if 0 <= column < _COLUMNS and 0 <= line < _ROWS:
                 letters[line][column] = (letter, style)
 
-        for share in np.linspace(-0.5, 0.5, 61):
-            for side in (-0.5, 0.5):
-                put(rig.area_center_m + rig.area_size_m * [share, side], "·", "dim")
-                put(rig.area_center_m + rig.area_size_m * [side, share], "·", "dim")
+        for share in np.linspace(0.0, 1.0, 61):
+            for side in (0.0, 1.0):
+                put(lower_m + (upper_m - lower_m) * [share, side], "·", "dim")
+                put(lower_m + (upper_m - lower_m) * [side, share], "·", "dim")
         put(np.zeros(2), "◎", "dim")
         goal_m = self.goal_m()
         if goal_m is not None:

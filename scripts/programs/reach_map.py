@@ -15,12 +15,17 @@ from scripts.programs.reach_solver import Answers, BatchKinematics, Places, Seed
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
-#: Why a place is not served, besides the number of the joint that is at its limit.
+#: Why a place is not served, besides the number of the joint whose limit is in the way.
 SERVED, TOO_FAR, ONLY_TILTED = -1, -2, -3
 SLICE_COUNT = 6
-_SIDE = 72
+#: Columns of a slice.
+COLUMNS = 72
 _SEEDS_EACH, _MORE_SEEDS_EACH = 4, 10
 _CHUNK = 2048
+#: How far joints may go past their limits when the reason is looked for, and from how many seeds.
+_BEYOND_RAD, _FREE_SEEDS_EACH = math.radians(120.0), 6
+#: The share of the work that is done when the reasons are looked for.
+_SEARCHED = 0.65
 _NEIGHBOURS, _NEIGHBOUR_ROUNDS = 4, 8
 _MET_M = 1e-4
 _ODD_TILT_RAD = math.radians(2.0)
@@ -68,10 +73,10 @@ class ReachMap:
     def reason_name(self, reason: int) -> str:
         """Return what to call a reason."""
         if reason == TOO_FAR:
-            return "too far: the arm is too short"
+            return "the arm's length"
         if reason == ONLY_TILTED:
-            return "met only with the tool turned or leaning farther"
-        return f"{self.description.joint_names[reason]} at its limit"
+            return "the cone: met only leaning farther, or turned"
+        return f"the limit of {self.description.joint_names[reason]}"
 
     def limits(self, verdicts: Verdicts) -> dict[str, float]:
         """Return the share of the places that each reason rules out, the commonest first."""
@@ -85,13 +90,15 @@ def tangent_rad(points_m: Array) -> Array:
     return np.arctan2(points_m[:, 1], points_m[:, 0]) - math.pi / 2
 
 
-def draw_reach_map(description: ArmDescription, rig: Rig, on_progress: Callable[[float], None]) -> ReachMap:
-    """Return the reach map; `on_progress` hears the share that is done. About 20 s of one core."""
+def draw_reach_map(
+    description: ArmDescription, rig: Rig, on_progress: Callable[[float], None], columns: int = COLUMNS
+) -> ReachMap:
+    """Return the reach map, slices `columns` wide; `on_progress` hears the share that is done. 15-25 s of one core."""
     kinematics = BatchKinematics(description, rig)
     book = SeedBook(kinematics, np.random.default_rng(0))
     radius_m = _EDGE * float(np.linalg.norm(book.positions_m[:, :2], axis=1).max())
     top_m = float(book.positions_m[:, 2].max())
-    side = np.linspace(-radius_m, radius_m, _SIDE)
+    side = np.linspace(-radius_m, radius_m, columns)
     heights = _heights(rig, 0.95 * top_m)
     section_heights = np.arange(0.0, _EDGE * top_m, side[1] - side[0])
     # x is never zero exactly: on the axis itself the tangent has no direction.
@@ -111,10 +118,10 @@ def draw_reach_map(description: ArmDescription, rig: Rig, on_progress: Callable[
         rig=rig,
         side_m=side,
         heights_m=heights,
-        slices=slices.reshape(len(heights), _SIDE, _SIDE),
+        slices=slices.reshape(len(heights), columns, columns),
         section_side_m=side,
         section_heights_m=section_heights,
-        section=section.reshape(len(section_heights), _SIDE),
+        section=section.reshape(len(section_heights), columns),
         area=area,
         box=box,
         home_m=ToolFrame(description, rig).locate(rig.home_rad)[0],
@@ -136,7 +143,7 @@ def judge(
         np.zeros(len(points_m), dtype=bool),
         *(np.full(len(points_m), math.inf) for _ in range(3)),
     )
-    rounds = [(_SEEDS_EACH, 0, 0.35), (_MORE_SEEDS_EACH, _SEEDS_EACH, 0.9)]
+    rounds = [(_SEEDS_EACH, 0, 0.3), (_MORE_SEEDS_EACH, _SEEDS_EACH, _SEARCHED)]
     done = 0.0
     for count, skip, until in rounds:
         open_rows = np.flatnonzero(reachable & ~best.served)
@@ -152,12 +159,48 @@ def judge(
         if int(best.served.sum()) == before:
             break
     _ask_neighbours(kinematics, points_m, heading, best, _leaning_oddly(points_m, best, spacing_m), spacing_m)
+    reason = np.full(len(points_m), TOO_FAR)
+    reason[best.served] = SERVED
+    open_rows = np.flatnonzero(reachable & ~best.served)
+    _find_reasons(kinematics, points_m, heading, best.position_rad, reason, open_rows, on_progress)
     on_progress(1.0)
-    reason = np.where(best.served, SERVED, kinematics.limiting_joints(best.position_rad))
-    free = ~best.served & (reason == -1)
-    reason[free] = np.where(best.residual_m[free] < _MET_M, ONLY_TILTED, TOO_FAR)
-    reason[~reachable] = TOO_FAR
     return Verdicts(np.where(best.served, best.tilt_rad, math.nan), reason.astype(np.int8))
+
+
+def _find_reasons(
+    kinematics: BatchKinematics,
+    points_m: Array,
+    heading: Array,
+    nearest_rad: Array,
+    reason: Places,
+    rows: Places,
+    on_progress: Callable[[float], None],
+) -> None:
+    """Let every joint go beyond its limits: the one that then goes farthest beyond is what stopped the arm.
+
+    Where even that does not help, the arm is too short, or the place is met with the tool turned or leaning too far.
+    """
+    free = BatchKinematics(kinematics.description, kinematics.rig, _BEYOND_RAD)
+    book = SeedBook(free, np.random.default_rng(1))
+    for begin in range(0, len(rows), _CHUNK):
+        some = rows[begin : begin + _CHUNK]
+        seeds = book.position_rad[book.nearest(points_m[some], heading[some], _FREE_SEEDS_EACH)]
+        # First from where the limits ended the search: there the least is missing.
+        starts = np.concatenate([nearest_rad[some][:, None], seeds], axis=1)
+        tries = starts.shape[1]
+        found = free.solve(
+            np.repeat(points_m[some], tries, axis=0),
+            np.repeat(heading[some], tries),
+            starts.reshape(-1, starts.shape[2]),
+            upright=False,
+        )
+        violation = kinematics.violation_rad(found.position_rad)
+        worst = np.where(found.served, violation.max(axis=1), math.inf).reshape(len(some), -1)
+        least = np.arange(len(some)) * tries + worst.argmin(axis=1)
+        nearest_m = np.where(found.served, 0.0, found.residual_m).reshape(len(some), -1).min(axis=1)
+        without = np.where(nearest_m < _MET_M, ONLY_TILTED, TOO_FAR)
+        reason[some] = np.where(np.isfinite(worst.min(axis=1)), violation[least].argmax(axis=1), without)
+        on_progress(_SEARCHED + (1.0 - _SEARCHED) * min(1.0, (begin + _CHUNK) / len(rows)))
 
 
 def _leaning_oddly(points_m: Array, best: Answers, spacing_m: float) -> Places:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _GREY, _EDGE = "#52606d", "#0b3d3a"
 #: Pale and warm, so that what is served, deep and cold, stands out.
-_JOINT_COLORS = ("#f9dfc4", "#f2c9c0", "#e8d5ea", "#f6edb5", "#e3d6c6", "#f4d3de", "#dfe3bd", "#e9c9a9")
+_JOINT_COLORS = ("#f5c698", "#eda09a", "#cfb6dc", "#f1e18f", "#c9b49a", "#f3b4cd", "#cbd98f", "#dfae77")
 _TOO_FAR_COLOR, _ONLY_TILTED_COLOR = "#eef1f4", "#d3d9e0"
 _ROWS, _COLUMNS = 2, 3
 _LEFT, _RIGHT, _RIGHT_WIDTH = 0.06, 0.72, 0.265
@@ -55,7 +55,7 @@ def _fill(figure: Figure, reach: ReachMap) -> None:
     _draw_section(figure.add_axes((_RIGHT, 0.865 - tall, _RIGHT_WIDTH, tall)), reach)
     below = 0.865 - tall - 0.145
     _draw_scale(figure, reach, below)
-    _draw_legend(figure, reach, below - 0.05)
+    _draw_legend(figure, reach, below - 0.075)
 
 
 def _subtitle(reach: ReachMap) -> str:
@@ -189,7 +189,8 @@ def _draw_legend(figure: Figure, reach: ReachMap, y: float) -> None:
         Line2D([], [], ls="", marker="D", ms=5, mfc="white", mec=BAD, mew=1.3, label="home"),
         Line2D([], [], ls="", marker="o", ms=5, mfc="white", mec=INK, label="base"),
     ]
+    figure.text(_RIGHT, y, "not served because of", size=9)
     figure.legend(
-        handles=entries, loc="upper left", bbox_to_anchor=(_RIGHT - 0.006, y), ncols=1, frameon=False, fontsize=8.8,
-        handlelength=1.6, labelspacing=0.6, borderpad=0.0,
+        handles=entries, loc="upper left", bbox_to_anchor=(_RIGHT - 0.006, y - 0.012), ncols=1, frameon=False,
+        fontsize=8.8, handlelength=1.6, labelspacing=0.6, borderpad=0.0,
     )  # fmt: skip

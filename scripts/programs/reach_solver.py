@@ -34,7 +34,6 @@ _ACTIVE_SET_ROUNDS = 2
 #: A radian of heading or of lean weighs as much as this many metres.
 _METRES_PER_RAD = 0.1
 _SEED_COUNT, _SEED_BATCH, _SEED_BATCHES = 30_000, 100_000, 12
-_AT_LIMIT_RAD = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,16 @@ class Answers:
 
 
 class BatchKinematics:
-    """Forward and inverse kinematics of an arm of turning joints in one rig, for many tool positions at once."""
+    """Forward and inverse kinematics of an arm of turning joints in one rig, for many tool positions at once.
 
-    def __init__(self, description: ArmDescription, rig: Rig) -> None:
+    With `beyond_rad` every joint may go that far past where it has to stop, to find out what stops the arm.
+    """
+
+    def __init__(self, description: ArmDescription, rig: Rig, beyond_rad: float = 0.0) -> None:
         self.description, self.rig = description, rig
         count = description.arm_joint_count
-        self.lower_rad = description.lower_rad[:count] + description.margin_rad
-        self.upper_rad = description.upper_rad[:count] - description.margin_rad
+        self.lower_rad = description.lower_rad[:count] + description.margin_rad - beyond_rad
+        self.upper_rad = description.upper_rad[:count] - description.margin_rad + beyond_rad
         self._steps = _fixed_steps(description, rig)
 
     @property
@@ -102,13 +104,15 @@ class BatchKinematics:
         """Return the tool frames of joint positions (m, n)."""
         return self._forward(position_rad)[0]
 
-    def limiting_joints(self, position_rad: Array) -> Places:
-        """Return for each joint position (m, n) the first joint that stands at its limit, -1 where none does."""
-        at_limit = (position_rad <= self.lower_rad + _AT_LIMIT_RAD) | (position_rad >= self.upper_rad - _AT_LIMIT_RAD)
-        return np.where(at_limit.any(axis=1), at_limit.argmax(axis=1), -1)
+    def violation_rad(self, position_rad: Array) -> Array:
+        """Return how far every joint of (m, n) is beyond where it has to stop."""
+        return np.maximum(0.0, np.maximum(self.lower_rad - position_rad, position_rad - self.upper_rad))
 
-    def solve(self, targets_m: Array, heading_rad: Array, start_rad: Array) -> Answers:
-        """Return what Gauss-Newton steps from `start_rad` (m, n) find for targets (m, 3) and headings (m,)."""
+    def solve(self, targets_m: Array, heading_rad: Array, start_rad: Array, upright: bool = True) -> Answers:
+        """Return what Gauss-Newton steps from `start_rad` (m, n) find for targets (m, 3) and headings (m,).
+
+        The tool stands as `upright` as the limits allow, or else leans as far as the first answer inside the cone.
+        """
         q = np.array(start_rad)
         best = np.array(start_rad)
         served = np.zeros(len(q), dtype=bool)
@@ -124,16 +128,18 @@ class BatchKinematics:
             badness = np.where(met, 0.0, distance + _METRES_PER_RAD * excess)
             # Among positions that serve the target the most upright counts, among others the nearest.
             better = np.where(served[active], met & (tilt < tilt_rad[active]), met | (badness < score[active]))
-            finished = met & (tilt > tilt_rad[active] - _TILT_GAIN_RAD) & served[active]
+            no_better = (tilt > tilt_rad[active] - _TILT_GAIN_RAD) & served[active]
+            finished = met & (no_better | (not upright))
             rows = active[better]
             best[rows], served[rows] = q[rows], met[better]
             tilt_rad[rows], residual_m[rows], score[rows] = tilt[better], distance[better], badness[better]
+            to_right = (distance < _RIGHTING_RANGE_M) & (upright | (tilt > self.rig.max_tilt_rad))
             going = ~finished
             active = active[going]
             if not len(active):
                 break
             step = self._step(
-                q[active], jacobian[going], error[going], lean_rows[going], -tool.down[:2, going].T, distance[going]
+                q[active], jacobian[going], error[going], lean_rows[going], -tool.down[:2, going].T, to_right[going]
             )
             q[active] = np.clip(q[active] + step, self.lower_rad, self.upper_rad)
         return Answers(best, served, tilt_rad, residual_m, score)
@@ -172,7 +178,7 @@ class BatchKinematics:
             lean_rows[:, 1, k] = axis[0] * down[2] - axis[2] * down[0]
         return tool, jacobian, lean_rows
 
-    def _step(self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, distance_m: Array) -> Array:
+    def _step(self, q: Array, jacobian: Array, error: Array, lean_rows: Array, lean: Array, near: Flags) -> Array:
         """Return the least-norm steps (m, n) for position and heading, and the righting in their null space."""
         inverse = _pseudo_inverse(jacobian)
         step = (inverse @ error[:, :, None])[:, :, 0]
@@ -186,7 +192,6 @@ class BatchKinematics:
             inverse = _pseudo_inverse(active)
             step = (inverse @ error[:, :, None])[:, :, 0]
         step *= np.minimum(1.0, _MAX_STEP_RAD / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
-        near = distance_m < _RIGHTING_RANGE_M
         if near.any():
             step[near] += self._righting(
                 q[near] + step[near], jacobian[near], inverse[near], lean_rows[near], lean[near]
@@ -258,7 +263,7 @@ class SeedBook:
     def nearest(self, targets_m: Array, heading_rad: Array, count: int) -> Places:
         """Return the places (m, count) of the seeds nearest to targets (m, 3) and headings (m,)."""
         _, places = self._tree.query(_keys(targets_m, heading_rad), count)
-        return np.asarray(places, dtype=np.int64)
+        return np.asarray(places, dtype=np.int64).reshape(len(targets_m), count)
 
 
 def _keys(positions_m: Array, heading_rad: Array) -> Array:

@@ -42,6 +42,25 @@ def test_the_json_line_holds_the_count_and_its_interval(tmp_path: Path) -> None:
     assert "rig hanging" in done.stderr
 
 
+def test_every_arm_and_task_can_be_evaluated(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "--policy", "oracle", "--arm", "ur5", "--task", "reach", "--episodes", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["successes"], result["episodes"]) == (4, 4)
+    assert "ur5 reach, oracle on rig table: 4 of 4 episodes succeeded" in done.stderr
+
+
+def test_unknown_arms_and_tasks_are_bad_input(tmp_path: Path) -> None:
+    for words, said in (
+        (("--arm", "ur3"), "nearest first: ur5, "),
+        (("--task", "graps"), "nearest first: grasp, "),
+    ):
+        done = evaluate(tmp_path, "--policy", "hold", *words, "--json")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stdout == ""
+
+
 def test_without_json_people_get_a_sentence(tmp_path: Path) -> None:
     done = evaluate(tmp_path, "--policy", "hold", "--episodes", "2")
     assert done.returncode == 0, done.stderr
