@@ -61,8 +61,8 @@ class BenchArgs:
     """Measure the figures that were promised into data/bench/NAME.json; exits 1 when one does not hold."""
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: kinematics (half a minute), env and training (minutes), grasp (the Dofbot's, half an hour), tasks (every
-    arm's, hours), or `all`."""
+    """Which bench: kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour), tasks (every arm's,
+    hours), or `all`."""
     only: str = ""
     """Show and judge only the rows whose figure contains this word."""
     json: bool = False
