@@ -11,7 +11,7 @@ from tests.bridge.desk import ARM, PERIOD_S, RIG
 from tests.bridge.numeric_ik import NumericKinematics
 from urdf.pose import Array
 
-GOAL_M = np.array([0.03, 0.16, 0.08])
+GOAL_M = np.array([0.03, 0.16, 0.06])
 
 
 class Arm:
