@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import gymnasium
@@ -45,7 +46,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
-        "render_modes": ["rgb_array", "human"],
+        # A window needs a display: PyBullet waits for ever for one that is not there.
+        "render_modes": ["rgb_array", "human"] if os.environ.get("DISPLAY") else ["rgb_array"],
         "render_fps": CONTROL_HZ,
     }
 
