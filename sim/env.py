@@ -66,6 +66,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         renderer: Renderer = Renderer.TINY,
         depth_engine: DepthEngine = DepthEngine.RAYCAST,
         render_mode: str | None = None,
+        window: bool = False,
         recorder: Recorder | None = None,
     ) -> None:
         if action_repeat < 1:
@@ -85,7 +86,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.stage: Stage = FULL_STAGE
         period_s = 1.0 / CONTROL_HZ
         pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
-        self.world = ArmWorld(self.description, self.rig, pool, gui=render_mode == "human", renderer=renderer)
+        self.world = ArmWorld(self.description, self.rig, pool, gui=window, renderer=renderer)
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)

@@ -32,6 +32,8 @@ class ArmWorld:
         gui: bool = False,
         renderer: Renderer = Renderer.TINY,
     ) -> None:
+        if gui and not has_display():
+            raise SimError("a window needs a display: $DISPLAY names no X server that answers")
         self.description = description
         self.rig = rig
         self.renderer = renderer
