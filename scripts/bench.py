@@ -24,7 +24,19 @@ def _kinematics(on_progress: Progress) -> list[Row]:
 
 
 def _grasp(on_progress: Progress) -> list[Row]:
-    from scripts.programs.bench_grasp import measure
+    from scripts.programs.bench_tasks import measure_grasp
+
+    return measure_grasp(on_progress)
+
+
+def _tasks(on_progress: Progress) -> list[Row]:
+    from scripts.programs.bench_tasks import measure
+
+    return measure(on_progress)
+
+
+def _env(on_progress: Progress) -> list[Row]:
+    from scripts.programs.bench_env import measure
 
     return measure(on_progress)
 
@@ -37,7 +49,9 @@ def _training(on_progress: Progress) -> list[Row]:
 
 BENCHES: dict[str, Callable[[Progress], list[Row]]] = {
     "kinematics": _kinematics,
+    "env": _env,
     "grasp": _grasp,
+    "tasks": _tasks,
     "training": _training,
 }
 
@@ -47,7 +61,8 @@ class BenchArgs:
     """Measure the figures that were promised into data/bench/NAME.json; exits 1 when one does not hold."""
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: kinematics (half a minute), grasp (half an hour), training (minutes), or `all`."""
+    """Which bench: kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour), tasks (every arm's,
+    hours), or `all`."""
     only: str = ""
     """Show and judge only the rows whose figure contains this word."""
     json: bool = False

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from bridge.encoding import GRASP_STATE
 from scripts.evaluate import PolicyChoice, choose_policy, evaluate_policy
-from scripts.programs import bench_grasp
+from scripts.programs import bench_tasks
 from urdf.errors import UnknownName
 
 ROOT = Path(__file__).parent.parent.parent
@@ -120,14 +120,18 @@ def test_a_random_policy_does_not_know_where_the_block_is() -> None:
 
 def test_the_bench_holds_each_policy_against_its_bar() -> None:
     heard: list[float] = []
-    promise = bench_grasp.Promise("hold", 3, "<=", 0.0)
-    row = bench_grasp.measure_one(promise, "hanging", lambda _, share: heard.append(share))
-    assert (row.figure, row.value, row.holds) == ("grasp hanging hold success", 0.0, True)
+    promise = bench_tasks.Promise("hold", 3, "<=", 0.0)
+    row = bench_tasks.measure_one(
+        promise, bench_tasks.Case("grasp", "dofbot", "hanging"), lambda _, share: heard.append(share)
+    )
+    assert (row.figure, row.value, row.holds) == ("grasp dofbot hanging hold success", 0.0, True)
     assert heard == pytest.approx([1 / 3, 2 / 3, 1.0])
-    too_few = bench_grasp.measure_one(bench_grasp.Promise("oracle", 3, ">=", 0.97), "table", lambda _, __: None)
+    too_few = bench_tasks.measure_one(
+        bench_tasks.Promise("oracle", 3, ">=", 0.97), bench_tasks.Case("grasp", "dofbot", "table"), lambda _, __: None
+    )
     assert not too_few.holds  # three of three show no more than 0.44
     assert too_few.value == pytest.approx(binomtest(3, 3).proportion_ci(0.95, method="wilson").low)
-    assert [(p.policy, p.episodes, p.direction, p.bar) for p in bench_grasp.PROMISES] == [
+    assert [(p.policy, p.episodes, p.direction, p.bar) for p in bench_tasks.PROMISES] == [
         ("oracle", 500, ">=", 0.97),
         ("random", 1000, "<=", 0.05),
         ("hold", 1000, "<=", 0.0),

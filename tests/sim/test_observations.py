@@ -121,6 +121,7 @@ def test_stacked_pictures_are_the_last_ones_oldest_first_and_nothing_is_left_of_
 def test_every_part_changes_while_the_arm_moves() -> None:
     with made() as env:
         before = parts(env.reset(seed=1)[0])
+        observation: Observation = {}
         for _ in range(3):
             observation = env.step(np.array([0.8, -0.3], dtype=np.float32))[0]
         for key, value in parts(observation).items():
