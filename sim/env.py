@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 import gymnasium
@@ -46,8 +45,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
-        # A window needs a display: PyBullet waits for ever for one that is not there.
-        "render_modes": ["rgb_array", "human"] if os.environ.get("DISPLAY") else ["rgb_array"],
+        # The window is no render mode: checkers open one for every mode, and PyBullet's needs a display and the clock.
+        "render_modes": ["rgb_array"],
         "render_fps": CONTROL_HZ,
     }
 
