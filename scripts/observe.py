@@ -26,11 +26,11 @@ from scripts.evaluate import PolicyChoice, choose_policy, scripted_choice
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.keyboard import keyboard
 from scripts.programs.desk_chart import DeskChart
-from scripts.programs.display import has_display
 from scripts.programs.film_env import Audience, EnvFilm, WindowPace
 from scripts.programs.keyboard_policy import STOPS, KeyboardPolicy, PersonLeft, PersonSkipped, Situation
 from scripts.programs.reel import check_suffix
 from scripts.programs.view_tiles import default_views, parse_view
+from sim.display import has_display
 from sim.env import ArmEnv
 from sim.objects import ObjectKind
 from sim.randomization import randomization
@@ -159,7 +159,7 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         objects=_objects(args.objects),
         distractors=args.distractors,
         randomization=randomization(args.randomization),
-        render_mode=None if film is not None else "human",
+        window=film is None,
         recorder=audience,
     )
     try:

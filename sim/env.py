@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 import gymnasium
@@ -46,8 +45,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
-        # A window needs a display: PyBullet waits for ever for one that is not there.
-        "render_modes": ["rgb_array", "human"] if os.environ.get("DISPLAY") else ["rgb_array"],
+        # The window is no render mode: checkers open one for every mode, and PyBullet's needs a display and the clock.
+        "render_modes": ["rgb_array"],
         "render_fps": CONTROL_HZ,
     }
 
@@ -66,6 +65,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         renderer: Renderer = Renderer.TINY,
         depth_engine: DepthEngine = DepthEngine.RAYCAST,
         render_mode: str | None = None,
+        window: bool = False,
         recorder: Recorder | None = None,
     ) -> None:
         if action_repeat < 1:
@@ -85,7 +85,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.stage: Stage = FULL_STAGE
         period_s = 1.0 / CONTROL_HZ
         pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
-        self.world = ArmWorld(self.description, self.rig, pool, gui=render_mode == "human", renderer=renderer)
+        self.world = ArmWorld(self.description, self.rig, pool, gui=window, renderer=renderer)
         self.robot = SimRobot(self.world, period_s)
         kinematics = PinocchioKinematics(self.description, self.rig)
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.lab_scene import look_at
 from sim.world import ArmWorld, render
 from urdf.description import Rig
-from urdf.pose import Pose
+from urdf.pose import Array, Pose
 
 FOV_Y_RAD = np.radians(38.0)
 #: Where to stand for a Dofbot, whose block area is 15 cm from the base axis; farther back for a longer arm.
@@ -21,8 +23,20 @@ _NEARER = 0.85
 
 def scene_view(rig: Rig) -> Pose:
     """Return the pose of a camera (z forward, y down) that has arm and block area in view."""
+    return look_at(*_eye_and_target(rig))
+
+
+def orbit(rig: Rig) -> tuple[float, float, float, Array]:
+    """Return the same view as PyBullet's window takes it: distance [m], yaw and pitch [deg], target (3,) [m]."""
+    eye, target = _eye_and_target(rig)
+    x, y, z = eye - target
+    distance_m = float(np.linalg.norm(eye - target))
+    return distance_m, math.degrees(math.atan2(x, -y)), -math.degrees(math.asin(z / distance_m)), target
+
+
+def _eye_and_target(rig: Rig) -> tuple[Array, Array]:
     scale = max(1.0, _NEARER * float(np.linalg.norm(rig.area_center_m)) / _DOFBOT_AREA_M)
-    return look_at(scale * _EYE_M, scale * _TARGET_M)
+    return scale * _EYE_M, scale * _TARGET_M
 
 
 def scene_picture(world: ArmWorld, width_px: int, height_px: int) -> NDArray[np.uint8]:

@@ -5,11 +5,10 @@ Contact is real: joints are driven by motors with the servos' torque, never by `
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pybullet as bullet
 
+from sim.display import has_display
 from sim.errors import SimError
 from sim.objects import ObjectPool, Placement, PoolSpec
 from sim.pinhole import PinholeCamera
@@ -32,13 +31,13 @@ class ArmWorld:
         gui: bool = False,
         renderer: Renderer = Renderer.TINY,
     ) -> None:
+        if gui and not has_display():
+            raise SimError("a window needs a display: $DISPLAY names no X server that answers")
         self.description = description
         self.rig = rig
         self.renderer = renderer
         #: Who draws the pictures, for the record of a run.
         self.renderer_name = driver_name(renderer)
-        if gui and not os.environ.get("DISPLAY"):
-            raise SimError("a window needs a display, and $DISPLAY is not set: ask for pictures (rgb_array) instead")
         self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
         c = self.client
         start_renderer(c, renderer)

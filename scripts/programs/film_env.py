@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
+
+import pybullet as bullet
 
 from bridge.clock import MonotonicClock
 from bridge.encoding import Phase
 from bridge.loop import LoopStep
 from scripts.programs.env_sheet import SCENE_PX, Progress, compose
 from scripts.programs.reel import Reel
-from scripts.programs.scene_eye import SceneEye
+from scripts.programs.scene_eye import SceneEye, goal_lines
 from scripts.programs.view_tiles import ViewPainter
 from sim.env import ArmEnv
+from sim.scene_view import orbit
 
 FRAMES_PER_S = 10
 #: How long the end of an episode stays on the film.
 _TAIL_S = 1.2
 _PACE_S = 0.05
+_GOAL_COLOR, _GOAL_WIDTH_PX = (0.11, 0.37, 0.66), 3.0
+#: Lines in a window are slow: of a circle only every so many point.
+_SPARSE = 4
 
 
 class Audience(Protocol):
@@ -92,7 +99,15 @@ class WindowPace:
         self._deadline_ns = self._clock.now_ns()
 
     def begin(self, env: ArmEnv, number: int) -> None:
-        """Start the clock of an episode."""
+        """Look at arm and goal, and start the clock of an episode."""
+        client = env.world.client
+        distance_m, yaw_deg, pitch_deg, target_m = orbit(env.rig)
+        bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0, physicsClientId=client)
+        bullet.resetDebugVisualizerCamera(distance_m, yaw_deg, pitch_deg, target_m.tolist(), physicsClientId=client)
+        bullet.removeAllUserDebugItems(physicsClientId=client)
+        for line_m in goal_lines(env):
+            for a, b in pairwise(line_m[::_SPARSE] if len(line_m) > _SPARSE else line_m):
+                bullet.addUserDebugLine(a.tolist(), b.tolist(), _GOAL_COLOR, _GOAL_WIDTH_PX, physicsClientId=client)
         self._deadline_ns = self._clock.now_ns()
 
     def record(self, step: LoopStep) -> None:

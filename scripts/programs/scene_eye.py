@@ -43,29 +43,9 @@ class SceneEye:
         client = self._env.world.client
         rgb, depth_m, bodies = render(client, self._camera, FOV_Y_RAD, _NEAR_M, _FAR_M, width, height)
         rgb = np.where((bodies < 0)[:, :, None], _SKY_RGB, rgb)
-        for line_m in self._goal_lines():
+        for line_m in goal_lines(self._env):
             self._draw(rgb, depth_m, line_m, _GOAL_REACHED_RGB if solved else _GOAL_RGB)
         return np.asarray(cv2.resize(rgb, self._size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-    def _goal_lines(self) -> list[Array]:
-        """Return the lines (n, 3) [m] that show where something is to go: as far around it as counts."""
-        attempt = self._env.attempt
-        if not isinstance(attempt, ReachAttempt | PickPlaceAttempt) or attempt.goal_m is None:
-            return []
-        goal_m = attempt.goal_m
-        flat = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE), np.zeros_like(_CIRCLE)], axis=1)
-        if isinstance(attempt, PickPlaceAttempt):
-            target_m = self._env.world.objects.target.size_m
-            on_desk = np.array([*goal_m[:2], 0.001])
-            cross = np.array([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
-            arms = on_desk + cross * pick_place.TOLERANCE_M
-            return [on_desk + flat * (target_m / 2 + pick_place.TOLERANCE_M), arms[:2], arms[2:]]
-        upright = flat[:, [0, 2, 1]]
-        radius_m = reach.TOLERANCE_M
-        foot = np.array([*goal_m[:2], 0.001])
-        drop = np.array([foot, goal_m - [0.0, 0.0, radius_m]])
-        sphere = [goal_m + turn * radius_m for turn in (flat, upright, upright[:, [1, 0, 2]])]
-        return [*sphere, drop, foot + flat * radius_m]
 
     def _draw(self, rgb: Image, depth_m: Array, line_m: Array, color: Array) -> None:
         """Blend a line into the picture: boldly where it is seen, faintly where something is in front of it."""
@@ -83,3 +63,24 @@ class SceneEye:
             mask = cv2.dilate(mask, np.ones((_LINE_PX, _LINE_PX), dtype=np.uint8))
             where = mask.astype(bool)
             rgb[where] = ((1.0 - share) * rgb[where] + share * color).astype(np.uint8)
+
+
+def goal_lines(env: ArmEnv) -> list[Array]:
+    """Return the lines (n, 3) [m] that show where something is to go: as far around it as counts."""
+    attempt = env.attempt
+    if not isinstance(attempt, ReachAttempt | PickPlaceAttempt) or attempt.goal_m is None:
+        return []
+    goal_m = attempt.goal_m
+    flat = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE), np.zeros_like(_CIRCLE)], axis=1)
+    if isinstance(attempt, PickPlaceAttempt):
+        target_m = env.world.objects.target.size_m
+        on_desk = np.array([*goal_m[:2], 0.001])
+        cross = np.array([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
+        arms = on_desk + cross * pick_place.TOLERANCE_M
+        return [on_desk + flat * (target_m / 2 + pick_place.TOLERANCE_M), arms[:2], arms[2:]]
+    upright = flat[:, [0, 2, 1]]
+    radius_m = reach.TOLERANCE_M
+    foot = np.array([*goal_m[:2], 0.001])
+    drop = np.array([foot, goal_m - [0.0, 0.0, radius_m]])
+    sphere = [goal_m + turn * radius_m for turn in (flat, upright, upright[:, [1, 0, 2]])]
+    return [*sphere, drop, foot + flat * radius_m]

@@ -15,7 +15,8 @@ import sim
 from bridge.encoding import ToolFrame
 from policies.scripted import scripted_policy
 from scripts import main as tandem
-from scripts.env import EnvShowArgs, list_environments, run_show
+from scripts.env import EnvShowArgs, run_show
+from scripts.programs.env_facts import list_environments
 from scripts.programs.feature_units import Feature, action_features, proprioception_features, state_features
 from scripts.programs.reach_map import SERVED, TOO_FAR, ReachMap, draw_reach_map, judge, tangent_rad
 from scripts.programs.reach_plot import write_reach_map

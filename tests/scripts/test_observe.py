@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pybullet as bullet
 import pytest
 
 from bridge.actions import LATERAL_ACTION, TOOL_ACTION
@@ -23,13 +24,16 @@ from bridge.observation import ImageKind
 from scripts import main as tandem
 from scripts.evaluate import choose_policy, evaluate_policy
 from scripts.observe import ObserveArgs, run
-from scripts.programs.display import has_display
+from scripts.programs.film_env import WindowPace
 from scripts.programs.gif import gif_frames
 from scripts.programs.keyboard_policy import KeyboardPolicy, PersonLeft, PersonSkipped, Situation, help_line
 from scripts.programs.reel import MAX_GIF_BYTES, Reel
 from scripts.programs.scene_eye import SceneEye
 from scripts.programs.view_tiles import TILE_PX, ViewPainter, default_views, parse_view
+from sim.display import has_display
 from sim.env import ArmEnv
+from sim.errors import SimError
+from sim.scene_view import FOV_Y_RAD, orbit, scene_view
 from urdf.description import load_arm
 from urdf.errors import ArmError
 
@@ -45,6 +49,7 @@ def observe(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 # Films -------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_without_a_display_a_film_lands_under_data_and_a_sentence_tells_where(tmp_path: Path) -> None:
     words = ("--task", "reach", "--episodes", "2", "--seed", "5", "--json")
     done = observe(tmp_path, *words)
@@ -64,6 +69,7 @@ def test_without_a_display_a_film_lands_under_data_and_a_sentence_tells_where(tm
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing half-written is left
 
 
+@pytest.mark.slow
 def test_the_episodes_are_those_of_evaluate_and_a_lost_one_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,12 +118,33 @@ def test_the_goal_is_drawn_where_it_is(task: str, arm: str) -> None:
     bare = eye.picture().astype(int)
     rows, columns = np.nonzero(np.abs(shown - bare).sum(axis=2) > 60)
     assert len(rows) > 10
-    from sim.scene_view import FOV_Y_RAD, scene_view
-
     point = scene_view(env.rig).inverse().apply(goal_m[None])[0]
     pixel = 210 / np.tan(FOV_Y_RAD / 2) * point[:2] / point[2] + [280, 210]
     nearest = np.hypot(columns - pixel[0], rows - pixel[1]).min()
     assert nearest < 25
+    env.close()
+
+
+@pytest.mark.parametrize("arm", ["dofbot", "ur5"])
+def test_the_window_looks_from_where_the_film_does(arm: str) -> None:
+    rig = load_arm(arm).rig("table")
+    distance_m, yaw_deg, pitch_deg, target_m = orbit(rig)
+    window = bullet.computeViewMatrixFromYawPitchRoll(target_m.tolist(), distance_m, yaw_deg, pitch_deg, 0.0, 2)
+    view = scene_view(rig)
+    eye, turn = view.position_m, view.rotation
+    film = bullet.computeViewMatrix(eye.tolist(), (eye + turn[:, 2]).tolist(), (-turn[:, 1]).tolist())
+    assert np.allclose(window, film, atol=1e-5)
+
+
+def test_a_window_is_paced_by_the_clock_on_the_wall() -> None:
+    pace = WindowPace()
+    env = ArmEnv(task="reach", recorder=pace)
+    env.reset(seed=1)
+    pace.begin(env, 1)
+    began_s = time.monotonic()
+    for _ in range(3):
+        env.step(np.zeros(3, dtype=np.float32))
+    assert 0.45 <= time.monotonic() - began_s < 1.5  # nine periods of 50 ms
     env.close()
 
 
@@ -220,6 +247,8 @@ def test_a_display_that_does_not_answer_is_none(monkeypatch: pytest.MonkeyPatch)
     assert not has_display()
     monkeypatch.setenv("DISPLAY", ":4711")
     assert not has_display()
+    with pytest.raises(SimError, match="a window needs a display"):  # PyBullet would end the process
+        ArmEnv(window=True)
 
 
 # The keyboard ------------------------------------------------------------------------------------
