@@ -48,7 +48,7 @@ class PhysicsTuning:
     linkage_force: float = 100.0
     linkage_erp: float = 0.8
     joint_damping: float = 0.01
-    free_iterations: int = 20
+    free_iterations: int = 50
     grip_iterations: int = 300
     sticking_erp: float = 0.9
 
