@@ -85,10 +85,11 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.stage: Stage = FULL_STAGE
         period_s = 1.0 / CONTROL_HZ
         pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
+        kinematics = PinocchioKinematics(self.description, self.rig)
+        # What may be refused comes before the world, which somebody would have to close.
+        self.task = make_task(task, self.description, self.rig, kinematics, period_s)
         self.world = ArmWorld(self.description, self.rig, pool, gui=window, renderer=renderer)
         self.robot = SimRobot(self.world, period_s)
-        kinematics = PinocchioKinematics(self.description, self.rig)
-        self.task = make_task(task, self.description, self.rig, kinematics, period_s)
         self.attempt = self.task.attempt
         self._block = TrueBlock(self.robot)
         self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt, recorder)

@@ -119,7 +119,10 @@ class TestAgainstPyBullet:
 
         client = bullet.connect(bullet.DIRECT)
         self.arm = bullet.loadURDF(str(ARM.urdf_path), useFixedBase=True, physicsClientId=client)
-        infos = [bullet.getJointInfo(self.arm, i, physicsClientId=client) for i in range(bullet.getNumJoints(self.arm))]
+        infos = [
+            bullet.getJointInfo(self.arm, i, physicsClientId=client)
+            for i in range(bullet.getNumJoints(self.arm, physicsClientId=client))
+        ]
         self.joints = {info[1].decode(): info[0] for info in infos}
         self.links = {info[12].decode(): info[0] for info in infos}
         yield client

@@ -100,7 +100,10 @@ def test_the_pads_stand_in_pybullet_where_the_law_says(name: str) -> None:
     finger, inwards_m, tip_m = PADS[name]
     client = bullet.connect(bullet.DIRECT)
     body = bullet.loadURDF(str(arm.urdf_path), useFixedBase=True, physicsClientId=client)
-    infos = [bullet.getJointInfo(body, i, physicsClientId=client) for i in range(bullet.getNumJoints(body))]
+    infos = [
+        bullet.getJointInfo(body, i, physicsClientId=client)
+        for i in range(bullet.getNumJoints(body, physicsClientId=client))
+    ]
     joints, links = {i[1].decode(): i[0] for i in infos}, {i[12].decode(): i[0] for i in infos}
 
     def desk_from(link: str) -> Pose:

@@ -76,7 +76,10 @@ def test_numpy_pinocchio_and_pybullet_put_every_link_in_the_same_place(
     body = bullet.loadURDF(
         str(arm.urdf_path), base.position_m.tolist(), base.quat_xyzw.tolist(), useFixedBase=True, physicsClientId=client
     )
-    infos = [bullet.getJointInfo(body, i, physicsClientId=client) for i in range(bullet.getNumJoints(body))]
+    infos = [
+        bullet.getJointInfo(body, i, physicsClientId=client)
+        for i in range(bullet.getNumJoints(body, physicsClientId=client))
+    ]
     joints, links = {i[1].decode(): i[0] for i in infos}, {i[12].decode(): i[0] for i in infos}
     assert len(links) == LINK_COUNTS[arm_name]
     rng = np.random.default_rng(11)
