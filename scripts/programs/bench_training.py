@@ -140,9 +140,12 @@ def finished_runs() -> list[VariantRun]:
 
 
 def table(runs: Sequence[VariantRun]) -> str:
-    """Return the runs as a Markdown table: success of every seed, half-way and at the end."""
+    """Return the runs as a Markdown table: success of every seed, half-way and at the end, and of the policies kept.
+
+    A training keeps the best of the policies that it looked at, so that is what the settings are held to.
+    """
     lines = [
-        f"| settings | after {EPISODES // 2} episodes | after {EPISODES} episodes | mean | updates | seconds |",
+        f"| settings | after {EPISODES // 2} episodes | after {EPISODES} episodes | kept, mean | updates | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for variant in variants():
@@ -150,7 +153,7 @@ def table(runs: Sequence[VariantRun]) -> str:
         if not chosen:
             continue
         looks = [" · ".join(f"{100 * r.successes[k] / r.of:.0f}" for r in chosen) + " %" for k in range(_LOOKS)]
-        mean = sum(r.successes[-1] / r.of for r in chosen) / len(chosen)
+        mean = sum(max(r.successes) / r.of for r in chosen) / len(chosen)
         updates = sum(r.updates for r in chosen) / len(chosen)
         seconds = sum(r.wall_s for r in chosen) / len(chosen)
         lines.append(
