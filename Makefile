@@ -6,6 +6,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ROOMS := urdf bridge hardware calibration perception sim policies scripts
 PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
+# Tests that ask for results alone run two at a time; those that hold real processes to milliseconds run by themselves.
+CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
+	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
+	tests/scripts/test_bench_vector.py
 PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
 
@@ -47,7 +51,8 @@ check: setup ## format, lint, types, import contracts, the Pi half alone, all te
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test-pi
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS))
 
 format: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
