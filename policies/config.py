@@ -64,8 +64,11 @@ class TrainConfig:
     """Named curriculum of the training episodes; evaluation is always at the full task."""
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
-    evaluate_every: int = 1_000
-    """Decisions between evaluations."""
+    evaluate_every: int = 2_500
+    """Decisions between evaluations: two good ones in a row must not come before a policy forgives a real arm's errors.
+
+    One that met 97 % twice after 2,000 decisions lifted 6 of 9 blocks in the lab.
+    """
     screening_episodes: int = 16
     """An evaluation ends after these when fewer than four in five succeed: a fair look costs too much to waste."""
     evaluation_episodes: int = 50
