@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -112,9 +113,10 @@ class ActuatorCalibration(
 def actuator_for(serial: str, description: ArmDescription, data_root: Path) -> ActuatorModel:
     """Return a robot's identified model, or the arm's nominal one where none was ever identified.
 
+    Nobody has measured the play and the dead band of such a unit: an estimate that assumed them would be off by them.
     A file that cannot be read or is another robot's raises: BadArtifact or ForeignCalibration.
     """
     try:
         return ActuatorCalibration.load(serial, description, data_root).model()
     except NotCalibrated:
-        return ActuatorModel.nominal(description)
+        return dataclasses.replace(ActuatorModel.nominal(description), backlash_rad=(), dead_band_rad=())

@@ -42,7 +42,10 @@ def test_an_identified_model_survives_the_disk(tmp_path: Path) -> None:
 def test_the_identified_model_is_used_where_there_is_one(tmp_path: Path) -> None:
     saved(tmp_path)
     assert actuator_for("unit7", ARM, tmp_path) == MODEL
-    assert actuator_for("unit8", ARM, tmp_path) == ActuatorModel.nominal(ARM)
+    unmeasured = actuator_for("unit8", ARM, tmp_path)
+    nominal = ActuatorModel.nominal(ARM)
+    assert (unmeasured.dead_time_s, unmeasured.max_speed_rad_s) == (nominal.dead_time_s, nominal.max_speed_rad_s)
+    assert unmeasured.backlash_rad == unmeasured.dead_band_rad == (0.0,) * 6
 
 
 def test_a_file_that_is_spoilt_or_of_another_robot_is_no_reason_to_use_the_nominal_model(tmp_path: Path) -> None:
