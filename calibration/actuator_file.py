@@ -9,7 +9,7 @@ import msgspec
 
 from calibration.actuator import ActuatorModel, ServoErrors
 from calibration.actuator_fit import FittedActuator
-from calibration.artifacts import SCHEMA_VERSION, Artifact, load_artifact, save_artifact, utc_now
+from calibration.artifacts import SCHEMA_VERSION, Artifact, check_joints, load_artifact, save_artifact, utc_now
 from calibration.errors import BadArtifact, NotCalibrated
 from urdf.description import ArmDescription
 
@@ -104,9 +104,7 @@ class ActuatorCalibration(
         """Read the identified servos of one robot; raises NotCalibrated, BadArtifact or ForeignCalibration."""
         calibration = load_artifact(ActuatorCalibration, ARTIFACT_NAME, serial, data_root, HOW_TO_IDENTIFY)
         calibration.check_belongs(serial, description)
-        names = tuple(j.joint for j in calibration.joints)
-        if names != description.joint_names:
-            raise BadArtifact(f"joints {names}: expected {description.joint_names}. {HOW_TO_IDENTIFY}")
+        check_joints(tuple(j.joint for j in calibration.joints), description, HOW_TO_IDENTIFY)
         return calibration
 
 

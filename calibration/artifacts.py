@@ -55,6 +55,12 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
 
 
+def check_joints(names: tuple[str, ...], description: ArmDescription, how: str) -> None:
+    """Raise BadArtifact unless these are the arm's joints, in its order; `how` says how to make a new artifact."""
+    if names != description.joint_names:
+        raise BadArtifact(f"joints {names}: expected {description.joint_names}. {how}")
+
+
 AnyArtifact = TypeVar("AnyArtifact", bound=Artifact)
 
 

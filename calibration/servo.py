@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.artifacts import SCHEMA_VERSION, Artifact, load_artifact, save_artifact, utc_now
+from calibration.artifacts import SCHEMA_VERSION, Artifact, check_joints, load_artifact, save_artifact, utc_now
 from calibration.errors import BadArtifact, CalibrationError
 from urdf.description import ArmDescription
 from urdf.pose import Array
@@ -136,9 +136,7 @@ class ServoCalibration(Artifact, frozen=True, kw_only=True, tag="servo", tag_fie
         """Read the calibration of one robot; raises NotCalibrated, BadArtifact or ForeignCalibration."""
         calibration = load_artifact(ServoCalibration, ARTIFACT_NAME, serial, data_root, HOW_TO_CALIBRATE)
         calibration.check_belongs(serial, description)
-        names = tuple(j.joint for j in calibration.joints)
-        if names != description.joint_names:
-            raise BadArtifact(f"joints {names}: expected {description.joint_names}. {HOW_TO_CALIBRATE}")
+        check_joints(tuple(j.joint for j in calibration.joints), description, HOW_TO_CALIBRATE)
         return calibration
 
 

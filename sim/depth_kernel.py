@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from sim.compiled import compiled
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
+Floats = NDArray[np.float32]
 
 #: Steele, Lea, Flood: Fast splittable pseudorandom number generators (2014), the finaliser of SplitMix64.
 _STEP, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -21,15 +17,7 @@ _SHARE = np.float32(1 / 65536)
 _ZERO = np.float32(0.0)
 
 
-def _compiled(function: _Function) -> _Function:
-    """Compile, and keep the machine code for the next process where there is a folder to keep it in."""
-    try:
-        return cast(_Function, njit(cache=True)(function))
-    except RuntimeError:  # what Numba raises where it finds no folder to write to
-        return cast(_Function, njit(function))
-
-
-@_compiled
+@compiled
 def random_bits(seed: np.uint64, number: np.uint64) -> np.uint64:
     """Return the 64 random bits of one number of the stream that `seed` starts."""
     mixed = seed + (number + np.uint64(1)) * _STEP
@@ -38,7 +26,7 @@ def random_bits(seed: np.uint64, number: np.uint64) -> np.uint64:
     return mixed ^ (mixed >> _31)
 
 
-@_compiled
+@compiled
 def spoil(
     depth: Floats,
     seen: Floats,
@@ -84,6 +72,6 @@ def spoil(
             seen[row, column] = report
 
 
-@_compiled
+@compiled
 def _larger(one: np.float32, other: np.float32) -> np.float32:
     return other if abs(other) > abs(one) else one

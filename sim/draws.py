@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,8 +10,6 @@ from sim.errors import SimError
 from sim.ranges import Vector3
 from sim.rendering import LIGHT_DIRECTION
 from sim.sensors import ColorNoise, DepthNoise
-from urdf.description import CameraMount
-from urdf.pose import Pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +19,6 @@ class CameraDraw:
     translation_m: Vector3 = (0.0, 0.0, 0.0)
     rotation_rad: Vector3 = (0.0, 0.0, 0.0)
     fov_rad: float = 0.0
-
-    def moved(self, mount: CameraMount) -> CameraMount:
-        """Return the mount as it really is: the very object where nothing moved. Raises SimError on a view too wide."""
-        if self == CameraDraw():
-            return mount
-        fov_y_rad = mount.fov_y_rad + self.fov_rad
-        if not 0 < fov_y_rad < math.pi:
-            raise SimError(
-                f"camera_fov_rad {self.fov_rad:g} on top of {mount.name}'s {mount.fov_y_rad:g} rad makes "
-                f"{fov_y_rad:g}; a field of view lies between 0 and pi"
-            )
-        slipped = mount.link_from_camera @ Pose.from_rotvec(self.translation_m, self.rotation_rad)
-        return dataclasses.replace(mount, link_from_camera=slipped, fov_y_rad=fov_y_rad)
 
 
 @dataclass(frozen=True, slots=True)

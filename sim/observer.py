@@ -90,7 +90,7 @@ class Observer:
         return gymnasium.spaces.Box(0, 255, shape, np.uint8)
 
     def _privileged(self) -> NDArray[np.float32]:
-        """Return what physics knows: object pose and velocity, tool, joints, touch, goal, object size."""
+        """Return what physics knows: object from tool, object, tool, joints and their speeds, touch, object size."""
         world, center = self._world, self._attempt.rig.area_center_m
         block, tool = world.block_pose(), world.tool_pose()
         offset = (block.position_m - tool.position_m) / _PRIVILEGED_SCALE_M

@@ -10,33 +10,16 @@ All of it is one file, because Numba's cache notices changes in the file of a fu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
 import numpy as np
-from numba import njit
 
+from sim.compiled import compiled
 from sim.shapes import BOX, CYLINDER, MESH, PLANE, SPHERE, Canvas, Floats, Integers, Lens, Shapes, Singles
-
-_Function = TypeVar("_Function", bound=Callable[..., object])
-
-
-def _compiled(function: _Function) -> _Function:
-    """Compile for one thread and keep the machine code for the next process.
-
-    Numba keeps it beside this file; where that folder is read-only, in the user's cache folder; where no folder can be
-    written, every process compiles for itself. $NUMBA_CACHE_DIR names another.
-    """
-    try:
-        return cast(_Function, njit(cache=True)(function))
-    except RuntimeError:  # what Numba raises where it finds no folder to write to
-        return cast(_Function, njit(function))
-
 
 # Flat things ------------------------------------------------------------------------------------------
 
 
-@_compiled
+@compiled
 def _span(canvas: Canvas, k: int, row: int, left: float, right: float, a: float, start: float) -> None:
     """Draw the columns from `left` to `right` of a row with the inverse depth start + a * column."""
     inverse, owner = canvas.inverse[row], canvas.owner[row]
@@ -48,7 +31,7 @@ def _span(canvas: Canvas, k: int, row: int, left: float, right: float, a: float,
         owner[column] = k if nearer else owner[column]
 
 
-@_compiled
+@compiled
 def _fill(canvas: Canvas, k: int, x: Floats, y: Floats, count: int, plane: Floats) -> None:
     """Fill a convex polygon (x, y) [px]; its inverse depth is plane . (column, row, 1)."""
     top, bottom = y[0], y[0]
@@ -70,7 +53,7 @@ def _fill(canvas: Canvas, k: int, x: Floats, y: Floats, count: int, plane: Float
         _span(canvas, k, row, left, right, plane[0], plane[1] * row + plane[2])
 
 
-@_compiled
+@compiled
 def _fill_cut(canvas: Canvas, k: int, points: Floats, plane: Floats, lens: Lens) -> None:
     """Fill a convex polygon of points (n, 3), cut off at the near end of the range."""
     count = len(points)
@@ -93,7 +76,7 @@ def _fill_cut(canvas: Canvas, k: int, points: Floats, plane: Floats, lens: Lens)
         _fill(canvas, k, x, y, kept, plane)
 
 
-@_compiled
+@compiled
 def _set_plane(plane: Floats, x: float, y: float, z: float, distance: float, lens: Lens) -> None:
     """Write what gives a pixel's inverse depth on the plane (x, y, z) . point = distance: see `_fill`."""
     plane[0] = x / (lens.focal_px * distance)
@@ -101,7 +84,7 @@ def _set_plane(plane: Floats, x: float, y: float, z: float, distance: float, len
     plane[2] = z / distance - plane[0] * lens.column_px - plane[1] * lens.row_px
 
 
-@_compiled
+@compiled
 def _box(canvas: Canvas, k: int, r: Floats, t: Floats, half: Floats, lens: Lens) -> None:
     corners, plane = np.empty((4, 3)), np.empty(3)
     for axis in range(3):
@@ -121,7 +104,7 @@ def _box(canvas: Canvas, k: int, r: Floats, t: Floats, half: Floats, lens: Lens)
         _fill_cut(canvas, k, corners, plane, lens)
 
 
-@_compiled
+@compiled
 def _ground(canvas: Canvas, k: int, r: Floats, t: Floats, lens: Lens) -> None:
     """Draw an endless plane, seen from the side that its z axis points to."""
     distance = r[0, 2] * t[0] + r[1, 2] * t[1] + r[2, 2] * t[2]
@@ -132,7 +115,7 @@ def _ground(canvas: Canvas, k: int, r: Floats, t: Floats, lens: Lens) -> None:
             _span(canvas, k, row, 0.0, canvas.inverse.shape[1] - 1.0, plane[0], plane[1] * row + plane[2])
 
 
-@_compiled
+@compiled
 def _mesh(
     canvas: Canvas, k: int, r: Floats, t: Floats, vertices: Singles, triangles: Integers, lens: Lens, seen: Floats
 ) -> None:
@@ -171,7 +154,7 @@ def _mesh(
         _fill(canvas, k, px3, py3, 3, plane)
 
 
-@_compiled
+@compiled
 def _cut_triangle(canvas: Canvas, k: int, seen: Floats, i0: int, i1: int, i2: int, lens: Lens) -> None:
     points, n, plane = np.empty((3, 3)), np.empty(3), np.empty(3)
     for i in range(3):
@@ -189,7 +172,7 @@ def _cut_triangle(canvas: Canvas, k: int, seen: Floats, i0: int, i1: int, i2: in
 # Round things -----------------------------------------------------------------------------------------
 
 
-@_compiled
+@compiled
 def _reach(x: float, z: float, radius: float, focal_px: float, offset_px: float, count: int) -> tuple[int, int]:
     """Return the first and last of `count` columns (or rows) that a disc of the xz plane covers."""
     if z <= radius:
@@ -200,14 +183,14 @@ def _reach(x: float, z: float, radius: float, focal_px: float, offset_px: float,
     return math.ceil(min(max(first, 0.0), float(count))), math.floor(max(min(last, count - 1.0), -1.0))
 
 
-@_compiled
+@compiled
 def _enter_sphere(a: float, b: float, c: float) -> float:
     """Return where a t^2 + 2 b t + c first becomes 0, or -1."""
     root = b * b - a * c
     return (-b - math.sqrt(root)) / a if root >= 0 else -1.0
 
 
-@_compiled
+@compiled
 def _enter_tube(o: Floats, x: float, y: float, z: float, radius: float, half: float, flat: bool) -> float:
     """Return where the ray o + t (x, y, z) enters a cylinder (flat ends) or capsule (round ends) along z, or -1."""
     a, b, c = x * x + y * y, o[0] * x + o[1] * y, o[0] * o[0] + o[1] * o[1] - radius * radius
@@ -229,7 +212,7 @@ def _enter_tube(o: Floats, x: float, y: float, z: float, radius: float, half: fl
     return t if (rise + t * z) * end >= 0 else -1.0
 
 
-@_compiled
+@compiled
 def _round(canvas: Canvas, k: int, shapes: Shapes, r: Floats, t: Floats, lens: Lens) -> None:
     kind, radius, half = shapes.kind[k], shapes.size[k, 0], shapes.size[k, 1]
     height, width = canvas.inverse.shape
@@ -258,7 +241,7 @@ def _round(canvas: Canvas, k: int, shapes: Shapes, r: Floats, t: Floats, lens: L
 # The whole picture ------------------------------------------------------------------------------------
 
 
-@_compiled
+@compiled
 def _set_rotation(out: Floats, x: float, y: float, z: float, w: float) -> None:
     """Write the (3, 3) rotation of a quaternion of unit length."""
     out[0, 0], out[0, 1], out[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
@@ -266,7 +249,7 @@ def _set_rotation(out: Floats, x: float, y: float, z: float, w: float) -> None:
     out[2, 0], out[2, 1], out[2, 2] = 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)
 
 
-@_compiled
+@compiled
 def _links_seen(poses: Floats, camera: Floats) -> tuple[Floats, Floats]:
     """Return camera_from_link, rotations (s, 3, 3) and positions (s, 3)."""
     c, r = np.empty((3, 3)), np.empty((3, 3))
@@ -281,7 +264,7 @@ def _links_seen(poses: Floats, camera: Floats) -> tuple[Floats, Floats]:
     return rotations, positions
 
 
-@_compiled
+@compiled
 def _outside(center: Floats, radius: float, lens: Lens, width: int, height: int) -> bool:
     """Return whether a sphere lies outside the view."""
     if center[2] + radius < lens.near_m or center[2] - radius > lens.far_m:
@@ -296,7 +279,7 @@ def _outside(center: Floats, radius: float, lens: Lens, width: int, height: int)
     return False
 
 
-@_compiled
+@compiled
 def draw(
     poses: Floats, camera: Floats, lens: Lens, shapes: Shapes, seen: Floats, depth_m: Singles, labels: Integers
 ) -> None:

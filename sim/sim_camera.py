@@ -16,8 +16,6 @@ from sim.rendering import LIGHT_DIRECTION, Picture, take_picture
 from sim.world import ArmWorld
 from urdf.pose import Pose
 
-#: Mounted on this "link", a camera stands still in the desk frame.
-DESK = "desk"
 #: ITU-R BT.601.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -84,8 +82,6 @@ class SimCamera:
 
     def pose(self) -> Pose:
         """Return `desk_from_camera` now."""
-        if self.mount.link == DESK:
-            return self._link_from_camera
         return self.world.link_pose(self.mount.link) @ self._link_from_camera
 
     def depth_m(self) -> Depth:

@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_rooms_and_no_tests(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_every_module_and_every_arm_file(wheel: Path) -> None:
-    wanted = {name for name in tracked_files(*ROOMS) if Path(name).suffix in (".py", ".toml", ".urdf")}
+    wanted = {name for name in tracked_files(*ROOMS) if Path(name).suffix in (".py", ".toml", ".urdf", ".obj")}
     assert wanted - names_in(wheel) == set()
 
 

@@ -5,16 +5,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pybullet as bullet
-import pybullet_data
 from numpy.typing import NDArray
 
 from scripts.programs.figures import Row, at_least
@@ -43,11 +39,11 @@ class DepthScene:
 
 
 @contextmanager
-def arm_scene(arm: str) -> Iterator[DepthScene]:
-    """Yield an arm on its desk, near home, with the block somewhere in its area; wrist camera."""
+def arm_scene(arm: str, camera: str = "wrist") -> Iterator[DepthScene]:
+    """Yield an arm on its desk, near home, with the block somewhere in its area, seen by one of its cameras."""
     description = load_arm(arm)
     rig = description.rig("table")
-    mount = description.camera("wrist")
+    mount = description.camera(camera)
     world = ArmWorld(description, rig)
 
     def pose(rng: np.random.Generator) -> Pose:
@@ -57,52 +53,9 @@ def arm_scene(arm: str) -> Iterator[DepthScene]:
         world.reset(np.clip(joints, description.lower_rad, description.upper_rad), block)
         return world.link_pose(mount.link) @ mount.link_from_camera
 
-    camera = PinholeCamera(mount.fov_y_rad, mount.near_m, mount.far_m, 64, 64)
-    yield DepthScene(world.client, (world.desk, world.arm, world.block), camera, pose)
+    lens = PinholeCamera(mount.fov_y_rad, mount.near_m, mount.far_m, 64, 64)
+    yield DepthScene(world.client, (world.desk, world.arm, world.block), lens, pose)
     world.close()
-
-
-def dofbot_scene() -> AbstractContextManager[DepthScene]:
-    """Return the arm of primitives."""
-    return arm_scene("dofbot")
-
-
-@contextmanager
-def kuka_scene(from_desk: bool = False) -> Iterator[DepthScene]:
-    """Yield pybullet_data's Kuka of 14,758 triangles over a desk with a box.
-
-    The camera sits beside the flange, or stands 1.3 m away and sees the whole arm.
-    """
-    client = bullet.connect(bullet.DIRECT)
-    bodies = [
-        bullet.createMultiBody(
-            0,
-            -1,
-            bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=half, physicsClientId=client),
-            position,
-            physicsClientId=client,
-        )
-        for half, position in (([1.0, 1.0, 0.5], [0, 0, -0.5]), ([0.02] * 3, [0.55, 0.0, 0.02]))
-    ]
-    model = Path(pybullet_data.getDataPath()) / "kuka_iiwa" / "model.urdf"
-    arm = bullet.loadURDF(str(model), useFixedBase=True, physicsClientId=client)
-    home_rad = (0.0, 0.6, 0.0, -1.5, 0.0, 1.0, 0.0)
-    flange = len(home_rad) - 1
-    # 9 cm beside the flange's axis, looking past its rim at what lies under it.
-    flange_from_camera = Pose.from_rpy([0.09, 0.0, 0.02], [0.0, -0.35, 0.0])
-    desk_from_camera = Pose.from_rpy([1.3, 0.0, 0.8], [math.radians(-110.0), 0.0, math.radians(90.0)])
-
-    def pose(rng: np.random.Generator) -> Pose:
-        for joint, angle in enumerate(home_rad + rng.normal(0.0, 0.15, len(home_rad))):
-            bullet.resetJointState(arm, joint, angle, physicsClientId=client)
-        if from_desk:
-            return desk_from_camera
-        state = bullet.getLinkState(arm, flange, computeForwardKinematics=True, physicsClientId=client)
-        return Pose(np.array(state[4]), np.array(state[5])) @ flange_from_camera
-
-    camera = PinholeCamera(math.radians(60.0), 0.02, 3.0, 64, 64)
-    yield DepthScene(client, (*bodies, arm), camera, pose)
-    bullet.disconnect(client)
 
 
 @dataclass(slots=True)
@@ -154,9 +107,9 @@ def compare(scene: DepthScene, engines: list[Engine], on_progress: Callable[[flo
 def measure(on_progress: Callable[[str, float], None]) -> list[Row]:
     """Return the rows of the Dofbot's primitives and the Kuka's meshes; `on_progress` hears what is done."""
     rows: list[Row] = []
-    for name, made, bar in (("Dofbot, primitives", dofbot_scene, 4.0), ("Kuka, meshes", kuka_scene, 8.0)):
+    for name, arm, bar in (("Dofbot, primitives", "dofbot", 4.0), ("Kuka, meshes", "kuka_iiwa", 8.0)):
         figure = f"64x64 wrist depth pictures/s, ours / TinyRenderer: {name}"
-        with made() as scene:
+        with arm_scene(arm) as scene:
             theirs, mine = tiny_renderer(scene), ours(scene)
             compare(scene, [theirs, mine], lambda share, what=figure: on_progress(what, share))
         rows.append(at_least(figure, theirs.picture_s() / mine.picture_s(), "x", bar, _BASELINE))
@@ -167,18 +120,22 @@ def main() -> None:
     """Print the table of all engines."""
     from scripts.programs.depth_engines import embree_moved, embree_rebuilt, every_ray
 
-    columns = {"Dofbot, wrist": dofbot_scene, "Kuka, wrist": kuka_scene, "Kuka, desk": lambda: kuka_scene(True)}
+    columns = {
+        "Dofbot, wrist": ("dofbot", "wrist"),
+        "Kuka, wrist": ("kuka_iiwa", "wrist"),
+        "Kuka, desk": ("kuka_iiwa", "desk"),
+    }
     print(f"| engine | {' | agrees | '.join(columns)} | agrees |\n|---|{'---|' * 2 * len(columns)}")
     cells: dict[str, dict[str, str]] = {}
-    for column, made in columns.items():
-        with made() as scene:
+    for column, scene_name in columns.items():
+        with arm_scene(*scene_name) as scene:
             engines = {
                 "TinyRenderer": tiny_renderer(scene),
                 "embree, one scene built anew": embree_rebuilt(scene),
                 "embree, a scene for each shape, rays moved": embree_moved(scene),
                 "Numba, shapes drawn one by one (chosen)": ours(scene),
             }
-            if made is dofbot_scene:
+            if scene_name[0] == "dofbot":
                 engines["Numba, every ray against every primitive"] = every_ray(scene)
             compare(scene, list(engines.values()), lambda _: None)
         for name, engine in engines.items():

@@ -91,7 +91,6 @@ def state_rows(on_progress: Callable[[str, float], None]) -> list[Row]:
         for turn in range(_TURNS):
             before_s = timed.spent_s
             played = _play(env, policy, range(_SEED + turn * _EPISODES, _SEED + (turn + 1) * _EPISODES))
-            # The watch runs during the resets too, which step once.
             shares.append((timed.spent_s - before_s) / played.spent_s)
             rates.append(played.periods / played.spent_s)
             on_progress("grasp from state", (turn + 1) / _TURNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,6 +84,12 @@ class Watcher:
                 self.after_lift.append(step.sighting)
 
 
+def stands_still(sightings: Sequence[BlockSighting]) -> bool:
+    """Return whether the last two sightings show the block at one height."""
+    heights_m = [float(s.base_from_block.position_m[2]) for s in sightings[-2:]]
+    return len(heights_m) == 2 and abs(heights_m[1] - heights_m[0]) < STEADY_M
+
+
 class RobotRun:
     """Attempt after attempt on one arm. The caller owns robot, block source and stage."""
 
@@ -144,8 +150,7 @@ class RobotRun:
         """
         self.watcher.after_lift, self.watcher.lifted_ns = [], self._clock.now_ns()
         for _ in range(round(_LOOK_S / 0.1)):
-            heights_m = [float(s.base_from_block.position_m[2]) for s in self.watcher.after_lift[-2:]]
-            if len(heights_m) == 2 and abs(heights_m[1] - heights_m[0]) < STEADY_M:
+            if stands_still(self.watcher.after_lift):
                 return
             self.loop.stay(held_rad, 0.1)
 

@@ -7,6 +7,7 @@ import numpy as np
 from bridge.ports import Kinematics
 from bridge.reach import ReachAttempt
 from sim.curriculum import Stage
+from sim.errors import SimError
 from sim.objects import ObjectPool
 from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene
 from sim.world import ArmWorld
@@ -37,14 +38,16 @@ class ReachTask:
         self._home_m = self.attempt.motion.frame.locate(rig.home_rad)[0]
 
     def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
-        """Return a random goal; an empty desk."""
-        goal_m = self._home_m
+        """Return a random goal; an empty desk. Raises SimError where the arm serves nothing of the box."""
         for _ in range(_TRIES):
             point = rng.uniform(self._rig.reach_lower_m, self._rig.reach_upper_m)
             if np.linalg.norm(point - self._home_m) >= LEAST_DISTANCE_M and self._serves(point):
-                goal_m = point
-                break
-        return Scene(goal_m=goal_m)
+                return Scene(goal_m=point)
+        raise SimError(
+            f"rig {self._rig.name!r}: of {_TRIES} points between reach_lower_m {self._rig.reach_lower_m.tolist()} and "
+            f"reach_upper_m {self._rig.reach_upper_m.tolist()} the arm serves none that lies "
+            f"{1000 * LEAST_DISTANCE_M:.0f} mm from home"
+        )
 
     def begin(self, world: ArmWorld, scene: Scene) -> None:
         """Take the goal."""

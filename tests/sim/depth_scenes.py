@@ -13,9 +13,8 @@ import pybullet as bullet
 import pybullet_data
 
 from sim.pinhole import PinholeCamera
-from sim.sim_camera import DESK
 from sim.world import ArmWorld
-from urdf.description import load_arm
+from urdf.description import DESK, load_arm
 from urdf.pose import Array, Pose
 
 

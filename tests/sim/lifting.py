@@ -76,6 +76,13 @@ class Lifter:
         self._follow(np.arange(self.rig.grasp_m, self.rig.hover_m + 1e-9, 0.002))
         self.wait(0.3)
 
+    def hold_up(self) -> tuple[float, float]:
+        """Lift the block, hold it for 2 s; return how far it moved between the jaws meanwhile [m, rad]."""
+        self.lift()
+        before = self.tool_from_block()
+        self.wait(2.0)
+        return before.distance_to(self.tool_from_block())
+
     def open(self) -> None:
         """Let the block go."""
         self._target = np.append(self._target[:-1], self.arm.gripper.open_rad)

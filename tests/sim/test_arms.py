@@ -48,10 +48,7 @@ def test_a_lifted_block_neither_slips_nor_tilts(arm_name: str, rig_name: str, ya
         assert skill.contact_rad is not None
         assert lifter.arm.gripper.opening_m(skill.contact_rad) == pytest.approx(0.030, abs=0.0015)
         start_m = lifter.world.block_pose().position_m[2]
-        lifter.lift()
-        before = lifter.tool_from_block()
-        lifter.wait(2.0)
-        slip_m, tilt_rad = before.distance_to(lifter.tool_from_block())
+        slip_m, tilt_rad = lifter.hold_up()
         assert slip_m < 0.001, offset
         assert math.degrees(tilt_rad) < 5.0, offset
         assert lifter.world.block_pose().position_m[2] - start_m > 0.045
@@ -64,10 +61,7 @@ def test_light_and_heavy_blocks_are_held(arm_name: str, rig_name: str, mass_kg: 
     lifter = Lifter(rig_name, load_arm(arm_name))
     lifter.weigh(mass_kg)
     lifter.grip((0.004, 0.003), math.radians(30.0))
-    lifter.lift()
-    before = lifter.tool_from_block()
-    lifter.wait(2.0)
-    slip_m, tilt_rad = before.distance_to(lifter.tool_from_block())
+    slip_m, tilt_rad = lifter.hold_up()
     assert slip_m < 0.001
     assert math.degrees(tilt_rad) < 5.0
     assert lifter.world.jaws_touching() == 2

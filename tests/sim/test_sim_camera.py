@@ -16,9 +16,9 @@ from bridge.observation import CameraView, ImageKind
 from sim.errors import SimError
 from sim.pinhole import PinholeCamera
 from sim.rendering import LIGHT_DIRECTION, Renderer, probe_egl
-from sim.sim_camera import DESK, DepthEngine, SimCamera, gray
+from sim.sim_camera import DepthEngine, SimCamera, gray
 from sim.world import ArmWorld
-from urdf.description import ArmDescription, CameraMount, load_arm
+from urdf.description import DESK, ArmDescription, CameraMount, load_arm
 from urdf.errors import UnknownName
 from urdf.pose import Pose
 
