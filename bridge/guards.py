@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from urdf.chain import Joint
+from urdf.chain import Joint, motion_terms
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
@@ -30,7 +30,7 @@ class GuardModel:
         self.moved_by_gripper = bool(((self._columns == description.arm_joint_count) & (self._signs != 0.0)).any())
         self._prismatic = np.array([j.kind == "prismatic" for j in joints], dtype=bool)
         self._any_prismatic = bool(self._prismatic.any())
-        terms = [_terms(j) for j in joints]
+        terms = [motion_terms(j) for j in joints]
         self._constant, self._cosine, self._sine = (np.array([t[k] for t in terms]) for k in range(3))
         self._guard_slots = np.array([slots[g.link] for g in description.guards], dtype=np.intp)
         self._centers = np.array([[*g.center_m, 1.0] for g in description.guards]).reshape(-1, 4, 1)
@@ -90,18 +90,3 @@ def _drivers(description: ArmDescription, joints: list[Joint]) -> tuple[NDArray[
     gripper = {name: (description.arm_joint_count, sign) for name, sign in description.gripper.followers.items()}
     found = [(arm | gripper).get(j.name, (0, 0.0)) for j in joints]
     return np.array([f[0] for f in found], dtype=np.intp), np.array([f[1] for f in found])
-
-
-def _terms(joint: Joint) -> tuple[Array, Array, Array]:
-    """Return the parts of the joint's transform that stand before 1, cos q and sin q (q itself if prismatic)."""
-    origin = joint.parent_from_joint.as_matrix()
-    constant, cosine, sine = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
-    x, y, z = joint.axis
-    if joint.kind == "prismatic":
-        sine[:3, 3] = joint.axis
-    elif joint.kind != "fixed":
-        along = np.outer(joint.axis, joint.axis)
-        constant[:3, :3] = along
-        cosine[:3, :3] = np.eye(3) - along
-        sine[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
-    return origin @ constant, origin @ cosine, origin @ sine

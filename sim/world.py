@@ -144,13 +144,27 @@ class ArmWorld:
         )
 
     def _set_rest_dynamics(self) -> None:
+        physics = self.description.physics
+        armatures = dict.fromkeys(self._arm_joints, physics.arm_armature)
+        armatures |= dict.fromkeys(self._gripper_joints, physics.gripper_armature)
         for link in range(-1, bullet.getNumJoints(self.arm, physicsClientId=self.client)):
             bullet.changeDynamics(
                 self.arm,
                 link,
                 linearDamping=0.0,
                 angularDamping=0.0,
-                jointDamping=self.description.physics.joint_damping,
+                jointDamping=physics.joint_damping,
+                physicsClientId=self.client,
+            )
+
+        for link, armature in armatures.items():
+            # Bullet knows no armature: it becomes the link's own, about its joint's axis.
+            inertia = np.array(bullet.getDynamicsInfo(self.arm, link, physicsClientId=self.client)[2])
+            axis = np.array(bullet.getJointInfo(self.arm, link, physicsClientId=self.client)[13])
+            bullet.changeDynamics(
+                self.arm,
+                link,
+                localInertiaDiagonal=(inertia + armature * axis**2).tolist(),
                 physicsClientId=self.client,
             )
 

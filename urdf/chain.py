@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from urdf.errors import ArmError
-from urdf.pose import Array, Pose
+from urdf.pose import Array, Pose, skew
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,42 +94,54 @@ class Chain:
     def __init__(self, joints: Sequence[Joint]) -> None:
         self.joints = tuple(joints)
         self.root = self.joints[0].parent
-        self._origins = [j.parent_from_joint.as_matrix() for j in self.joints]
-        self._paths: dict[str, list[tuple[Joint, Array]]] = {self.root: []}
-        for joint, origin in zip(self.joints, self._origins, strict=True):
-            self._paths[joint.child] = [*self._paths[joint.parent], (joint, origin)]
+        self._moves = [_Move(j) for j in self.joints]
+        self._paths: dict[str, list[_Move]] = {self.root: []}
+        for move in self._moves:
+            self._paths[move.joint.child] = [*self._paths[move.joint.parent], move]
 
     def link_matrices(self, angles: Mapping[str, float]) -> dict[str, Array]:
         """Return `base_from_link` (4, 4) of every link; joints absent from `angles` stand at zero."""
         poses: dict[str, Array] = {self.root: np.eye(4)}
-        for joint, origin in zip(self.joints, self._origins, strict=True):
-            value = angles.get(joint.name, 0.0)
-            matrix = poses[joint.parent] @ origin
-            if value != 0.0:
-                matrix = matrix @ _motion(joint, value)
-            poses[joint.child] = matrix
+        for move in self._moves:
+            poses[move.joint.child] = poses[move.joint.parent] @ move.parent_from_child(angles)
         return poses
 
     def link_matrix(self, link: str, angles: Mapping[str, float]) -> Array:
         """Return `base_from_link` (4, 4) of one link."""
         matrix = np.eye(4)
-        for joint, origin in self._paths[link]:
-            value = angles.get(joint.name, 0.0)
-            matrix = matrix @ origin
-            if value != 0.0:
-                matrix = matrix @ _motion(joint, value)
+        for move in self._paths[link]:
+            matrix = matrix @ move.parent_from_child(angles)
         return matrix
 
 
-def _motion(joint: Joint, value: float) -> Array:
-    matrix = np.eye(4)
+class _Move:
+    """A joint with the constant parts of its transform."""
+
+    def __init__(self, joint: Joint) -> None:
+        self.joint = joint
+        self._constant, self._cosine, self._sine = motion_terms(joint)
+        self._at_zero = self._constant + self._cosine
+        self._prismatic = joint.kind == "prismatic"
+
+    def parent_from_child(self, angles: Mapping[str, float]) -> Array:
+        """Return the transform (4, 4) at this joint's angle."""
+        value = angles.get(self.joint.name, 0.0)
+        if value == 0.0:
+            return self._at_zero
+        if self._prismatic:
+            return self._constant + value * self._sine
+        return self._constant + math.cos(value) * self._cosine + math.sin(value) * self._sine
+
+
+def motion_terms(joint: Joint) -> tuple[Array, Array, Array]:
+    """Return what stands before 1, cos q and sin q (q itself if prismatic) in `parent_from_child`, (4, 4) each."""
+    origin = joint.parent_from_joint.as_matrix()
+    constant, cosine, sine = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
     if joint.kind == "prismatic":
-        matrix[:3, 3] = value * joint.axis
-        return matrix
-    x, y, z = joint.axis
-    c, s = math.cos(value), math.sin(value)
-    t = 1.0 - c
-    matrix[0, 0], matrix[0, 1], matrix[0, 2] = t * x * x + c, t * x * y - s * z, t * x * z + s * y
-    matrix[1, 0], matrix[1, 1], matrix[1, 2] = t * x * y + s * z, t * y * y + c, t * y * z - s * x
-    matrix[2, 0], matrix[2, 1], matrix[2, 2] = t * x * z - s * y, t * y * z + s * x, t * z * z + c
-    return matrix
+        sine[:3, 3] = joint.axis
+    elif joint.kind != "fixed":
+        along = np.outer(joint.axis, joint.axis)
+        constant[:3, :3] = along
+        cosine[:3, :3] = np.eye(3) - along
+        sine[:3, :3] = skew(joint.axis)
+    return origin @ constant, origin @ cosine, origin @ sine

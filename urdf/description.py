@@ -38,18 +38,23 @@ class PhysicsTuning:
     """How a physics engine is to drive this arm; what an arm.toml's `[physics]` leaves out is the Dofbot's.
 
     Gains are the share of the position error that a motor removes in one physics step. Jaws that are tied by metal
-    are held by `linkage_force` (N m, or N on a rail). Thin fingers need many solver iterations: with 50 every block
-    slips, 300 hold it. `sticking_erp` is the share of the creep of a sticking contact that is taken back each step:
-    at Bullet's 0.2 a block that stands askew between the pads turns by 6 degrees in 2 s; at 0.9 by 2.
+    are held by `linkage_force` (N m, or N on a rail). Armatures [kg m^2] are what a motor's rotor weighs behind its
+    gears, on every joint of the arm and of the gripper: without them a block between thin fingers needs hundreds of
+    solver iterations, with them it needs tens (docs/dofbot.md). Odd numbers of iterations, because Bullet's solver
+    sweeps to and fro: a free arm sags less after 15 than after 20. `sticking_erp` is the share of the creep of a
+    sticking contact that is taken back each step: at Bullet's 0.2 a block that stands askew between the pads turns by
+    6 degrees in 2 s; at 0.9 by 2.
     """
 
     arm_gain: float = 0.35
     gripper_gain: float = 0.25
+    arm_armature: float = 2e-3
+    gripper_armature: float = 5e-4
     linkage_force: float = 100.0
     linkage_erp: float = 0.8
     joint_damping: float = 0.01
-    free_iterations: int = 50
-    grip_iterations: int = 300
+    free_iterations: int = 11
+    grip_iterations: int = 51
     sticking_erp: float = 0.9
 
 
@@ -105,7 +110,7 @@ class ArmDescription:
         """Return the tool frame for `position_rad` (n,) or (n - 1,): the gripper does not move the tool frame."""
         values = [float(v) for v in np.asarray(position_rad, dtype=np.float64)[: self.arm_joint_count]]
         angles = dict(zip(self.joint_names, values, strict=False))
-        return Pose.from_matrix(self.chain.link_matrix(self.tool_link, angles)) @ self.link_from_tool
+        return Pose.from_motion(self.chain.link_matrix(self.tool_link, angles)) @ self.link_from_tool
 
 
 def load_arm(name: str, root: Path = _HERE) -> ArmDescription:

@@ -6,12 +6,15 @@ Names cancel: `base_from_block = base_from_camera @ camera_from_block`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+#: Three rows of three: for a few numbers plain floats are several times faster than array expressions.
+Rows = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
 #: Below this rotation angle the closed forms lose digits and the series is used.
 _SMALL_RAD = 1e-6
@@ -19,45 +22,37 @@ _SMALL_RAD = 1e-6
 
 def _read_only(values: ArrayLike, shape: tuple[int, ...]) -> Array:
     array = np.array(values, dtype=np.float64)
-    if array.shape != shape or not np.isfinite(array).all():
+    if array.shape != shape or not all(map(math.isfinite, array.tolist())):
         raise ValueError(f"expected {shape} finite numbers, got {values!r}")
     array.setflags(write=False)
     return array
 
 
-def _matrix_from_quat(quat_xyzw: Array) -> Array:
-    x, y, z, w = quat_xyzw
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
+def _rotation_rows(x: float, y: float, z: float, w: float) -> Rows:
+    return (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
     )
 
 
-def _quat_from_matrix(rotation: Array) -> Array:
-    """Return xyzw with w >= 0, from the largest of the four squared components (always well conditioned)."""
-    r = rotation
-    squares = np.array(
-        [
-            1 + r[0, 0] - r[1, 1] - r[2, 2],
-            1 - r[0, 0] + r[1, 1] - r[2, 2],
-            1 - r[0, 0] - r[1, 1] + r[2, 2],
-            1 + r[0, 0] + r[1, 1] + r[2, 2],
-        ]
-    )
-    k = int(np.argmax(squares))
-    if k == 3:
-        quat = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], squares[3]])
-    elif k == 0:
-        quat = np.array([squares[0], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[2, 1] - r[1, 2]])
-    elif k == 1:
-        quat = np.array([r[0, 1] + r[1, 0], squares[1], r[1, 2] + r[2, 1], r[0, 2] - r[2, 0]])
-    else:
-        quat = np.array([r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], squares[2], r[1, 0] - r[0, 1]])
-    quat /= np.linalg.norm(quat)
-    return quat if quat[3] >= 0 else -quat
+def _turned(rows: Rows, x: float, y: float, z: float) -> tuple[float, float, float]:
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    return a * x + b * y + c * z, d * x + e * y + f * z, g * x + h * y + i * z
+
+
+def _quat_from_matrix(rotation: Array) -> tuple[float, float, float, float]:
+    """Return xyzw of any length, from the largest of the four squared components (always well conditioned)."""
+    (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
+    squares = (1 + a - e - i, 1 - a + e - i, 1 - a - e + i, 1 + a + e + i)
+    largest = max(squares)
+    if largest == squares[3]:
+        return h - f, c - g, d - b, largest
+    if largest == squares[0]:
+        return largest, b + d, c + g, h - f
+    if largest == squares[1]:
+        return b + d, largest, f + h, c - g
+    return c + g, f + h, largest, d - b
 
 
 def skew(v: ArrayLike) -> Array:
@@ -75,13 +70,28 @@ class Pose:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "position_m", _read_only(self.position_m, (3,)))
-        quat = np.array(_read_only(self.quat_xyzw, (4,)))
-        norm = float(np.linalg.norm(quat))
+        x, y, z, w = quat = _read_only(self.quat_xyzw, (4,)).tolist()
+        norm = math.sqrt(x * x + y * y + z * z + w * w)
         if norm < 1e-9:
             raise ValueError("a quaternion of length zero is no rotation")
-        object.__setattr__(self, "quat_xyzw", _read_only(quat / (norm if quat[3] >= 0 else -norm), (4,)))
+        scale = 1.0 / norm if w >= 0 else -1.0 / norm
+        object.__setattr__(self, "quat_xyzw", _read_only([scale * v for v in quat], (4,)))
 
     # Factories -----------------------------------------------------------------------------------
+    @staticmethod
+    def _of(position_m: Sequence[float], quat_xyzw: tuple[float, float, float, float]) -> Pose:
+        """Return a pose of numbers that are known to be good: nothing is checked, the quaternion gets its length."""
+        x, y, z, w = quat_xyzw
+        norm = math.sqrt(x * x + y * y + z * z + w * w)
+        scale = 1.0 / norm if w >= 0 else -1.0 / norm
+        position, quat = np.array(position_m), np.array((x * scale, y * scale, z * scale, w * scale))
+        position.setflags(write=False)
+        quat.setflags(write=False)
+        pose = object.__new__(Pose)
+        object.__setattr__(pose, "position_m", position)
+        object.__setattr__(pose, "quat_xyzw", quat)
+        return pose
+
     @staticmethod
     def identity() -> Pose:
         """Return the transform that changes nothing."""
@@ -96,7 +106,12 @@ class Pose:
         r = m[:3, :3]
         if abs(r @ r.T - np.eye(3)).max() > 1e-5 or np.linalg.det(r) < 0:
             raise ValueError("expected a (4, 4) matrix with a right-handed rotation")
-        return Pose(m[:3, 3], _quat_from_matrix(r))
+        return Pose(m[:3, 3], np.array(_quat_from_matrix(r)))
+
+    @staticmethod
+    def from_motion(matrix: Array) -> Pose:
+        """Return the pose of a (4, 4) matrix that is a product of rigid motions: `from_matrix` without its checks."""
+        return Pose._of(matrix[:3, 3].tolist(), _quat_from_matrix(matrix[:3, :3]))
 
     @staticmethod
     def from_rpy(position_m: ArrayLike, rpy_rad: ArrayLike) -> Pose:
@@ -129,12 +144,12 @@ class Pose:
     @property
     def rotation(self) -> Array:
         """The (3, 3) rotation matrix."""
-        return _matrix_from_quat(self.quat_xyzw)
+        return np.array(_rotation_rows(*self.quat_xyzw.tolist()))
 
     @property
     def yaw_rad(self) -> float:
         """The heading of the pose's x axis, projected on the parent's xy plane."""
-        x, y, z, w = self.quat_xyzw
+        x, y, z, w = self.quat_xyzw.tolist()
         return math.atan2(2 * (x * y + z * w), 1 - 2 * (y * y + z * z))
 
     def rotvec_rad(self) -> Array:
@@ -172,22 +187,25 @@ class Pose:
 
     # Algebra -------------------------------------------------------------------------------------
     def __matmul__(self, other: Pose) -> Pose:
-        ax, ay, az, aw = self.quat_xyzw
-        bx, by, bz, bw = other.quat_xyzw
-        quat = np.array(
-            [
+        ax, ay, az, aw = self.quat_xyzw.tolist()
+        bx, by, bz, bw = other.quat_xyzw.tolist()
+        px, py, pz = self.position_m.tolist()
+        x, y, z = _turned(_rotation_rows(ax, ay, az, aw), *other.position_m.tolist())
+        return Pose._of(
+            (px + x, py + y, pz + z),
+            (
                 aw * bx + ax * bw + ay * bz - az * by,
                 aw * by - ax * bz + ay * bw + az * bx,
                 aw * bz + ax * by - ay * bx + az * bw,
                 aw * bw - ax * bx - ay * by - az * bz,
-            ]
+            ),
         )
-        return Pose(self.position_m + self.rotation @ other.position_m, quat)
 
     def inverse(self) -> Pose:
         """Return `b_from_a` of an `a_from_b`."""
-        x, y, z, w = self.quat_xyzw
-        return Pose(-self.rotation.T @ self.position_m, np.array([-x, -y, -z, w]))
+        x, y, z, w = self.quat_xyzw.tolist()
+        px, py, pz = self.position_m.tolist()
+        return Pose._of(_turned(_rotation_rows(-x, -y, -z, w), -px, -py, -pz), (-x, -y, -z, w))
 
     def apply(self, points_m: ArrayLike) -> Array:
         """Return points (..., 3) of the child frame in the parent frame."""
