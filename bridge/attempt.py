@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.actions import ActionLayout
-from bridge.encoding import ObservationLayout, Phase, ToolFrame
+from bridge.encoding import ObservationLayout, Phase
 from bridge.messages import RobotState
 from bridge.ports import BlockSighting, Kinematics
 from urdf.description import ArmDescription, Rig
@@ -76,16 +76,20 @@ class Attempt(Protocol):
 class ToolMotion:
     """The commanded tool: where it is asked to be, and the joint targets that put it there."""
 
-    def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, patient: bool = False) -> None:
+    def __init__(self, kinematics: Kinematics, patient: bool = False) -> None:
         """`patient`: try other postures where the present one does not lead to the target; slow when none does."""
         self._patient = patient
-        self.frame = ToolFrame(description, rig)
         self._kinematics = kinematics
+
+    def locate(self, position_rad: Array) -> tuple[Array, float]:
+        """Return where the joints (n,) put the tool: position (3,) [m] in the desk frame, heading of its jaws [rad]."""
+        position_m, heading_rad, _ = self._kinematics.tool_in_desk(position_rad)
+        return position_m, heading_rad
 
     def begin(self, position_rad: Array) -> None:
         """Stand where the joints (n,) are."""
         self.target_rad: Array = position_rad
-        self.command_m, self.heading_rad = self.frame.locate(position_rad)
+        self.command_m, self.heading_rad = self.locate(position_rad)
         self.unreachable_count = 0
 
     def turn_towards(self, heading_rad: float, step_rad: float) -> None:

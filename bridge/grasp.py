@@ -44,8 +44,8 @@ class GraspAttempt:
         self.description = description
         self.rig = rig
         self.period_s = period_s
-        self._motion = ToolMotion(description, rig, kinematics, patient=True)
-        self._home_xy_m = self._motion.frame.locate(rig.home_rad)[0][:2]
+        self._motion = ToolMotion(kinematics, patient=True)
+        self._home_xy_m = self._motion.locate(rig.home_rad)[0][:2]
         self.phase = Phase.DONE
 
     @property
@@ -79,7 +79,7 @@ class GraspAttempt:
     def see(self, state: RobotState, sighting: BlockSighting | None, missing: str, now_ns: int) -> str:
         """Take in the newest sighting; return what is missing before the arm may move (empty: nothing)."""
         self._state = state
-        self._tool_m, self._tool_heading_rad = self._motion.frame.locate(np.array(state.position_rad))
+        self._tool_m, self._tool_heading_rad = self._motion.locate(np.array(state.position_rad))
         if self._latched or self.phase != Phase.DESCEND:
             return ""
         if sighting is None:

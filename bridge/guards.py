@@ -31,7 +31,7 @@ class GuardModel:
         self._prismatic = np.array([j.kind == "prismatic" for j in joints], dtype=bool)
         self._any_prismatic = bool(self._prismatic.any())
         terms = [motion_terms(j) for j in joints]
-        self._constant, self._cosine, self._sine = (np.array([t[k] for t in terms]) for k in range(3))
+        self._terms = np.array(terms).reshape(-1, 3, 16)
         self._guard_slots = np.array([slots[g.link] for g in description.guards], dtype=np.intp)
         self._centers = np.array([[*g.center_m, 1.0] for g in description.guards]).reshape(-1, 4, 1)
         radii = np.array([g.radius_m for g in description.guards])
@@ -45,11 +45,12 @@ class GuardModel:
     def centers_m(self, positions_rad: Array) -> Array:
         """Return the sphere centres (m, guards, 3) in the base frame for poses (m, n)."""
         angles = positions_rad[:, self._columns] * self._signs
-        linear = np.sin(angles)
+        coefficients = np.ones((*angles.shape, 1, 3))
+        np.cos(angles, out=coefficients[:, :, 0, 1])
+        np.sin(angles, out=coefficients[:, :, 0, 2])
         if self._any_prismatic:
-            linear[:, self._prismatic] = angles[:, self._prismatic]
-        motions = self._constant + np.cos(angles)[:, :, None, None] * self._cosine
-        motions += linear[:, :, None, None] * self._sine
+            coefficients[:, self._prismatic, 0, 2] = angles[:, self._prismatic]
+        motions = (coefficients @ self._terms).reshape(*angles.shape, 4, 4)
         poses = np.empty((len(positions_rad), len(self._parents) + 1, 4, 4))
         poses[:, 0] = _EYE
         for k, parent in enumerate(self._parents):

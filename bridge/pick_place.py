@@ -29,8 +29,8 @@ class PickPlaceAttempt:
         self.description = description
         self.rig = rig
         self.period_s = period_s
-        self.motion = ToolMotion(description, rig, kinematics)
-        self._home_xy_m = self.motion.frame.locate(rig.home_rad)[0][:2]
+        self.motion = ToolMotion(kinematics)
+        self._home_xy_m = self.motion.locate(rig.home_rad)[0][:2]
         self.phase = Phase.MOVE
         #: Where the block is to lie (3,), in the desk frame; set before `begin`.
         self.goal_m: Array | None = None
@@ -55,7 +55,7 @@ class PickPlaceAttempt:
         """Take in arm and block; a block in the jaws travels with the tool whether it is seen or not."""
         self._state = state
         before = self.tool_m if self.block is not None else None
-        self.tool_m, self._heading_rad = self.motion.frame.locate(np.array(state.position_rad))
+        self.tool_m, self._heading_rad = self.motion.locate(np.array(state.position_rad))
         age_s = (now_ns - sighting.stamp_ns) * 1e-9 if sighting is not None else np.inf
         if sighting is not None and age_s <= MAX_SIGHTING_AGE_S:
             self.block = self.rig.desk_from_base @ sighting.base_from_block

@@ -138,7 +138,11 @@ class Policy(Protocol):
 
 
 class Kinematics(Protocol):
-    """Inverse kinematics in the desk frame of one rig."""
+    """Kinematics of the tool in the desk frame of one rig."""
+
+    def tool_in_desk(self, position_rad: Array) -> tuple[Array, float, float]:
+        """Return (position (3,) [m], jaw heading [rad], tilt from straight down [rad]) of the tool."""
+        ...
 
     def solve(
         self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True

@@ -30,7 +30,7 @@ class ReachAttempt:
         self.description = description
         self.rig = rig
         self.period_s = period_s
-        self.motion = ToolMotion(description, rig, kinematics)
+        self.motion = ToolMotion(kinematics)
         self.phase = Phase.MOVE
         #: Where the tool is to go (3,), in the desk frame; set before `begin`.
         self.goal_m: Array | None = None
@@ -46,7 +46,7 @@ class ReachAttempt:
 
     def see(self, state: RobotState, sighting: BlockSighting | None, missing: str, now_ns: int) -> str:
         """Take in the arm's state; a reach needs no block."""
-        self.tool_m, _ = self.motion.frame.locate(np.array(state.position_rad))
+        self.tool_m, _ = self.motion.locate(np.array(state.position_rad))
         return "" if self.ready else "no goal is set"
 
     def observe(self) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,10 @@ class SafetyFilter:
         self._count = len(description.joint_names)
         self._lower = description.lower_rad
         self._upper = description.upper_rad
-        self._speed = description.max_speed_rad_s
+        lags_s = [LAG_S] * description.arm_joint_count + [math.inf]
+        rows = (self._lower, self._upper, description.max_speed_rad_s, lags_s)
+        #: (lower [rad], upper [rad], speed [rad/s], lag [s]) of every joint.
+        self._limits = tuple(zip(*(map(float, row) for row in rows), strict=True))
         self._acceleration = max_acceleration_rad_s2
         self._period_s = period_s
         self._guards = GuardModel(description, rig)
@@ -75,69 +79,72 @@ class SafetyFilter:
         self, state: SafetyState, target_rad: Array, measured_rad: Array, duration_s: float
     ) -> tuple[SafetyState, SafetyOutput]:
         """Return the next state and what may be sent towards `target_rad`, to be reached after `duration_s`."""
-        target, measured = self._vector(target_rad), self._vector(measured_rad)
+        target, measured = self._angles(target_rad), self._angles(measured_rad)
         if target is None:
             return self._hold(state, "the target is not finite or not one angle per joint")
         if measured is None:
             return self._hold(state, "the measured position is not finite or not one angle per joint")
-        if not 0.0 < duration_s < np.inf:
+        if not 0.0 < duration_s < math.inf:
             return self._hold(state, f"the duration {duration_s} s is not positive and finite")
         duration_s = min(max(float(duration_s), MIN_DURATION_S), MAX_DURATION_S)
         start = state.position_rad
-        step, reason = self._scaled(start, self._inside(start, target) - start, measured, duration_s)
-        step, blocked = self._clear(start, step)
-        position = start + step
-        # The sums above round: a hair over the limit would be outside it. Joints that started outside keep coming back.
-        position = np.minimum(np.maximum(position, np.minimum(start, self._lower)), np.maximum(start, self._upper))
-        limited = bool((np.abs(position - target) > 1e-9).any())
-        held = limited and bool((np.abs(step) < 1e-9).all())
+        scaled, reason = self._scaled(start.tolist(), target, measured, duration_s)
+        step, blocked = self._clear(start, np.array(scaled))
+        # The sums round: a hair over the limit would be outside it. Joints that started outside keep coming back.
+        position = np.minimum(np.maximum(start + step, np.minimum(start, self._lower)), np.maximum(start, self._upper))
+        sent = position.tolist()
+        limited = any(abs(p - t) > 1e-9 for p, t in zip(sent, target, strict=True))
+        held = limited and max(map(abs, step.tolist())) < 1e-9
         output = SafetyOutput(position, duration_s, limited, held, (blocked or reason) if limited else "")
-        position.setflags(write=False)
         return _state(position, (position - start) / duration_s), output
 
-    def _vector(self, values: Array) -> Array | None:
+    def _angles(self, values: Array) -> list[float] | None:
+        """Return one finite angle per joint as plain floats: a few numbers are quicker without array expressions."""
         try:
-            array = np.asarray(values, dtype=np.float64)
+            angles = np.asarray(values, dtype=np.float64)
         except (ValueError, TypeError):
             return None
-        return array if array.shape == (self._count,) and np.isfinite(array).all() else None
+        if angles.shape != (self._count,):
+            return None
+        plain = angles.tolist()
+        return plain if all(map(math.isfinite, plain)) else None
 
     def _hold(self, state: SafetyState, reason: str) -> tuple[SafetyState, SafetyOutput]:
         output = SafetyOutput(state.position_rad, self._period_s, limited=True, held=True, reason=reason)
         return _state(state.position_rad, np.zeros(self._count)), output
 
-    def _inside(self, start: Array, target: Array) -> Array:
-        """Return the target moved into the limits where it misses them by a rounding, or the joint is outside."""
-        nearest = np.minimum(np.maximum(target, self._lower), self._upper)
-        outside = (start < self._lower) | (start > self._upper)
-        return np.where(outside | (np.abs(target - nearest) < LIMIT_TOLERANCE_RAD), nearest, target)
-
-    def _scaled(self, start: Array, step: Array, measured: Array, duration_s: float) -> tuple[Array, str]:
+    def _scaled(
+        self, start: list[float], target: list[float], measured: list[float], duration_s: float
+    ) -> tuple[list[float], str]:
         """Return the step under limits, braking, speed and lead, scaled as one, and what bound it.
 
         The gripper has its own scale: it bends no path, and a jaw that squeezes a block must not
         stop the arm. Its lead is free, because squeezing is leading.
         """
-        size = np.abs(step)
-        up = step > 0
-        reach = self._speed * (duration_s + LAG_S)
-        reach[-1] = np.inf
-        room = np.where(up, self._upper - start, start - self._lower)
-        lead = np.where(up, measured - start, start - measured) + reach
-        outside = (start < self._lower) | (start > self._upper)
-        allowed = np.minimum(np.where(outside, RETURN_SPEED_RAD_S, self._speed) * duration_s, np.maximum(lead, 0.0))
-        allowed = np.minimum(allowed, self._braked(np.maximum(room, 0.0), duration_s))
-        scales = np.minimum(allowed / np.maximum(size, 1e-300), 1.0)
-        worst = int(np.argmin(scales[:-1]))
-        scaled = step * scales[worst]
-        scaled[-1] = step[-1] * scales[-1]
+        steps: list[float] = []
+        scales: list[float] = []
+        bounds: list[_Bound] = []
+        joints = zip(start, target, measured, self._limits, strict=True)
+        for at, wanted, seen, (lower, upper, speed, lag_s) in joints:
+            outside = at < lower or at > upper
+            nearest = min(max(wanted, lower), upper)
+            # Moved into the limits where it misses them by a rounding, or the joint is outside.
+            step = (nearest if outside or abs(wanted - nearest) < LIMIT_TOLERANCE_RAD else wanted) - at
+            room, ahead = (upper - at, seen - at) if step > 0 else (at - lower, at - seen)
+            lead = ahead + speed * (duration_s + lag_s)
+            allowed = min((RETURN_SPEED_RAD_S if outside else speed) * duration_s, max(lead, 0.0))
+            allowed = min(allowed, self._braked(max(room, 0.0), duration_s))
+            steps.append(step)
+            scales.append(min(allowed / max(abs(step), 1e-300), 1.0))
+            bounds.append(_Bound(allowed, lead, room))
+        arm = min(scales[:-1])
         reason = ""
-        if scales[worst] < 1.0 or scales[-1] < 1.0:
-            joint = worst if scales[worst] < 1.0 else self._count - 1
-            reason = f"joint {joint + 1}: " + _bound(allowed[joint], lead[joint], room[joint])
-        return scaled, reason
+        if arm < 1.0 or scales[-1] < 1.0:
+            joint = scales.index(arm) if arm < 1.0 else self._count - 1
+            reason = f"joint {joint + 1}: {bounds[joint].name}"
+        return [*(arm * step for step in steps[:-1]), scales[-1] * steps[-1]], reason
 
-    def _braked(self, room: Array, duration_s: float) -> Array:
+    def _braked(self, room: float, duration_s: float) -> float:
         """Return the longest step after which steps shrinking by `a T^2` still end within `room`.
 
         In units of a T^2, a step v followed by v - 1, v - 2, ... down to its fraction covers (k + 1) v - k (k + 1) / 2
@@ -145,7 +152,7 @@ class SafetyFilter:
         """
         unit = self._acceleration * duration_s * duration_s
         distance = room / unit
-        whole = np.floor((np.sqrt(1.0 + 8.0 * distance) - 1.0) / 2.0)
+        whole = (math.sqrt(1.0 + 8.0 * distance) - 1.0) // 2.0  # no math.floor: it raises on infinity
         return unit * (distance / (whole + 1.0) + whole / 2.0)
 
     def _clear(self, start: Array, step: Array) -> tuple[Array, str]:
@@ -172,10 +179,19 @@ class SafetyFilter:
         return (checks[1:] < 0.0) & (checks[1:] < checks[0])
 
 
-def _bound(allowed: float, lead: float, room: float) -> str:
-    if lead <= allowed:
-        return "does not follow its commands"
-    return "limit" if room <= allowed else "speed or braking distance"
+class _Bound(NamedTuple):
+    """How far one joint may go [rad], and what limits it."""
+
+    allowed: float
+    lead: float
+    room: float
+
+    @property
+    def name(self) -> str:
+        """The limit in words."""
+        if self.lead <= self.allowed:
+            return "does not follow its commands"
+        return "limit" if self.room <= self.allowed else "speed or braking distance"
 
 
 def _state(position_rad: Array, velocity_rad_s: Array) -> SafetyState:

@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
-from sim.compiled import compiled
 from sim.shapes import BOX, CYLINDER, MESH, PLANE, SPHERE, Canvas, Floats, Integers, Lens, Shapes, Singles
+from urdf.compiled import compiled
 
 # Flat things ------------------------------------------------------------------------------------------
 

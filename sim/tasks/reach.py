@@ -35,7 +35,7 @@ class ReachTask:
         self.attempt = ReachAttempt(description, rig, kinematics, period_s)
         self._rig = rig
         self._kinematics = kinematics
-        self._home_m = self.attempt.motion.frame.locate(rig.home_rad)[0]
+        self._home_m = self.attempt.motion.locate(rig.home_rad)[0]
 
     def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
         """Return a random goal; an empty desk. Raises SimError where the arm serves nothing of the box."""

@@ -22,6 +22,11 @@ class NumericKinematics:
         self._rig = rig
         self._lower, self._upper = description.lower_rad[:-1], description.upper_rad[:-1]
 
+    def tool_in_desk(self, position_rad: Array) -> tuple[Array, float, float]:
+        """Return (position (3,) [m], jaw heading [rad], tilt from straight down [rad]) of the tool."""
+        tool = self._rig.desk_from_base @ self._description.base_from_tool(position_rad)
+        return tool.position_m, tool.yaw_rad, math.acos(float(np.clip(-tool.rotation[2, 2], -1.0, 1.0)))
+
     def solve(
         self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True
     ) -> Array:

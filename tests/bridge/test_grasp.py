@@ -235,6 +235,7 @@ class Walled:
     def __init__(self, wall_x_m: float = math.inf, floor_m: float = 0.0) -> None:
         self._inner = NumericKinematics(ARM, RIG)
         self._wall_x_m, self._floor_m = wall_x_m, floor_m
+        self.tool_in_desk = self._inner.tool_in_desk
 
     def solve(
         self, desk_position_m: Array, yaw_rad: float, near_rad: Array | None = None, patient: bool = True

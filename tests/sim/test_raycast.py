@@ -352,10 +352,11 @@ def test_a_second_process_does_not_compile_again() -> None:
 def test_the_compiled_kernel_is_kept_where_there_is_room(tmp_path: Path) -> None:
     """Beside the source; else in the user's cache folder; else nowhere, and every process compiles for itself."""
     package = tmp_path / "sim"
-    package.mkdir()
-    for name in ("shapes.py", "raycast_kernel.py"):
-        shutil.copy(Path(raycast_kernel.__file__).with_name(name), package / name)
-    (package / "__init__.py").touch()
+    sources = Path(raycast_kernel.__file__).parents[1]
+    for name in ("sim/shapes.py", "sim/raycast_kernel.py", "urdf/compiled.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(sources / name, tmp_path / name)
+        (tmp_path / name).with_name("__init__.py").touch()
     code = "from sim.raycast_kernel import draw; print(draw.stats.cache_path)"
 
     def cache_path(user_cache: Path) -> str:
