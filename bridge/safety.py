@@ -94,7 +94,7 @@ class SafetyFilter:
         position = np.minimum(np.maximum(start + step, np.minimum(start, self._lower)), np.maximum(start, self._upper))
         sent = position.tolist()
         limited = any(abs(p - t) > 1e-9 for p, t in zip(sent, target, strict=True))
-        held = limited and max(map(abs, step.tolist())) < 1e-9
+        held = limited and float(np.abs(step).max()) < 1e-9
         output = SafetyOutput(position, duration_s, limited, held, (blocked or reason) if limited else "")
         return _state(position, (position - start) / duration_s), output
 

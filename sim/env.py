@@ -14,6 +14,7 @@ from bridge.loop import ControlLoop, LoopStatistics, Recorder
 from bridge.observation import ObservationSpec
 from sim.curriculum import FULL_STAGE, Stage
 from sim.dressing import Dresser, pool_sizes_m
+from sim.errors import SimError
 from sim.objects import BLOCK_SIZE_M, ObjectKind, Placement, PoolSpec
 from sim.observer import Observation, Observer
 from sim.randomization import NONE, Randomization
@@ -23,17 +24,18 @@ from sim.sim_camera import DepthEngine
 from sim.sim_robot import SimRobot, TrueBlock
 from sim.tasks import make_task
 from sim.tasks.task import Outcome, Scene
-from sim.world import ArmWorld
+from sim.world import PHYSICS_HZ, ArmWorld
 from urdf.description import load_arm
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
 
 STATE_ONLY = ObservationSpec()
 BLOCKS = (ObjectKind.BLOCK,)
+_SLOWEST_HZ, _FASTEST_HZ = 4, 120
 
 
 class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
-    """One arm in one rig at one task. A step lasts `action_repeat` control periods of 50 ms.
+    """One arm in one rig at one task. A step lasts `action_repeat` control periods, 50 ms each at 20 Hz.
 
     Where a task hands over to a skill, the step that starts the skill runs it to its end, period by period through the
     control loop. `discount` belongs to the shaping and must be the learner's.
@@ -42,6 +44,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     on, episodes are as hard as it says.
     The object is seen `sighting_error_m` (standard deviation along x and y) away from where it lies, drawn for every
     episode and shown to nobody: a policy that has met this aims at the middle of the object, because that forgives.
+    `control_hz` divides the 240 Hz of physics, 4 to 120. What an action moves, it moves a period.
+    Raises SimError, BridgeError or UnknownName for what cannot be: the message names the field and what is valid.
     """
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -60,6 +64,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         objects: tuple[ObjectKind, ...] = BLOCKS,
         distractors: int = 0,
         action_repeat: int = 3,
+        control_hz: int = CONTROL_HZ,
         discount: float = 0.95,
         sighting_error_m: float = 0.0,
         renderer: Renderer = Renderer.TINY,
@@ -79,11 +84,12 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.randomization = randomization
         self.distractors = distractors
         self.sighting_error_m = sighting_error_m
-        self.control_rate_hz = CONTROL_HZ
+        self.control_rate_hz = control_hz
+        self.metadata = {**ArmEnv.metadata, "render_fps": control_hz}  # pyright: ignore
         self.render_mode = render_mode
         #: How hard the episodes are, from the next reset on.
         self.stage: Stage = FULL_STAGE
-        period_s = 1.0 / CONTROL_HZ
+        period_s = _period_s(control_hz)
         pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
         kinematics = PinocchioKinematics(self.description, self.rig)
         # What may be refused comes before the world, which somebody would have to close.
@@ -178,3 +184,14 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         """Free the world."""
         self.world.close()
+
+
+def _period_s(control_hz: int) -> float:
+    """Return the control period; raises SimError unless it is a whole number of physics steps."""
+    valid = [rate for rate in range(_SLOWEST_HZ, _FASTEST_HZ + 1) if PHYSICS_HZ % rate == 0]
+    if control_hz not in valid:
+        raise SimError(
+            f"control_hz must make a period of whole physics steps of 1/{PHYSICS_HZ} s: "
+            f"{', '.join(map(str, valid))}; got {control_hz}"
+        )
+    return 1.0 / control_hz

@@ -12,7 +12,7 @@ from bridge.grasp import GraspAttempt
 from bridge.ports import Kinematics
 from sim.curriculum import Stage
 from sim.objects import ObjectPool
-from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, draw_objects
+from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, check_area, draw_objects
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
 
@@ -50,6 +50,7 @@ class GraspTask:
     max_periods = 400
 
     def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
+        check_area(rig, kinematics)
         self.attempt = GraspAttempt(description, rig, kinematics, period_s)
         self._rig = rig
         self._judge = GraspJudge()

@@ -11,7 +11,7 @@ from bridge.ports import Kinematics
 from sim.curriculum import Stage
 from sim.errors import SimError
 from sim.objects import ObjectPool
-from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, area_bounds, draw_objects
+from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, area_bounds, check_area, draw_objects
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
 
@@ -29,6 +29,7 @@ class PickPlaceTask:
     max_periods = 300
 
     def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
+        check_area(rig, kinematics)
         self.attempt = PickPlaceAttempt(description, rig, kinematics, period_s)
         self._rig = rig
 

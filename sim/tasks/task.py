@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bridge.actions import jaw_heading
 from bridge.attempt import Attempt
 from bridge.ports import Kinematics
 from sim.curriculum import Stage
@@ -16,6 +17,7 @@ from sim.errors import SimError
 from sim.objects import ObjectPool, Placement
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
+from urdf.errors import Unreachable
 from urdf.pose import Array, Pose
 
 SUCCESS_REWARD = 1.0
@@ -70,6 +72,21 @@ class Task(Protocol):
 
 
 TaskMaker = Callable[[ArmDescription, Rig, Kinematics, float], Task]
+
+
+def check_area(rig: Rig, kinematics: Kinematics) -> None:
+    """Raise SimError where the arm cannot grasp at the middle or a corner of the rig's block area."""
+    half = rig.area_size_m / 2
+    for sides in ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)):
+        point = np.array([*(rig.area_center_m + half * sides), rig.grasp_m])
+        try:
+            kinematics.solve(point, jaw_heading(0.0, point), rig.home_rad)
+        except Unreachable as error:
+            raise SimError(
+                f"rig {rig.name!r}: the block area, area_center_m {rig.area_center_m.tolist()} with area_size_m "
+                f"{rig.area_size_m.tolist()}, holds what the arm cannot grasp: {error}. `tandem env show` draws its "
+                f"reach"
+            ) from error
 
 
 def area_bounds(rig: Rig, stage: Stage) -> tuple[Array, Array]:

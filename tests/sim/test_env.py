@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -17,7 +20,9 @@ import sim
 from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError
 from sim.env import ArmEnv
+from sim.errors import SimError
 from tests.sim.states import State, advance, start
+from urdf.description import load_arm
 from urdf.errors import UnknownName
 from urdf.pose import Pose
 
@@ -105,6 +110,29 @@ def test_wrong_arms_rigs_and_repeats_are_refused() -> None:
         ArmEnv(arm="dofbott")
     with pytest.raises(BridgeError, match="at least 1"):
         ArmEnv(action_repeat=0)
+
+
+@pytest.mark.parametrize("control_hz", [0, 7, 50, 240])
+def test_a_control_period_that_is_no_multiple_of_the_physics_step_is_refused(control_hz: int) -> None:
+    with pytest.raises(SimError, match=f"control_hz must make .* 10, 12, 15, 16, 20, .*; got {control_hz}"):
+        ArmEnv(control_hz=control_hz)
+
+
+def test_another_control_rate_makes_another_period() -> None:
+    with closing(ArmEnv(action_repeat=1, control_hz=40)) as env:
+        start(env, 0)
+        advance(env, np.zeros(2, dtype=np.float32))
+        assert env.robot.now_ns() == 25_000_000
+        assert env.metadata["render_fps"] == 40
+
+
+@pytest.mark.parametrize("task", ["grasp", "pick-place"])
+def test_an_area_that_the_arm_cannot_reach_is_refused(task: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(load_arm("dofbot").urdf_path.parent, tmp_path / "far")
+    text = (folder / "arm.toml").read_text()
+    (folder / "arm.toml").write_text(text.replace("area_center_m = [0.0, 0.155]", "area_center_m = [0.0, 0.29]"))
+    with pytest.raises(SimError, match=r"rig 'table': the block area, area_center_m \[0.0, 0.29\] .* cannot grasp"):
+        ArmEnv(arm=str(folder), task=task)
 
 
 # The task -------------------------------------------------------------------------------------------
