@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -23,13 +25,13 @@ def _kinematics(on_progress: Progress) -> list[Row]:
     return measure(on_progress)
 
 
-def _grasp(on_progress: Progress) -> list[Row]:
+def _grasp(on_progress: Progress) -> Iterable[Row]:
     from scripts.programs.bench_tasks import measure_grasp
 
     return measure_grasp(on_progress)
 
 
-def _tasks(on_progress: Progress) -> list[Row]:
+def _tasks(on_progress: Progress) -> Iterable[Row]:
     from scripts.programs.bench_tasks import measure
 
     return measure(on_progress)
@@ -47,7 +49,7 @@ def _training(on_progress: Progress) -> list[Row]:
     return measure(on_progress)
 
 
-BENCHES: dict[str, Callable[[Progress], list[Row]]] = {
+BENCHES: dict[str, Callable[[Progress], Iterable[Row]]] = {
     "kinematics": _kinematics,
     "env": _env,
     "grasp": _grasp,
@@ -58,7 +60,10 @@ BENCHES: dict[str, Callable[[Progress], list[Row]]] = {
 
 @dataclass(frozen=True)
 class BenchArgs:
-    """Measure the figures that were promised into data/bench/NAME.json; exits 1 when one does not hold."""
+    """Measure the figures that were promised into data/bench/NAME.json; exits 1 when one does not hold.
+
+    Rows are written as they are measured: an interrupted bench leaves NAME.partial.json.
+    """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
     """Which bench: kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour), tasks (every arm's,
@@ -75,11 +80,10 @@ def run(args: BenchArgs) -> int:
         raise UnknownName("bench", args.name, [*BENCHES, "all"])
     shown: list[Row] = []
     for name in BENCHES if args.name == "all" else (args.name,):
-        bench = Bench(machine(), tuple(BENCHES[name](_show_progress)))
         path = data_root() / "bench" / f"{name}.json"
-        save(bench, path)
+        rows = _measured(name, path)
         say(f"{name}: {path}", args.json)
-        shown += [row for row in bench.rows if args.only in row.figure]
+        shown += [row for row in rows if args.only in row.figure]
     if not shown:
         say(f"no figure contains {args.only!r}", args.json)
     for row in shown:
@@ -88,11 +92,33 @@ def run(args: BenchArgs) -> int:
     return DONE if shown and all(row.holds for row in shown) else FAILED
 
 
-def _show_progress(what: str, share: float) -> None:
-    if not sys.stderr.isatty():
-        return
-    end = "\n" if share >= 1 else ""
-    print(f"\r{what}: {100 * share:3.0f} %", end=end, file=sys.stderr, flush=True)
+def _measured(name: str, path: Path) -> list[Row]:
+    """Return the rows of one bench, written to `path`; an interrupted one leaves what it has in NAME.partial.json."""
+    partial = path.with_suffix(".partial.json")
+    rows: list[Row] = []
+    for row in BENCHES[name](_ProgressLine()):
+        rows.append(row)
+        save(Bench(machine(), tuple(rows)), partial)
+    partial.replace(path)
+    return rows
+
+
+class _ProgressLine:
+    """What is being measured, how far that is, and how long it will take, in one line of a terminal."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._began_s = 0.0
+
+    def __call__(self, what: str, share: float) -> None:
+        if not sys.stderr.isatty():
+            return
+        if what != self._what:
+            self._what, self._began_s = what, time.monotonic()
+        left_s = (time.monotonic() - self._began_s) * (1 - share) / max(share, 1e-6)
+        end = "\n" if share >= 1 else ""
+        text = f"\r{what}: {100 * share:3.0f} % · {left_s // 60:.0f}:{left_s % 60:02.0f} left "
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def _line(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,15 +52,16 @@ CASES = (
 )
 
 
-def measure(on_progress: Callable[[str, float], None]) -> list[Row]:
-    """Return a row per case and policy; `on_progress` hears what is being done and the share that is done."""
-    return [measure_one(promise, case, on_progress) for case in CASES for promise in PROMISES]
+def measure(on_progress: Callable[[str, float], None], cases: Sequence[Case] = CASES) -> Iterator[Row]:
+    """Yield a row per case and policy; `on_progress` hears what is being done and the share that is done."""
+    rows = [(promise, case) for case in cases for promise in PROMISES]
+    for number, (promise, case) in enumerate(rows, 1):
+        yield measure_one(promise, case, lambda what, share, n=number: on_progress(f"{n}/{len(rows)} {what}", share))
 
 
-def measure_grasp(on_progress: Callable[[str, float], None]) -> list[Row]:
-    """Return the rows of the Dofbot's grasp alone."""
-    cases = [case for case in CASES if case.task == "grasp" and case.arm == "dofbot"]
-    return [measure_one(promise, case, on_progress) for case in cases for promise in PROMISES]
+def measure_grasp(on_progress: Callable[[str, float], None]) -> Iterator[Row]:
+    """Yield the rows of the Dofbot's grasp alone."""
+    return measure(on_progress, [case for case in CASES if case.task == "grasp" and case.arm == "dofbot"])
 
 
 def measure_one(promise: Promise, case: Case, on_progress: Callable[[str, float], None]) -> Row:

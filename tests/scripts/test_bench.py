@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,16 @@ def test_an_unknown_bench_lists_the_valid_ones(one_bench: Path) -> None:
     with pytest.raises(UnknownName, match=r"sample, all|all, sample"):
         bench.run(bench.BenchArgs(name="smaple"))
     assert not (one_bench / "bench").exists()
+
+
+def test_an_interrupted_bench_leaves_what_it_has_measured(one_bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_on_progress: bench.Progress) -> Iterator[Row]:
+        yield at_least("first", 1.0, "", 0.5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "BENCHES", {"sample": measure})
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(bench.BenchArgs())
+    saved = json.loads((one_bench / "bench" / "sample.partial.json").read_text())
+    assert [row["figure"] for row in saved["rows"]] == ["first"]
+    assert not (one_bench / "bench" / "sample.json").exists()
