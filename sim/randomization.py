@@ -43,19 +43,23 @@ class Randomization:
     camera_turn_rad: Range = _ranged(0.0, 0.0, 0.35)
     """Angle of the camera away from its mount, about a random axis. Ref: the same cameras, 0 to 2 degrees."""
     camera_fov_rad: Range = _ranged(0.0, -0.26, 0.26)
-    """Added to the vertical field of view. Ref: RealSense D400 data sheet, within 3 degrees."""
+    """Added to the vertical field of view. Ref: RealSense D400 data sheet, D435 depth 58 +- 1 degrees, and a note that
+    lenses and modules vary by about 3 (github.com/realsenseai/realsense-ros/issues/1754)."""
     depth_noise_per_m: Range = _ranged(0.0, 0.0, 0.1)
-    """Standard deviation of depth over depth squared. Ref: RealSense tuning guide: subpixel error / (focal length x
-    baseline); 0.08 px over 425 px x 50 mm (D435 at 848x480) is 0.004 per metre, over 430 px x 18 mm (D405) 0.010."""
+    """Standard deviation of depth over depth squared: subpixel error / (focal length x baseline). Ref: RealSense tuning
+    guide; 0.08 px (github.com/realsenseai/librealsense/issues/3904) over 447 px (87 degrees at 848x480) x 50 mm (D435)
+    is 0.004 per metre, x 18 mm (D405) 0.010; half the resolution makes it twice that."""
     depth_quantum_m: Range = _ranged(0.0, 0.0, 0.01)
-    """Step of the read-out. Ref: depth unit of the D400 family 1 mm, of the D405 0.1 mm."""
+    """Step of the read-out. Ref: depth unit of the D400 family 1 mm, of the D405 0.1 mm (realsenseai/librealsense
+    pull request 8946)."""
     depth_edge_hole: Range = _ranged(0.0, 0.0, 1.0)
     """Chance that a pixel where near meets far is a hole, for one of the two eyes cannot see it. Our choice: how many
     are filled depends on the camera's filter settings."""
     depth_flying: Range = _ranged(0.0, 0.0, 1.0)
     """Chance that a pixel where near meets far reports something between them (a flying pixel). Our choice."""
     depth_min_m: Range = _ranged(0.0, 0.0, 0.5)
-    """The camera's minimum distance: what is nearer is a hole. Ref: data sheets, D405 7 cm, D435 11 cm."""
+    """The camera's minimum distance: what is nearer is a hole. Ref: D400 data sheet, minimum Z at 424x240, 848x480 and
+    1280x720: D405 4, 7 and 10 cm, D435 10.5, 19.5 and 28 cm."""
     rgb_brightness: Range = _ranged(0.0, -1.0, 1.0)
     """Added to every pixel, as a share of full scale: exposure that settled elsewhere. Our choice."""
     rgb_contrast: Range = _ranged(1.0, 0.1, 4.0)

@@ -1,4 +1,4 @@
-"""ActuatorFacts: the `[actuator]` table of arm.toml, what the data sheets say of how an arm's servos follow.
+"""ActuatorFacts: the `[actuator]` table of arm.toml, how an arm's servos follow.
 
     [actuator]              # every key; lists have one entry per joint, the gripper's own angle last
     dead_time_s = 0.080     # from the host's write to the first motion
@@ -8,7 +8,7 @@
     dead_band_deg = [...]   # a standing servo starts no correction smaller than this
     readback_deg = [...]    # one step of what the joint reads
 
-Speed limits are the URDF's.
+Speed limits are the URDF's. Each arm.toml says which numbers are the maker's and which are our estimate.
 """
 
 from __future__ import annotations

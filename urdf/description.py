@@ -40,10 +40,11 @@ class PhysicsTuning:
     Gains are the share of the position error that a motor removes in one physics step. Jaws that are tied by metal
     are held by `linkage_force` (N m, or N on a rail). Armatures [kg m^2] are what a motor's rotor weighs behind its
     gears, on every joint of the arm and of the gripper: without them a block between thin fingers needs hundreds of
-    solver iterations, with them it needs tens (docs/dofbot.md). Odd numbers of iterations, because Bullet's solver
-    sweeps to and fro: a free arm sags less after 15 than after 20. `sticking_erp` is the share of the creep of a
-    sticking contact that is taken back each step: at Bullet's 0.2 a block that stands askew between the pads turns by
-    6 degrees in 2 s; at 0.9 by 2.
+    solver iterations, with them it needs tens (docs/dofbot.md). They are our estimates, at the low end: hobby servos
+    identify at 1e-3 to 3e-2 (Ref: Rhoban/bam), a Robotiq's driver has 5e-3 (Ref: MuJoCo Menagerie). Odd numbers of
+    iterations, because Bullet's solver sweeps to and fro: a free arm sags less after 15 than after 20. `sticking_erp`
+    is the share of the creep of a sticking contact that is taken back each step: at Bullet's 0.2 a block that stands
+    askew between the pads turns by 6 degrees in 2 s; at 0.9 by 2.
     """
 
     arm_gain: float = 0.35
