@@ -55,7 +55,7 @@ class PhysicsTuning:
     linkage_erp: float = 0.8
     joint_damping: float = 0.01
     free_iterations: int = 11
-    grip_iterations: int = 51
+    grip_iterations: int = 75
     sticking_erp: float = 0.9
 
 
