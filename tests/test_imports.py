@@ -10,17 +10,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = (
-    "torch", "pybullet", "gymnasium", "mediapipe", "scipy", "cv2", "pinocchio", "onnxruntime", "onnx", "matplotlib",
-    "stable_baselines3", "PIL", "rich",
+    "torch", "pybullet", "gymnasium", "mediapipe", "scipy", "cv2", "numba", "pinocchio", "onnxruntime", "onnx",
+    "matplotlib", "stable_baselines3", "PIL", "rich",
 )  # fmt: skip
+
+#: Pinocchio, Numba and OpenCV are what these modules (and those of hardware/cameras) are about; nothing on the Pi loads
+#: them unasked.
+WORKSTATION_MODULES = {ROOT / "urdf" / name for name in ("kinematics.py", "kinematics_kernel.py", "compiled.py")}
 
 PI_MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for room in ("urdf", "bridge", "hardware", "calibration")
     for path in (ROOT / room).rglob("*.py")
     if path.name != "__init__.py"
-    # Pinocchio and OpenCV are what these modules are about; nothing on the Pi loads them unasked.
-    and path != ROOT / "urdf" / "kinematics.py"
+    and path not in WORKSTATION_MODULES
     and ROOT / "hardware" / "cameras" not in path.parents
 )
 
