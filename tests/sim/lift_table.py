@@ -14,14 +14,13 @@ from urdf.description import ArmDescription
 
 LIFTS = 100
 VARIANTS: dict[str, dict[str, float]] = {
-    "no armature, 300 iterations gripping, 50 free": {
+    "no rotors, 300 iterations gripping, 50 free": {
         "arm_armature": 0.0, "gripper_armature": 0.0, "grip_iterations": 300, "free_iterations": 50
     },
-    "no armature, 51 and 11": {"arm_armature": 0.0, "gripper_armature": 0.0},
-    "armature, 31 and 11": {"grip_iterations": 31},
-    "armature, 51 and 11 (default)": {},
-    "armature, 50 and 10": {"grip_iterations": 50, "free_iterations": 10},
-    "armature, 101 and 11": {"grip_iterations": 101},
+    "no rotors, 75 and 11": {"arm_armature": 0.0, "gripper_armature": 0.0},
+    "rotors, 51 and 11": {"grip_iterations": 51},
+    "rotors, 75 and 11 (default)": {},
+    "rotors, 101 and 11": {"grip_iterations": 101},
 }  # fmt: skip
 
 
