@@ -73,6 +73,12 @@ class Attempt(Protocol):
         ...
 
 
+#: 10 mm and 10 degrees a period bend no joint by more, but where the arm would have to turn over.
+MAX_BEND_RAD = 0.4
+#: A Dofbot at full speed is 30 mm behind: 200 mm/s times dead time and lag.
+MAX_LEAD_M = 0.045
+
+
 class ToolMotion:
     """The commanded tool: where it is asked to be, and the joint targets that put it there."""
 
@@ -92,24 +98,46 @@ class ToolMotion:
         self.command_m, self.heading_rad = self.locate(position_rad)
         self.unreachable_count = 0
 
-    def turn_towards(self, heading_rad: float, step_rad: float) -> None:
-        """Turn the jaws by at most `step_rad` the short way; they are symmetric, so half a turn is none."""
+    def turned_towards(self, heading_rad: float, step_rad: float) -> float:
+        """Return the heading after at most `step_rad` the short way; jaws are symmetric, so half a turn is none."""
         turn = heading_rad - self.heading_rad
         turn -= np.pi * round(turn / np.pi)
-        self.heading_rad += max(-step_rad, min(step_rad, turn))
+        return self.heading_rad + max(-step_rad, min(step_rad, turn))
 
     def set_gripper(self, gripper_rad: float) -> None:
         """Set the gripper's target."""
         self.target_rad = np.append(self.target_rad[:-1], gripper_rad)
 
-    def move(self, command_m: Array) -> None:
-        """Aim the tool at `command_m` (3,); where it cannot go sideways it goes up or down alone, else it stays."""
+    def move(self, command_m: Array) -> bool:
+        """Aim the tool at `command_m` (3,); where it cannot go sideways it goes up or down alone, else it stays: False.
+
+        Unless it may be patient, a motion that bends a joint by more than `MAX_BEND_RAD` in this one period is refused
+        as well: it leads to another posture, and the tool would leave its path on the way there.
+        """
+        before_rad = self.target_rad[:-1]
         for position in (command_m, np.array([*self.command_m[:2], command_m[2]])):
             try:
-                joints = self._kinematics.solve(position, self.heading_rad, self.target_rad[:-1], self._patient)
+                joints = self._kinematics.solve(position, self.heading_rad, before_rad, self._patient)
             except Unreachable:
+                self.unreachable_count += 1
+                continue
+            if not self._patient and float(np.abs(joints - before_rad).max()) > MAX_BEND_RAD:
                 self.unreachable_count += 1
                 continue
             self.command_m = position
             self.target_rad = np.append(joints, self.target_rad[-1])
+            return True
+        return False
+
+    def follow(self, command_m: Array, heading_rad: float, tool_m: Array) -> None:
+        """Turn and move; where the turn is in the way, move alone. The tool, now at `tool_m`, is waited for.
+
+        The command runs ahead of it by `MAX_LEAD_M` at most, so that an arm that cannot follow is not left behind.
+        """
+        lead_m = float(np.linalg.norm(command_m - tool_m))
+        if lead_m > MAX_LEAD_M and lead_m > float(np.linalg.norm(self.command_m - tool_m)):
             return
+        before_rad, self.heading_rad = self.heading_rad, heading_rad
+        if not self.move(command_m):
+            self.heading_rad = before_rad
+            self.move(command_m)

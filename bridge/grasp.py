@@ -140,7 +140,7 @@ class GraspAttempt:
         command[:2] = clamp_to_workspace(command[:2] + decode_lateral(action), self.rig, self._home_xy_m)
         command[2] = max(self.rig.grasp_m, command[2] - DESCENT_STEP_M)
         wanted = jaw_heading(self.block.yaw_rad, self.block.position_m)
-        self._motion.turn_towards(wanted, HEADING_STEP_RAD)
+        self._motion.heading_rad = self._motion.turned_towards(wanted, HEADING_STEP_RAD)
         self._motion.move(command)
         # The descent goes on where the arm cannot follow: an attempt ends.
         self._motion.command_m = np.array([*self._motion.command_m[:2], command[2]])

@@ -90,8 +90,7 @@ class PickPlaceAttempt:
             command = self.motion.command_m + wanted.motion_m
             command[:2] = clamp_to_workspace(command[:2], self.rig, self._home_xy_m)
             command[2] = max(self.rig.grasp_m, min(self.rig.hover_m, command[2]))
-            self.motion.heading_rad += wanted.turn_rad
-            self.motion.move(command)
+            self.motion.follow(command, self.motion.heading_rad + wanted.turn_rad, self.tool_m)
             self.motion.set_gripper(self._gripper_rad(wanted.close))
         return self.motion.target_rad
 

@@ -69,6 +69,6 @@ class ReachAttempt:
         if not waiting_for:
             goal = self.motion.command_m + decode_cartesian(action)
             command = np.minimum(np.maximum(goal, self.rig.reach_lower_m), self.rig.reach_upper_m)
-            self.motion.turn_towards(self.heading_at(command), HEADING_STEP_RAD)
-            self.motion.move(command)
+            heading = self.motion.turned_towards(self.heading_at(command), HEADING_STEP_RAD)
+            self.motion.follow(command, heading, self.tool_m)
         return self.motion.target_rad
