@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bridge.errors import BridgeError
+from urdf.checks import check_whole, member_of
 
 MAX_FRAMES = 16
 MAX_SIDE_PX = 1024
@@ -34,10 +35,9 @@ class CameraView:
     height_px: int = 64
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", member_of(ImageKind, self.kind, "kind of picture"))
         for name in ("width_px", "height_px"):
-            value = getattr(self, name)
-            if not 1 <= value <= MAX_SIDE_PX:
-                raise BridgeError(f"{name} must be 1 to {MAX_SIDE_PX}, got {value}")
+            check_whole(name, getattr(self, name), 1, MAX_SIDE_PX, BridgeError)
 
     @property
     def key(self) -> str:
@@ -64,8 +64,10 @@ class ObservationSpec:
     def __post_init__(self) -> None:
         if not (self.state or self.proprioception or self.views):
             raise BridgeError("an observation needs at least one of: state, proprioception, views")
-        if not 1 <= self.frames <= MAX_FRAMES:
-            raise BridgeError(f"frames must be 1 to {MAX_FRAMES}, got {self.frames}")
+        check_whole("frames", self.frames, 1, MAX_FRAMES, BridgeError)
+        strange = [view for view in self.views if type(view) is not CameraView]
+        if strange:
+            raise BridgeError(f"views must be CameraViews, such as CameraView('wrist', 'depth'); got {strange[0]!r}")
         keys = [view.key for view in self.views]
         if len(set(keys)) != len(keys):
             raise BridgeError(f"a camera may give one picture of each kind, got {keys}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import gymnasium
@@ -12,12 +13,14 @@ from bridge.errors import BridgeError
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import ControlLoop, LoopStatistics, Recorder
 from bridge.observation import ObservationSpec
+from calibration.actuator import ActuatorModel
 from sim.curriculum import FULL_STAGE, Stage
 from sim.dressing import Dresser, pool_sizes_m
 from sim.errors import SimError
 from sim.objects import BLOCK_SIZE_M, ObjectKind, Placement, PoolSpec
 from sim.observer import Observation, Observer
 from sim.randomization import NONE, Randomization
+from sim.randomization import randomization as preset
 from sim.rendering import Renderer
 from sim.scene_view import scene_picture
 from sim.sim_camera import DepthEngine
@@ -25,6 +28,7 @@ from sim.sim_robot import SimRobot, TrueBlock
 from sim.tasks import make_task
 from sim.tasks.task import Outcome, Scene
 from sim.world import PHYSICS_HZ, ArmWorld
+from urdf.checks import check_number, check_whole, member_of
 from urdf.description import load_arm
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
@@ -32,6 +36,9 @@ from urdf.pose import Pose
 STATE_ONLY = ObservationSpec()
 BLOCKS = (ObjectKind.BLOCK,)
 _SLOWEST_HZ, _FASTEST_HZ = 4, 120
+RENDER_MODES = ("rgb_array",)
+MAX_ACTION_REPEAT = 100
+MAX_SIGHTING_ERROR_M = 0.1
 
 
 class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
@@ -39,9 +46,10 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     Where a task hands over to a skill, the step that starts the skill runs it to its end, period by period through the
     control loop. `discount` belongs to the shaping and must be the learner's.
-    `spec` says what is observed, `randomization` how far one episode's world differs from the next one's, `objects`
-    what may have to be handled, with up to `distractors` beside it. `stage` may be set at any time: from the next reset
-    on, episodes are as hard as it says.
+    `spec` says what is observed, `randomization` (or the name of a preset) how far one episode's world differs from the
+    next one's, `actuator` how the servos follow if not as the arm's nominal ones, `objects` what may have to be
+    handled, with up to `distractors` beside it. `stage` may be set at any time: from the next reset on, episodes are as
+    hard as it says.
     The object is seen `sighting_error_m` (standard deviation along x and y) away from where it lies, drawn for every
     episode and shown to nobody: a policy that has met this aims at the middle of the object, because that forgives.
     `control_hz` divides the 240 Hz of physics, 4 to 120. What an action moves, it moves a period.
@@ -50,7 +58,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
         # The window is no render mode: checkers open one for every mode, and PyBullet's needs a display and the clock.
-        "render_modes": ["rgb_array"],
+        "render_modes": list(RENDER_MODES),
         "render_fps": CONTROL_HZ,
     }
 
@@ -60,21 +68,29 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         task: str = "grasp",
         rig: str = "table",
         spec: ObservationSpec = STATE_ONLY,
-        randomization: Randomization = NONE,
+        randomization: Randomization | str = NONE,
         objects: tuple[ObjectKind, ...] = BLOCKS,
         distractors: int = 0,
         action_repeat: int = 3,
         control_hz: int = CONTROL_HZ,
         discount: float = 0.95,
         sighting_error_m: float = 0.0,
+        actuator: ActuatorModel | None = None,
         renderer: Renderer = Renderer.TINY,
         depth_engine: DepthEngine = DepthEngine.RAYCAST,
         render_mode: str | None = None,
         window: bool = False,
         recorder: Recorder | None = None,
     ) -> None:
-        if action_repeat < 1:
-            raise BridgeError(f"action_repeat must be at least 1, got {action_repeat}")
+        check_whole("action_repeat", action_repeat, 1, MAX_ACTION_REPEAT, BridgeError)
+        check_number("discount", discount, 0.0, 1.0, SimError)
+        check_number("sighting_error_m", sighting_error_m, 0.0, MAX_SIGHTING_ERROR_M, SimError)
+        if render_mode not in (None, *RENDER_MODES):
+            raise SimError(f"render_mode must be None or one of {RENDER_MODES}, got {render_mode!r}")
+        if not isinstance(spec, ObservationSpec):
+            raise SimError(f"spec must be an ObservationSpec (bridge/observation.py), got {spec!r}")
+        if not isinstance(randomization, Randomization):
+            randomization = preset(randomization)
         self.description = load_arm(arm)
         self.rig = self.description.rig(rig)
         for view in spec.views:
@@ -94,8 +110,10 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         kinematics = PinocchioKinematics(self.description, self.rig)
         # What may be refused comes before the world, which somebody would have to close.
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)
+        renderer = member_of(Renderer, renderer, "renderer")
+        depth_engine = member_of(DepthEngine, depth_engine, "depth engine")
         self.world = ArmWorld(self.description, self.rig, pool, gui=window, renderer=renderer)
-        self.robot = SimRobot(self.world, period_s)
+        self.robot = SimRobot(self.world, period_s, actuator)
         self.attempt = self.task.attempt
         self._block = TrueBlock(self.robot)
         self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt, recorder)
@@ -104,6 +122,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observer = Observer(spec, self.attempt, self.robot, self.world, depth_engine)
         self.observation_space = self.observer.space()  # pyright: ignore[reportAttributeAccessIssue]
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(self.action_layout.names),), np.float32)
+        self._state: NDArray[np.float32] | None = None
         self._dresser = Dresser(self.world, self.robot, tuple(self.observer.cameras.values()))
 
     def reset(
@@ -122,8 +141,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         distractors = min(self.stage.distractors, self.distractors)
         size_m = BLOCK_SIZE_M * draw.scene.object_size_factor
         scene = self.task.draw(rng, self.stage, self.world.objects, size_m, distractors)
-        block = (options or {}).get("block")
-        if isinstance(block, Pose):
+        block = self._given_block(options or {})
+        if block is not None:
             index = scene.placements[0].index
             higher = np.array([0.0, 0.0, (self.world.objects.objects[index].size_m - BLOCK_SIZE_M) / 2])
             placed = Placement(index, Pose(block.position_m + higher, block.quat_xyzw))
@@ -145,10 +164,23 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             info["block"] = self.scene.placements[0].pose
         return self._observation(), info
 
+    def _given_block(self, options: dict[str, object]) -> Pose | None:
+        """Return where the caller wants the object; raises SimError on other options and places off the desk."""
+        unknown = [name for name in options if name != "block"]
+        block = options.get("block")
+        if unknown or not (block is None or isinstance(block, Pose)):
+            raise SimError(f"reset knows the option 'block', a Pose in the desk frame; got {options!r}")
+        if block is not None and (np.abs(block.position_m[:2]) > self.rig.desk_size_m / 2).any():
+            raise SimError(
+                f"options block lies at {block.position_m.tolist()} m, off the desk: {self.rig.desk_size_m} m"
+            )
+        return block
+
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, object]]:
         """Advance by `action_repeat` control periods, or to the end of the attempt when a skill takes over."""
-        if not np.isfinite(action).all():
-            raise BridgeError(f"an action must be finite, got {action}")
+        if self._state is None:
+            raise SimError("reset the environment before the first step")
+        action = self._checked(action)
         outcome: Outcome | None = None
         for _ in range(self.action_repeat):
             outcome = self._period(action)
@@ -166,6 +198,20 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if terminated or truncated:
             info = {"is_success": outcome is not None and outcome.success, "stage": self.stage.name}
         return self._observation(), float(reward), terminated, truncated, info
+
+    def _checked(self, action: object) -> NDArray[np.float32]:
+        """Return an action as an array; raises BridgeError where it has the wrong shape or a number is not finite."""
+        names = self.action_layout.names
+        try:
+            numbers = np.asarray(action, dtype=np.float32)
+        except (TypeError, ValueError):
+            numbers = np.empty(0, np.float32)
+        if numbers.shape != (len(names),):
+            raise BridgeError(f"an action is {len(names)} numbers, {', '.join(names)}, from -1 to 1; got {action!r}")
+        bad = [name for name, number in zip(names, numbers.tolist(), strict=True) if not math.isfinite(number)]
+        if bad:
+            raise BridgeError(f"action {', '.join(bad)} must be a finite number from -1 to 1; got {action!r}")
+        return numbers
 
     def _period(self, action: NDArray[np.float32]) -> Outcome | None:
         self.loop.apply(action)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pybullet as bullet
 import pytest
 
+from bridge.attempt import MAX_LEAD_M
+from bridge.pick_place import PickPlaceAttempt
 from policies.scripted import scripted_policy
 from sim.env import ArmEnv
 from sim.world import PHYSICS_HZ, ArmWorld
@@ -197,3 +200,36 @@ def test_doing_nothing_and_going_straight_down_lift_nothing(arm_name: str, rig_n
             _, _, over, _, info = env.step(np.zeros(2, dtype=np.float32))
         assert not info["is_success"]
     env.close()
+
+
+# Free motion ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arm_name", ["dofbot", "ur5", "kuka_iiwa"])
+@pytest.mark.parametrize("turn", [-1.0, 1.0])
+def test_jaws_that_turn_as_far_as_they_can_leave_the_tool_where_it_is(arm_name: str, turn: float) -> None:
+    """At the last joint's limit another posture would serve: the tool must not travel there."""
+    with closing(ArmEnv(arm=arm_name, task="pick-place", action_repeat=4)) as env:
+        env.reset(seed=3)
+        start_m = env.world.tool_pose().position_m
+        for _ in range(40):
+            env.step(np.array([0.0, 0.0, 0.0, turn, -1.0], dtype=np.float32))
+            # 15 mm: a Dofbot's joints start one after the other.
+            assert np.linalg.norm(env.world.tool_pose().position_m - start_m) < 0.015
+
+
+@pytest.mark.parametrize("arm_name", ["dofbot", "ur5", "kuka_iiwa"])
+def test_the_command_never_runs_away_from_the_tool(arm_name: str) -> None:
+    rng = np.random.default_rng(0)
+    with closing(ArmEnv(arm=arm_name, task="pick-place")) as env:
+        for seed in range(4):
+            env.reset(seed=seed)
+            over, action = False, rng.uniform(-1.0, 1.0, 5)
+            while not over:
+                if rng.random() < 0.15:
+                    action = np.sign(rng.uniform(-1.0, 1.0, 5))
+                _, _, terminated, truncated, _ = env.step(action.astype(np.float32))
+                over = terminated or truncated
+                attempt = env.attempt
+                assert isinstance(attempt, PickPlaceAttempt)
+                assert np.linalg.norm(attempt.motion.command_m - attempt.tool_m) < MAX_LEAD_M + 0.010

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 import sim
 from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError
+from bridge.observation import CameraView, ImageKind, ObservationSpec
+from calibration.actuator import ActuatorModel
 from sim.env import ArmEnv
 from sim.errors import SimError
+from sim.randomization import randomization
 from tests.sim.states import State, advance, start
 from urdf.description import load_arm
 from urdf.errors import UnknownName
@@ -108,7 +112,7 @@ def test_wrong_arms_rigs_and_repeats_are_refused() -> None:
         ArmEnv(rig="hangin")
     with pytest.raises(UnknownName, match="nearest first: dofbot"):
         ArmEnv(arm="dofbott")
-    with pytest.raises(BridgeError, match="at least 1"):
+    with pytest.raises(BridgeError, match="from 1 to 100"):
         ArmEnv(action_repeat=0)
 
 
@@ -293,3 +297,89 @@ def test_a_reset_loads_nothing_and_takes_milliseconds(rig_name: str, envs: dict[
         taken_s.append(time.process_time() - started_s)
         assert bullet.getNumBodies(physicsClientId=env.world.client) == 3
     assert np.median(taken_s) < 0.01
+
+
+# Bad input ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("randomization", "hrad", "nearest first: hard, "),
+        ("objects", ("sphere",), "unknown object 'sphere'; valid, nearest first: .*cylinder"),
+        ("renderer", "opengl", "unknown renderer 'opengl'; valid, nearest first: "),
+        ("depth_engine", "xx", "unknown depth engine 'xx'"),
+        ("spec", {"views": 1}, "spec must be an ObservationSpec"),
+        ("action_repeat", 1.5, "action_repeat must be a whole number from 1 to 100, got 1.5"),
+        ("action_repeat", "3", "action_repeat must be a whole number"),
+        ("discount", float("nan"), "discount must be a number from 0 to 1, got nan"),
+        ("sighting_error_m", -1.0, "sighting_error_m must be a number from 0 to 0.1"),
+        ("distractors", 1.5, "distractors must be a whole number from 0 to 4"),
+        ("render_mode", "human", "render_mode must be None or one of"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named_with_what_is_valid(field: str, value: object, message: str) -> None:
+    with pytest.raises((SimError, BridgeError, UnknownName), match=message):
+        ArmEnv(**{field: value})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("make", "fields", "message"),
+    [
+        (
+            CameraView,
+            {"camera": "wrist", "kind": "infrared"},
+            "unknown kind of picture 'infrared'; valid",
+        ),
+        (
+            CameraView,
+            {"camera": "wrist", "kind": "depth", "width_px": 64.5},
+            "width_px must be a whole number from",
+        ),
+        (ObservationSpec, {"views": ("wrist",)}, "views must be CameraViews"),
+        (ObservationSpec, {"frames": 1.5}, "frames must be a whole number from 1 to 16"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_where_it_is_made(
+    make: Callable[..., object], fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises((BridgeError, UnknownName), match=message):
+        make(**fields)
+
+
+def test_names_do_where_the_members_do() -> None:
+    assert CameraView("wrist", "depth") == CameraView("wrist", ImageKind.DEPTH)  # pyright: ignore[reportArgumentType]
+    with closing(ArmEnv(randomization="mild", renderer="tiny", objects=("prism",))) as env:  # pyright: ignore
+        assert env.randomization == randomization("mild")
+        assert env.world.renderer_name == "TinyRenderer"
+
+
+@pytest.mark.parametrize("bad", [None, "abc", [0.0], [0.0, 0.0, 0.0]])
+def test_an_action_of_the_wrong_shape_is_refused(bad: object, envs: dict[str, ArmEnv]) -> None:
+    start(envs["table"], 0)
+    with pytest.raises(BridgeError, match="an action is 2 numbers, dx, dy, from -1 to 1"):
+        envs["table"].step(bad)  # pyright: ignore[reportArgumentType]
+
+
+def test_nothing_moves_before_a_reset_and_reset_knows_its_options() -> None:
+    with closing(ArmEnv()) as env:
+        with pytest.raises(SimError, match="reset the environment"):
+            env.step(np.zeros(2, dtype=np.float32))
+        wrong: list[dict[str, object]] = [{"blok": 1}, {"block": (0.0, 0.1)}]
+        for options in wrong:
+            with pytest.raises(SimError, match="knows the option 'block'"):
+                env.reset(seed=0, options=options)
+        with pytest.raises(SimError, match="off the desk"):
+            env.reset(seed=0, options={"block": Pose.from_rotvec([5.0, 0.0, 0.015], [0.0, 0.0, 0.0])})
+
+
+def test_identified_servos_take_the_place_of_the_nominal_ones() -> None:
+    late = dataclasses.replace(ActuatorModel.nominal(load_arm("dofbot")), dead_time_s=0.3)
+    with closing(ArmEnv(action_repeat=1)) as nominal, closing(ArmEnv(action_repeat=1, actuator=late)) as identified:
+        for env in (nominal, identified):
+            start(env, 0)
+            for _ in range(5):
+                advance(env, np.ones(2, dtype=np.float32))
+        moved = [np.abs(env.world.joint_states()[0] - env.rig.home_rad).max() for env in (nominal, identified)]
+        assert moved[0] > 0.02
+        assert moved[1] < 0.002

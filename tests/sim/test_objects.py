@@ -85,7 +85,7 @@ def test_a_pool_that_cannot_be_is_refused_by_field() -> None:
     for wrong, field in (
         ({"kinds": ()}, "kind"),
         ({"sizes_m": (0.2,)}, "sizes_m must be 0.01 to 0.08"),
-        ({"distractors": 5}, "distractors must be 0 to 4"),
+        ({"distractors": 5}, "distractors must be a whole number from 0 to 4"),
     ):
         with pytest.raises(SimError, match=field):
             PoolSpec(**wrong)  # pyright: ignore[reportArgumentType]

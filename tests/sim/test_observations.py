@@ -135,9 +135,9 @@ def test_what_the_arm_cannot_give_is_refused_before_the_first_step() -> None:
         ArmEnv(task="pickplace")
     with pytest.raises(BridgeError, match="at least one of"):
         ObservationSpec(state=False)
-    with pytest.raises(BridgeError, match="frames must be 1 to 16, got 0"):
+    with pytest.raises(BridgeError, match="frames must be a whole number from 1 to 16, got 0"):
         ObservationSpec(frames=0)
-    with pytest.raises(BridgeError, match="width_px must be 1 to 1024, got 4000"):
+    with pytest.raises(BridgeError, match="width_px must be a whole number from 1 to 1024, got 4000"):
         CameraView("wrist", ImageKind.RGB, 4000, 64)
     with pytest.raises(BridgeError, match="one picture of each kind"):
         ObservationSpec(views=(DEPTH, DEPTH))
