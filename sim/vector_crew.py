@@ -33,6 +33,8 @@ class Crew:
         start_timeout_s: float,
         answer_timeout_s: float,
     ) -> None:
+        if worlds < 1:
+            raise BadWorlds(f"worlds must be at least 1, got {worlds}")
         if not 1 <= workers <= worlds:
             raise BadWorlds(f"workers must be 1 to {worlds} (the number of worlds), got {workers}")
         if start_timeout_s <= 0 or answer_timeout_s <= 0:
