@@ -22,7 +22,7 @@ _YAW_RAD = math.radians(20.0)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One episode before its first step: colour (H, W, 3), depth (h, w) in metres, the draw behind both and the cube."""
+    """One episode before its first step: colour (H, W, 3), depth (h, w) in metres, the draw and the cube."""
 
     draw: Draw
     cube: ObjectFacts

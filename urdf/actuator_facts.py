@@ -37,7 +37,7 @@ class ActuatorFacts:
     dead_band_rad: tuple[float, ...]
     readback_rad: tuple[float, ...]
     unit_spread: float = 1.0
-    """How far one unit's servos differ from the next one's, 0 to 1: randomisation has hobby servos in mind, which are 1."""
+    """How far one unit differs from the next, 0 to 1: factor on what randomisation gives a hobby servo."""
 
     @staticmethod
     def ideal(joint_count: int) -> ActuatorFacts:
