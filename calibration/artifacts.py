@@ -82,12 +82,15 @@ def _check_serial(serial: str) -> None:
         )
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds the old or the new content at any instant, even across a power cut."""
+def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write `data` so that `path` holds the old or the new content at any instant, even across a power cut.
+
+    Who may read and write it: what the umask leaves of `mode`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not from tempfile, whose files nobody else may read: the mode is what the umask leaves of this one.
+    # Not from tempfile, whose files nobody else may ever read.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
