@@ -136,7 +136,8 @@ def load_arm(name: str, root: Path = _HERE) -> ArmDescription:
     if os.sep in name:
         folder = Path(name).resolve()
         if not folder.is_dir():
-            raise ArmError(f"arm {name!r}: {folder} does not exist; expected a folder with an arm.toml")
+            gone, beside = f"the folder {folder} does not exist", arm_names(folder.parent)
+            raise UnknownName("arm", folder.name, beside, gone) if beside else ArmError(f"arm {name!r}: {gone}")
         if not (folder / "arm.toml").is_file():
             raise ArmError(f"arm {name!r}: {folder} holds no arm.toml; expected one there (docs/arms.md)")
         name, root = folder.name, folder.parent
