@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -82,10 +82,15 @@ def _check_serial(serial: str) -> None:
         )
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds the old or the new content at any instant, even across a power cut."""
+def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write `data` so that `path` holds the old or the new content at any instant, even across a power cut.
+
+    Who may read and write it: what the umask leaves of `mode`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not from tempfile, whose files nobody else may ever read.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -93,7 +98,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -19,7 +19,7 @@ class CountedProgress:
     def __init__(self, console: Console, label: str, total: int) -> None:
         self._console, self._label, self._total, self._done = console, label, total, 0
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -10,17 +10,19 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import DEFAULT_ARM, DEFAULT_TASK, SCRIPTED_ACTION_REPEAT
 from scripts.exit_codes import DONE
-from scripts.programs.env_facts import EnvShown, ReachRow, describe, list_environments
+from scripts.programs.env_facts import EnvShown, ReachRow, SpaceRow, describe, list_environments
 from scripts.programs.feature_units import Feature
 from scripts.programs.reach_map import ReachMap, draw_reach_map
-from scripts.programs.reach_plot import write_reach_map
+from scripts.programs.reach_plot import check_suffix, write_reach_map
 from sim.env import ArmEnv
 from urdf.description import load_arm
+from urdf.errors import ArmError
 
 #: Tables that go into a file or a pipe are this wide.
 _PAGE_COLUMNS = 132
@@ -47,7 +49,7 @@ class EnvShowArgs:
     map: bool = True
     """Draw the reach map (20 s of one core)."""
     out: Path | None = None
-    """Where to write the reach map, a PNG (default: under data/reach_maps)."""
+    """Where to write the reach map, .png, .pdf or .svg (default: under data/reach_maps)."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
@@ -76,6 +78,10 @@ def run_list(args: EnvListArgs) -> int:
 def run_show(args: EnvShowArgs) -> int:
     """Print the tables and write the map; return the exit code."""
     console = _console(args.json)
+    if args.out is not None:
+        if not args.map:
+            raise ArmError(f"--no-map and --out {args.out} contradict each other: leave one of them out")
+        check_suffix(args.out)
     env = ArmEnv(arm=args.arm, task=args.task, rig=args.rig, action_repeat=SCRIPTED_ACTION_REPEAT)
     try:
         shown = describe(env, args.task)
@@ -122,6 +128,9 @@ def _print(console: Console, shown: EnvShown) -> None:
     title = f"observation {shown.observation} version {shown.observation_version}, {len(shown.state)} numbers"
     _print_features(console, title, shown.state)
     _print_features(console, f"proprioception, {len(shown.proprioception)} numbers", shown.proprioception)
+    title = f"privileged (for a critic: no policy may read it), {len(shown.privileged)} numbers"
+    _print_features(console, title, shown.privileged)
+    _print_spaces(console, shown.spaces)
     joints = _table("joint", "lower [deg]", "upper [deg]", "fastest [deg/s]", title="joints")
     for joint in shown.joints:
         joints.add_row(joint.name, *(f"{v:.0f}" for v in (joint.lower_deg, joint.upper_deg, joint.max_speed_deg_s)))
@@ -136,10 +145,18 @@ def _print(console: Console, shown: EnvShown) -> None:
         base = " ".join(f"{1000 * v:.0f}" for v in rig.base_m)
         rigs.add_row(rig.name, base, area, box, heights, f"{rig.max_tilt_deg:.0f}")
     console.print(rigs)
-    cameras = _table("camera", "on", "view, top to bottom [deg]", "near to far [m]", title="cameras: depth, gray, RGB")
+    cameras = _table("camera", "on", "view, top to bottom [deg]", "near to far [m]", title="cameras")
     for camera in shown.cameras:
         cameras.add_row(camera.name, camera.link, f"{camera.fov_y_deg:.0f}", f"{camera.near_m:g} to {camera.far_m:g}")
     console.print(cameras)
+
+
+def _print_spaces(console: Console, spaces: Sequence[SpaceRow]) -> None:
+    table = _table("part", "shape", "dtype", "from", "to", "unit", title="spaces, pictures at 64 x 64")
+    for row in spaces:
+        shape = " x ".join(str(size) for size in row.shape)
+        table.add_row(row.part, shape, row.dtype, f"{row.low:g}", f"{row.high:g}", row.unit or "see its table")
+    console.print(table)
 
 
 def _print_features(console: Console, title: str, features: Sequence[Feature]) -> None:
@@ -167,9 +184,9 @@ def _reach_sentence(reach: ReachMap, path: Path) -> str:
 
 
 def _table(*columns: str, title: str = "") -> Table:
-    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
+    table = Table(title=Text(title, "bold") if title else None, title_justify="left", header_style="dim", box=None)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "id")
+        table.add_column(Text(column), overflow="fold", no_wrap=column == "id")
     return table
 
 

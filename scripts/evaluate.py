@@ -142,7 +142,9 @@ def run(args: EvaluateArgs) -> int:
     console = Console(stderr=args.json)
     for option, value, least in (("episodes", args.episodes, 1), ("seed", args.seed, 0), ("workers", args.workers, 0)):
         if value < least:
-            console.print(f"tandem evaluate: --{option} must be at least {least}, got {value}")
+            console.print(
+                f"tandem evaluate: --{option} must be at least {least}, got {value}", highlight=False, markup=False
+            )
             return BAD_INPUT
     choice = choose_policy(args.policy, args.rig, args.arm, args.task)
     _check(choice)
@@ -156,6 +158,7 @@ def run(args: EvaluateArgs) -> int:
         f"{choice.arm} {choice.task}, {args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes "
         f"succeeded ({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     rate = successes / args.episodes
@@ -212,7 +215,7 @@ class AdvanceCallback:
 
 @contextmanager
 def _progress(console: Console, args: EvaluateArgs, choice: PolicyChoice) -> Iterator[AdvanceCallback]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         advance = AdvanceCallback(
             progress, f"Evaluating {args.policy} at {choice.arm} {choice.task} on rig {choice.rig}"

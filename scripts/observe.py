@@ -23,7 +23,7 @@ from policies.scripted import SCRIPTED_NAMES
 from scripts.cli import data_root, emit_json, run_folders
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, scripted_choice
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from scripts.keyboard import keyboard
 from scripts.programs.desk_chart import DeskChart
 from scripts.programs.film_env import Audience, EnvFilm, WindowPace
@@ -96,6 +96,8 @@ class Tally:
 
     outcomes: list[bool]
     simulated_s: float = 0.0
+    cut_short: bool = False
+    """The last episode was left before it was over."""
 
 
 def run(args: ObserveArgs) -> int:
@@ -111,18 +113,23 @@ def run(args: ObserveArgs) -> int:
     choice = _choose(args)
     window = args.out is None and has_display()
     film = None if window else EnvFilm(_title(choice), _remark(args, choice), args.episodes)
+    tally, exit_code = Tally([]), DONE
     with _open(args, choice, film) as (env, audience):
-        if args.policy == KEYBOARD:
-            tally = _play_by_hand(args, env, audience, console)
-        else:
-            tally = _play_all(args, env, choice, audience, console)
+        try:
+            if args.policy == KEYBOARD:
+                _play_by_hand(args, env, audience, console, tally)
+            else:
+                _play_all(args, env, choice, audience, console, tally)
+        except KeyboardInterrupt:  # what has been played is worth keeping
+            tally.cut_short, exit_code = True, INTERRUPTED
+            _say(console, "tandem observe: interrupted")
     out = None
-    if film is not None and tally.outcomes:
+    if film is not None and len(film.reel):
         out = args.out or data_root() / "films" / f"{choice.arm}-{choice.task}-{choice.rig}_{_name(args, choice)}.gif"
         with console.status("writing the film") as status:
             film.write(out, status.update)
     frames = 0 if film is None else len(film.reel)
-    _say(console, _closing(choice, tally, out, frames))
+    _say(console, _closing(choice, tally, out, frames, window))
     wall_s = round(time.monotonic() - start_s, 3)
     emit_json(
         ObserveSummary(
@@ -131,7 +138,7 @@ def run(args: ObserveArgs) -> int:
         ),
         args.json,
     )  # fmt: skip
-    return DONE
+    return exit_code
 
 
 def _choose(args: ObserveArgs) -> PolicyChoice:
@@ -176,15 +183,15 @@ def _objects(names: tuple[str, ...]) -> tuple[ObjectKind, ...]:
     return tuple(ObjectKind(name) for name in names)
 
 
-def _play_all(args: ObserveArgs, env: ArmEnv, choice: PolicyChoice, audience: Audience, console: Console) -> Tally:
+def _play_all(
+    args: ObserveArgs, env: ArmEnv, choice: PolicyChoice, audience: Audience, console: Console, tally: Tally
+) -> None:
     """Play every episode with a policy."""
     trained = choice.make_policy(env, 0) if choice.folder is not None else None
-    tally = Tally([])
     with CountedProgress(console, "episodes", args.episodes) as progress:
         for number, seed in enumerate(episode_seeds(args.seed, args.episodes), 1):
             _play(env, trained or choice.make_policy(env, seed), seed, number, audience, tally)
             progress.advance(f"{sum(tally.outcomes)} succeeded")
-    return tally
 
 
 def _play(env: ArmEnv, policy: Policy, seed: int, number: int, audience: Audience, tally: Tally) -> None:
@@ -215,9 +222,8 @@ def _verdict(success: bool, truncated: bool, time_s: float) -> str:
     return f"failed: {time_s:.0f} s are over" if truncated else f"failed after {time_s:.1f} s"
 
 
-def _play_by_hand(args: ObserveArgs, env: ArmEnv, audience: Audience, console: Console) -> Tally:
-    """Let the person at the terminal play; `q` ends the film, `n` gives the episode up."""
-    tally = Tally([])
+def _play_by_hand(args: ObserveArgs, env: ArmEnv, audience: Audience, console: Console, tally: Tally) -> None:
+    """Let the person at the terminal play; `q` ends the film where it is, `n` gives the episode up."""
     chart = DeskChart(env, colors=console.color_system is not None)
     with keyboard(STOPS) as keys, Live(console=console, auto_refresh=False, transient=True) as live:
         number = 0
@@ -237,8 +243,8 @@ def _play_by_hand(args: ObserveArgs, env: ArmEnv, audience: Audience, console: C
                 audience.end(False, "given up")
             except PersonLeft:
                 tally.simulated_s += env.robot.now_ns() * 1e-9
+                tally.cut_short = True
                 break
-    return tally
 
 
 def _title(choice: PolicyChoice) -> str:
@@ -254,11 +260,13 @@ def _name(args: ObserveArgs, choice: PolicyChoice) -> str:
     return args.policy if choice.folder is None else choice.folder.resolve().parent.name
 
 
-def _closing(choice: PolicyChoice, tally: Tally, out: Path | None, frames: int) -> str:
+def _closing(choice: PolicyChoice, tally: Tally, out: Path | None, frames: int, window: bool) -> str:
     count, successes = len(tally.outcomes), sum(tally.outcomes)
     text = f"{_title(choice)}: {successes} of {count} episodes succeeded, {tally.simulated_s:.1f} s for the arm"
+    if tally.cut_short:
+        text += "; the last one was left unfinished"
     if out is None:
-        return text
+        return text if window or frames else f"{text}; nothing was played, so there is no film"
     return f"{text}; film of {frames} frames, {out.stat().st_size / 1e6:.1f} MB: {out}"
 
 

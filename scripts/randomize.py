@@ -87,7 +87,7 @@ def _preview(args: RandomizeArgs, ranges: Randomization) -> int:
     write_atomic(path, picture)
     say(f"{count} episodes of {args.preset}: {path}", args.json)
     draws = [sample.draw.as_info() for sample in samples]
-    emit_json(
-        {"path": path, "preset": args.preset, "strength": args.strength, "seed": args.seed, "draws": draws}, args.json
-    )
+    cubes = [sample.cube for sample in samples]
+    result = {"path": path, "preset": args.preset, "strength": args.strength, "seed": args.seed}
+    emit_json({**result, "draws": draws, "cubes": cubes}, args.json)
     return DONE

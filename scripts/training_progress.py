@@ -43,7 +43,7 @@ class TrainingProgress:
             TextColumn("{task.fields[phase]:>10}"),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -65,4 +65,4 @@ class TrainingProgress:
             self._bar.update(self._task, total=state.max_decisions, completed=state.decisions, phase=phase, state=text)
         elif time.monotonic() - self._line_s >= _LINE_EVERY_S:
             self._line_s = time.monotonic()
-            self._console.print(f"{phase}: {text}", highlight=False, soft_wrap=True)
+            self._console.print(f"{phase}: {text}", highlight=False, markup=False, soft_wrap=True)

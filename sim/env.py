@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import ClassVar
 
@@ -59,7 +60,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     metadata: ClassVar[dict[str, object]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
         # The window is no render mode: checkers open one for every mode, and PyBullet's needs a display and the clock.
         "render_modes": list(RENDER_MODES),
-        "render_fps": CONTROL_HZ,
+        "render_fps": CONTROL_HZ,  # of one period a step; every environment has its own
     }
 
     def __init__(
@@ -98,10 +99,11 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.action_repeat = action_repeat
         self.discount = discount
         self.randomization = randomization
+        self._ranges = randomization.for_units(self.description.actuator.unit_spread)
         self.distractors = distractors
         self.sighting_error_m = sighting_error_m
         self.control_rate_hz = control_hz
-        self.metadata = {**ArmEnv.metadata, "render_fps": control_hz}  # pyright: ignore
+        self.metadata = {**ArmEnv.metadata, "render_fps": control_hz / action_repeat}  # pyright: ignore
         self.render_mode = render_mode
         #: How hard the episodes are, from the next reset on.
         self.stage: Stage = FULL_STAGE
@@ -132,11 +134,12 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         The pose is that of the 30 mm block (`desk_from_block`); an object of another size stands as high as it is.
 
-        `info` holds the object's pose, the stage's name and every number that was drawn.
+        `info` holds `stage` (its name) and `draw` (every number that was drawn, by name); where a task has an object,
+        `block` (its Pose) and `object` (its `kind`, `size_m` and `mass_kg`: the drawn size is rounded to the pool's).
         """
         super().reset(seed=seed)
         rng = self.np_random
-        ranges = self.randomization.scaled(self.stage.randomization)
+        ranges = self._ranges.scaled(self.stage.randomization)
         draw = ranges.sample(rng, len(self.description.joint_names))
         distractors = min(self.stage.distractors, self.distractors)
         size_m = BLOCK_SIZE_M * draw.scene.object_size_factor
@@ -162,6 +165,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         info: dict[str, object] = {"stage": self.stage.name, "draw": draw.as_info()}
         if self.scene.placements:
             info["block"] = self.scene.placements[0].pose
+            info["object"] = dataclasses.asdict(self.world.objects.target_facts)
         return self._observation(), info
 
     def _given_block(self, options: dict[str, object]) -> Pose | None:

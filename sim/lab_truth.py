@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import msgspec
@@ -78,8 +77,7 @@ class TruthFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
-        os.chmod(path, 0o600)
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n", mode=0o600)
 
     @staticmethod
     def load(path: Path) -> TruthFile:

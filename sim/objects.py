@@ -75,6 +75,15 @@ class PooledObject:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What an object on the desk is: a size of the pool, and the mass that physics has been told."""
+
+    kind: ObjectKind
+    size_m: float
+    mass_kg: float
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where one object of the pool is to lie."""
 
@@ -99,6 +108,7 @@ class ObjectPool:
             kind = spec.kinds[k % len(spec.kinds)]
             self._add(kind, spec.sizes_m[len(spec.sizes_m) // 2], _COLORS[1 + k])
         self.target = self.objects[0]
+        self._target_mass_kg = self.target.mass_kg
         #: A lone object keeps its mass while it is parked: nothing is ever changed until somebody asks for it.
         self._touched = len(self.objects) > 1
         self._placed = list(range(len(self.objects)))
@@ -108,6 +118,11 @@ class ObjectPool:
     def distractor_indices(self) -> range:
         """The places of the distractors in the pool."""
         return range(len(self.objects) - self.spec.distractors, len(self.objects))
+
+    @property
+    def target_facts(self) -> ObjectFacts:
+        """What the target really is."""
+        return ObjectFacts(self.target.kind, self.target.size_m, self._target_mass_kg)
 
     def nearest(self, kind: ObjectKind, size_m: float) -> int:
         """Return the place of the object of a kind whose size is nearest."""
@@ -135,6 +150,8 @@ class ObjectPool:
             self._placed.append(placement.index)
         if placements:
             self.target = self.objects[placements[0].index]
+            mass_kg = placements[0].mass_kg
+            self._target_mass_kg = self.target.mass_kg if mass_kg is None else mass_kg
 
     def _wake(self, placement: Placement) -> None:
         nominal = placement.mass_kg is None and placement.friction is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import gymnasium
@@ -23,7 +24,22 @@ Observation: TypeAlias = Part | dict[str, Part]
 #: A long arm that is half a metre away from what it wants sees 17.
 _BOUND = 40.0
 #: Lengths of the privileged part are divided by this.
-_PRIVILEGED_SCALE_M = 0.1
+PRIVILEGED_SCALE_M = 0.1
+PRIVILEGED_SPEED_RAD_S = 3.0
+
+
+def privileged_names(joint_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the privileged part's numbers, in their order, for an arm's joints (gripper included)."""
+    return (
+        *(f"block_from_tool_{axis}" for axis in "xyz"),
+        *(f"block_{axis}" for axis in "xyz"),
+        *(f"block_axis_{own}_{axis}" for own in "xz" for axis in "xyz"),
+        *(f"tool_{axis}" for axis in "xyz"),
+        *(f"{name}_position" for name in joint_names),
+        *(f"{name}_speed" for name in joint_names),
+        "jaws_touching",
+        "object_size",
+    )
 
 
 class Observer:
@@ -53,7 +69,7 @@ class Observer:
         for view in self.spec.views:
             spaces[view.key] = self._picture_space(view)
         if self.spec.privileged:
-            spaces["privileged"] = _vector_space(len(self._privileged()))
+            spaces["privileged"] = _vector_space(len(privileged_names(self._world.description.joint_names)))
         if len(spaces) == 1:
             return next(iter(spaces.values()))
         return gymnasium.spaces.Dict(dict(spaces))
@@ -90,22 +106,22 @@ class Observer:
         return gymnasium.spaces.Box(0, 255, shape, np.uint8)
 
     def _privileged(self) -> NDArray[np.float32]:
-        """Return what physics knows: object from tool, object, tool, joints and their speeds, touch, object size."""
+        """Return what physics knows, as `privileged_names` has it."""
         world, center = self._world, self._attempt.rig.area_center_m
         block, tool = world.block_pose(), world.tool_pose()
-        offset = (block.position_m - tool.position_m) / _PRIVILEGED_SCALE_M
-        place = (block.position_m - [*center, 0.0]) / _PRIVILEGED_SCALE_M
+        offset = (block.position_m - tool.position_m) / PRIVILEGED_SCALE_M
+        place = (block.position_m - [*center, 0.0]) / PRIVILEGED_SCALE_M
         position_rad, velocity_rad_s = world.joint_states()
         features = [
             *offset,
             *place,
             *block.rotation[:, 0],
             *block.rotation[:, 2],
-            *((tool.position_m - [*center, 0.0]) / _PRIVILEGED_SCALE_M),
+            *((tool.position_m - [*center, 0.0]) / PRIVILEGED_SCALE_M),
             *position_rad,
-            *(velocity_rad_s / 3.0),
+            *(velocity_rad_s / PRIVILEGED_SPEED_RAD_S),
             float(world.jaws_touching()),
-            world.objects.target.size_m / _PRIVILEGED_SCALE_M,
+            world.objects.target.size_m / PRIVILEGED_SCALE_M,
         ]
         return np.clip(np.array(features, dtype=np.float32), -_BOUND, _BOUND)
 

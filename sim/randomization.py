@@ -133,6 +133,15 @@ class Randomization:
             raise SimError(f"strength must be 0 to 1, got {strength}")
         return Randomization(**{name: self._shrunk(name, strength) for name in LIMITS})
 
+    def for_units(self, spread: float) -> Randomization:
+        """Return the ranges of the servos shrunk to `spread`, an arm's `unit_spread`; 1 is `self`, as it is.
+
+        Raises SimError unless it is 0 to 1.
+        """
+        if not 0.0 <= spread <= 1.0:
+            raise SimError(f"the spread of units must be 0 to 1, got {spread}")
+        return dataclasses.replace(self, **{name: self._shrunk(name, spread) for name in _OF_ONE_UNIT})
+
     def _shrunk(self, name: str, strength: float) -> Range:
         whole, nominal = self.range_of(name), LIMITS[name].nominal
         # Each end is exact at both ends of the scale, which `nominal + strength * (end - nominal)` is not.
@@ -215,6 +224,9 @@ class Randomization:
 LIMITS: Mapping[str, Limits] = MappingProxyType(
     {f.name: cast(Limits, f.metadata["limits"]) for f in fields(Randomization)}
 )
+
+#: The ranges that tell one unit of an arm from the next.
+_OF_ONE_UNIT = tuple(name for name in LIMITS if name.startswith("servo_"))
 
 
 def _about(middle: float, spread: float) -> Range:

@@ -11,7 +11,7 @@ import numpy as np
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from sim.draws import Draw
 from sim.env import ArmEnv
-from sim.objects import BLOCK_SIZE_M
+from sim.objects import BLOCK_SIZE_M, ObjectFacts
 from sim.randomization import NONE, Randomization
 from sim.sensors import DepthImage, RgbImage
 from urdf.pose import Pose
@@ -22,9 +22,10 @@ _YAW_RAD = math.radians(20.0)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One episode before its first step: colour (H, W, 3), depth (h, w) in metres, and the draw behind both."""
+    """One episode before its first step: colour (H, W, 3), depth (h, w) in metres, the draw and the cube."""
 
     draw: Draw
+    cube: ObjectFacts
     rgb: RgbImage
     depth_m: DepthImage
 
@@ -56,4 +57,5 @@ class Studio:
             start = None
             assert isinstance(observation, dict)
             rgb, depth = (observation[key] for key in self._keys)
-            yield Sample(self._env.draw, rgb.transpose(1, 2, 0).astype(np.uint8), depth[0].astype(np.float32))
+            cube = self._env.world.objects.target_facts
+            yield Sample(self._env.draw, cube, rgb.transpose(1, 2, 0).astype(np.uint8), depth[0].astype(np.float32))

@@ -14,6 +14,10 @@ from sim.vector_process import WorkerProcess, check_factory, gather
 from sim.vector_worker import Attach, Close, Command, Done, Failure, Ready, Reply, WorldFactory
 
 _CLOSING_S = 5.0
+_IMPORTABLE = (
+    "the worker imports what the factory is made of: put it into a module of its own, my_worlds.py, and import it from "
+    "there; what was typed at a prompt or handed to python -c cannot be imported"
+)
 
 
 class Crew:
@@ -33,6 +37,8 @@ class Crew:
         start_timeout_s: float,
         answer_timeout_s: float,
     ) -> None:
+        if worlds < 1:
+            raise BadWorlds(f"worlds must be at least 1, got {worlds}")
         if not 1 <= workers <= worlds:
             raise BadWorlds(f"workers must be 1 to {worlds} (the number of worlds), got {workers}")
         if start_timeout_s <= 0 or answer_timeout_s <= 0:
@@ -129,7 +135,8 @@ class Crew:
                 self.close(kindly=False)
                 where = f"worlds {list(worker.worlds)}" if reply.world is None else f"world {reply.world}"
                 gist = reply.traceback.splitlines()[-1]
-                raise WorldFailed(f"{where} failed in worker {worker.index}: {gist}\n{reply.traceback}")
+                hint = f" ({_IMPORTABLE})" if "Can't get attribute" in gist and "main" in gist else ""
+                raise WorldFailed(f"{where} failed in worker {worker.index}: {gist}{hint}\n{reply.traceback}")
         return replies, dead
 
     def close(self, kindly: bool) -> None:

@@ -22,6 +22,8 @@ from urdf.tables import names_in, number, numbers, only, table_in
 
 #: What to install where the package that keeps a model is missing, if that has another name.
 _DISTRIBUTIONS = {"pybullet_data": "pybullet"}
+#: Those that the [workstation] extra brings.
+_IN_EXTRA = ("pybullet_data", "example-robot-data")
 _LIMITS = ("lower", "upper", "effort", "velocity")
 _MASSLESS = "ixx iyy izz ixy ixz iyz"
 _ATTACH_KEYS = ("urdf", "link", "xyz_m", "rpy_deg")
@@ -65,7 +67,7 @@ def _package_folder(name: str) -> Path:
         for share in (Path(place) / "cmeel.prefix" / "share" / name, Path(place) / "share" / name):
             if share.is_dir():
                 return share
-    raise PackageMissing(name, _DISTRIBUTIONS.get(name, name))
+    raise PackageMissing(name, _DISTRIBUTIONS.get(name, name), in_extra=name in _IN_EXTRA)
 
 
 def _read(path: Path) -> ElementTree.Element:

@@ -10,9 +10,10 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +25,20 @@ from urdf.errors import ArmError, PackageMissing, UnknownName
 from urdf.gripper import Gripper, read_gripper
 from urdf.pose import Array, Pose
 from urdf.rig import DESK, CameraMount, Guard, Rig, read_camera, read_guards, read_rig
-from urdf.tables import arm_names, names_in, number, only, pose_in, read_table, table_in, tables_in
+from urdf.tables import (
+    MissingKey,
+    OutOfRange,
+    arm_names,
+    names_in,
+    number,
+    only,
+    pose_in,
+    read_table,
+    table_in,
+    tables_in,
+)
+
+Mounted = TypeVar("Mounted", CameraMount, Rig)
 
 _HERE = Path(__file__).parent
 _KEYS = (
@@ -121,17 +135,27 @@ def load_arm(name: str, root: Path = _HERE) -> ArmDescription:
     """
     if os.sep in name:
         folder = Path(name).resolve()
+        if not folder.is_dir():
+            gone, beside = f"the folder {folder} does not exist", arm_names(folder.parent)
+            raise UnknownName("arm", folder.name, beside, gone) if beside else ArmError(f"arm {name!r}: {gone}")
+        if not (folder / "arm.toml").is_file():
+            raise ArmError(f"arm {name!r}: {folder} holds no arm.toml; expected one there (docs/arms.md)")
         name, root = folder.name, folder.parent
     if name not in arm_names(root):
-        raise UnknownName("arm", name, arm_names(root))
+        hint = f"for the folder here: .{os.sep}{name}" if (Path(name) / "arm.toml").is_file() else ""
+        raise UnknownName("arm", name, arm_names(root), hint)
     path = root / name / "arm.toml"
     try:
         return _build(name, path, read_table(path, root))
-    except PackageMissing:
-        raise
+    except PackageMissing as error:
+        raise PackageMissing(error.package, error.install, name, error.in_extra) from error
     except UnknownName as error:
         raise ArmError(f"{path}: {error}") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+    except (MissingKey, OutOfRange) as error:
+        raise ArmError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise ArmError(f"{path}: {error} is missing from a table of this file") from error
+    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise ArmError(f"{path}: {type(error).__name__}: {error}") from error
 
 
@@ -147,12 +171,15 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
     _check_names("joint of the URDF", gripper.followers, by_name)
     tool = table_in(table, "tool")
     guards, pairs = read_guards(tables_in(table, "guards"))
-    cameras = {k: read_camera(k, table_in(table_in(table, "cameras"), k)) for k in table_in(table, "cameras")}
+    cameras = _each(table, "cameras", read_camera)
     links = {joints[0].parent, *(j.child for j in joints)}
     mounts = [c.link for c in cameras.values() if c.link != DESK]
     _check_names("link", [str(tool["link"]), *mounts, *(g.link for g in guards)], links)
     lower, upper, max_speed, max_effort = _limits(arm_joints, gripper, by_name)
-    rigs = table_in(table, "rigs")
+
+    def rig_named(rig: str, values: Mapping[str, object]) -> Rig:
+        return read_rig(rig, values, lower, upper)
+
     return ArmDescription(
         name=name,
         urdf_path=urdf_path,
@@ -167,13 +194,29 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
         link_from_tool=pose_in(tool),
         gripper=gripper,
         cameras=cameras,
-        rigs={k: read_rig(k, table_in(rigs, k), lower, upper) for k in rigs},
+        rigs=_each(table, "rigs", rig_named),
         guards=guards,
         guard_pairs=pairs,
         physics=_physics(table_in(table, "physics", optional=True)),
         actuator=actuator_facts(table.get("actuator"), len(lower)),
         sha256=_meaning(joints, arm_joints, gripper, tool),
     )
+
+
+def _each(
+    table: Mapping[str, object], key: str, read: Callable[[str, Mapping[str, object]], Mounted]
+) -> dict[str, Mounted]:
+    """Return what every `[key.NAME]` says; errors say which of them it was."""
+    tables = table_in(table, key)
+    result: dict[str, Mounted] = {}
+    for name in tables:
+        try:
+            result[name] = read(name, table_in(tables, name))
+        except MissingKey as error:
+            raise MissingKey(error.key, f"[{key}.{name}]") from error
+        except ValueError as error:
+            raise OutOfRange(f"[{key}.{name}] {error}") from error
+    return result
 
 
 def _limits(arm_joints: list[Joint], gripper: Gripper, by_name: Mapping[str, Joint]) -> tuple[Array, ...]:

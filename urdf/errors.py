@@ -18,20 +18,24 @@ def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
 class UnknownName(ArmError):
     """A name that is not in a closed list; the message lists the valid ones, nearest first."""
 
-    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, valid: Iterable[str], hint: str = "") -> None:
         self.valid = nearest_first(name, valid)
         listing = ", ".join(self.valid) or "(none yet)"
-        super().__init__(f"unknown {kind} {name!r}; valid, nearest first: {listing}")
+        super().__init__(f"unknown {kind} {name!r}; valid, nearest first: {listing}" + (f"; {hint}" if hint else ""))
 
 
 class PackageMissing(ArmError):
-    """The package that keeps an arm's model is not installed here; `install` is its name for pip."""
+    """The package that keeps an arm's model is not installed here; `install` is its name for pip.
 
-    def __init__(self, package: str, install: str) -> None:
-        self.install = install
+    `in_extra`: it is one of those that the [workstation] extra brings.
+    """
+
+    def __init__(self, package: str, install: str, arm: str = "", in_extra: bool = False) -> None:
+        self.package, self.install, self.in_extra = package, install, in_extra
+        extra = "  (part of the [workstation] extra)" if in_extra else f", if {package!r} is spelt rightly"
+        whose = f"the arm {arm!r}" if arm else "this arm"
         super().__init__(
-            f"the model of this arm is kept by {package!r}, which is not installed: "
-            f"pip install {install}  (part of the [workstation] extra)"
+            f"the model of {whose} is kept by {package!r}, which is not installed: pip install {install}{extra}"
         )
 
 

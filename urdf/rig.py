@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from urdf.pose import Array, Pose
-from urdf.tables import names_in, number, numbers, pose_in
+from urdf.tables import OutOfRange, names_in, number, numbers, pose_in, within
 
 #: The name of the desk frame, where a camera mount may say a link.
 DESK = "desk"
+#: A picture plane does not see farther round.
+_FOV_Y_DEG = (1.0, 170.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,12 @@ class Rig:
 
 
 def read_camera(name: str, table: Mapping[str, object]) -> CameraMount:
-    """Return the camera of an arm.toml's `[cameras.NAME]`."""
-    return CameraMount(
-        name=name,
-        link=str(table["link"]),
-        link_from_camera=pose_in(table),
-        fov_y_rad=math.radians(number(table, "fov_y_deg")),
-        near_m=number(table, "near_m"),
-        far_m=number(table, "far_m"),
-    )
+    """Return the camera of an arm.toml's `[cameras.NAME]`; raises OutOfRange for a lens that cannot be."""
+    fov_y_deg, near_m, far_m = (number(table, key) for key in ("fov_y_deg", "near_m", "far_m"))
+    within("fov_y_deg", fov_y_deg, *_FOV_Y_DEG, "degrees")
+    if not 0.0 < near_m < far_m:
+        raise OutOfRange(f"near_m must be above 0 and below far_m ({far_m:g} m), got {near_m:g}")
+    return CameraMount(name, str(table["link"]), pose_in(table), math.radians(fov_y_deg), near_m, far_m)
 
 
 def read_guards(tables: list[dict[str, object]]) -> tuple[tuple[Guard, ...], tuple[tuple[int, int], ...]]:
@@ -109,6 +108,12 @@ def read_rig(name: str, table: Mapping[str, object], lower_rad: Array, upper_rad
         reach_upper_m=numbers(table, "reach_upper_m", 3),
         desk_size_m=numbers(table, "desk_size_m", 2, default=(1.2, 1.2)),
     )
+    if not (rig.area_size_m > 0.0).all():
+        raise OutOfRange(f"area_size_m must be above 0 along x and y, got {rig.area_size_m.tolist()}")
+    if not rig.grasp_m > 0.0:
+        raise OutOfRange(f"grasp_m must be above 0 (the desk), got {rig.grasp_m:g}")
+    if not rig.hover_m > rig.grasp_m:
+        raise OutOfRange(f"hover_m must be above grasp_m ({rig.grasp_m:g} m), got {rig.hover_m:g}")
     if not (rig.reach_lower_m < rig.reach_upper_m).all():
         raise ValueError(f"reach_lower_m {rig.reach_lower_m} must lie below reach_upper_m {rig.reach_upper_m}")
     if not (np.abs(rig.area_center_m) + rig.area_size_m / 2 <= rig.desk_size_m / 2).all():

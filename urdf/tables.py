@@ -16,6 +16,28 @@ from urdf.pose import Array, Pose
 ARMS = Path(__file__).parent
 
 
+class MissingKey(KeyError):
+    """A table lacks a key that it must have."""
+
+    def __init__(self, key: str, where: str, table: bool = False) -> None:
+        self.key = key
+        what = f"the table [{key}]" if table else repr(key)
+        super().__init__(f"{what} is missing from {where}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class OutOfRange(ValueError):
+    """A number that no arm can have; the message names the field and what is valid."""
+
+
+def _needed(table: Mapping[str, object], key: str) -> object:
+    if key not in table:
+        raise MissingKey(key, "a table of this file")
+    return table[key]
+
+
 def arm_names(root: Path = ARMS) -> list[str]:
     """Return the names of the arms that can be loaded."""
     return sorted(p.parent.name for p in root.glob("*/arm.toml"))
@@ -53,7 +75,7 @@ def _merged(base: dict[str, object], over: dict[str, object]) -> dict[str, objec
 
 def number(table: Mapping[str, object], key: str) -> float:
     """Return the finite number `table[key]`; raises KeyError or ValueError."""
-    value = table[key]
+    value = _needed(table, key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{key} must be a finite number, got {value!r}")
     return float(value)
@@ -61,7 +83,7 @@ def number(table: Mapping[str, object], key: str) -> float:
 
 def numbers(table: Mapping[str, object], key: str, count: int, default: Sequence[float] | None = None) -> Array:
     """Return the `count` finite numbers of `table[key]`, read-only; raises KeyError or ValueError."""
-    value = table[key] if default is None else table.get(key, default)
+    value = _needed(table, key) if default is None else table.get(key, default)
     array = np.array([float(v) for v in cast(list[float], value)])
     if array.shape != (count,) or not np.isfinite(array).all():
         raise ValueError(f"{key}: expected {count} finite numbers, got {value!r}")
@@ -71,7 +93,9 @@ def numbers(table: Mapping[str, object], key: str, count: int, default: Sequence
 
 def table_in(table: Mapping[str, object], key: str, optional: bool = False) -> dict[str, object]:
     """Return the table `table[key]` (empty where it is optional and missing); raises KeyError or TypeError."""
-    value = table.get(key, {}) if optional else table[key]
+    if key not in table and not optional:
+        raise MissingKey(key, "this file", table=True)
+    value = table.get(key, {})
     if not isinstance(value, dict):
         raise TypeError(f"{key} must be a table, got {value!r}")
     return cast(dict[str, object], value)
@@ -87,7 +111,7 @@ def tables_in(table: Mapping[str, object], key: str) -> list[dict[str, object]]:
 
 def names_in(table: Mapping[str, object], key: str, optional: bool = False) -> list[str]:
     """Return the list of names `table[key]` (empty where it is optional and missing)."""
-    value = table.get(key, []) if optional else table[key]
+    value = table.get(key, []) if optional else _needed(table, key)
     if not isinstance(value, list) or not all(isinstance(v, str) for v in cast(list[object], value)):
         raise TypeError(f"{key} must be a list of names, got {value!r}")
     return cast(list[str], value)
@@ -97,6 +121,12 @@ def pose_in(table: Mapping[str, object]) -> Pose:
     """Return the pose of `xyz_m` and `rpy_deg` (fixed-axis roll, pitch, yaw; none if left out)."""
     rpy_deg = numbers(table, "rpy_deg", 3, default=(0.0, 0.0, 0.0))
     return Pose.from_rpy(numbers(table, "xyz_m", 3), np.radians(rpy_deg))
+
+
+def within(name: str, value: float, least: float, most: float, unit: str) -> None:
+    """Raise OutOfRange unless a number lies between `least` and `most`, both included."""
+    if not least <= value <= most:
+        raise OutOfRange(f"{name} must be {least:g} to {most:g} {unit}, got {value:g}")
 
 
 def only(table: Mapping[str, object], kind: str, valid: Sequence[str]) -> None:

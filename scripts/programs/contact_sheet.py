@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageColor, ImageDraw, ImageFont
 
 from sim.draws import Draw
-from sim.objects import BLOCK_SIZE_M
+from sim.objects import LATERAL_FRICTION, ObjectFacts
 from sim.sensors import HOLE_M
 from sim.studio import Sample
 
@@ -27,7 +27,6 @@ DEPTH_PX, SHOWN_PX = 64, 128
 _GAP, _PAD, _MARGIN, _HEAD, _FOOT, _LINE = 2, 20, 32, 222, 74, 15
 _TILE, _CAPTION, _STOPS = 2 * SHOWN_PX + _GAP, 3 * _LINE + 6, (0, 127, 196)
 _PAPER, _INK, _GREY, _PALE, _SOFT, _HOLE = "#ffffff", "#1f2933", "#616e7c", "#8a96a3", "#e4e7eb", "#e0245e"
-_BLOCK_G, _BLOCK_FRICTION = 30.0, 0.8
 _GLOSSARY = (
     "camera=off its mount|view=added to the field of view|lag=added to the servos' dead time"
     "|noise=standard deviation of depth by depth squared",
@@ -54,7 +53,7 @@ def draw_sheet(samples: Sequence[Sample], nominal: Sample, title: str, remarks: 
     for index, sample in enumerate(samples):
         x, y = tile_corner_px(index)
         _draw_pictures(sheet, draw, (x, y), sample, scale_m)
-        for number, words in enumerate(_caption(sample.draw)):
+        for number, words in enumerate(_caption(sample.draw, sample.cube)):
             _draw_words(draw, (x, y + SHOWN_PX + 6 + number * _LINE), words, _STOPS)
     for number, words in enumerate(_GLOSSARY):
         _draw_words(draw, (_MARGIN, height - 52 + 18 * number), words, None)
@@ -69,9 +68,8 @@ def tile_corner_px(index: int) -> tuple[int, int]:
     return _MARGIN + column * (_TILE + _PAD), _HEAD + row * (SHOWN_PX + _CAPTION + _PAD)
 
 
-def _caption(draw: Draw) -> tuple[str, str, str]:
+def _caption(draw: Draw, cube: ObjectFacts) -> tuple[str, str, str]:
     """Return the most telling numbers: the camera, its depth, and what cannot be seen. `label=value` for each."""
-    scene = draw.scene
     shift_mm = 1000 * math.hypot(*draw.camera.translation_m)
     turn_deg = math.degrees(math.hypot(*draw.camera.rotation_rad))
     return (
@@ -79,8 +77,8 @@ def _caption(draw: Draw) -> tuple[str, str, str]:
         f"|lag={round(1000 * draw.servo.dead_time_s):+d} ms",
         f"noise={1000 * draw.depth.noise_per_m:.0f} mm/m\u00b2|holes={100 * draw.depth.edge_hole:.0f} %"
         f"|blind={100 * draw.depth.min_m:.0f} cm",
-        f"cube={1000 * BLOCK_SIZE_M * scene.object_size_factor:.0f} mm {_BLOCK_G * scene.object_mass_factor:.0f} g"
-        f"|\u00b5={_BLOCK_FRICTION * scene.object_friction_factor:.2f}"
+        f"cube={1000 * cube.size_m:.1f} mm {1000 * cube.mass_kg:.0f} g"
+        f"|\u00b5={LATERAL_FRICTION * draw.scene.object_friction_factor:.2f}"
         f"|late={draw.action_delay_periods}+{draw.observation_delay_periods}",
     )
 

@@ -11,8 +11,17 @@ import numpy as np
 
 import sim
 from bridge.grasp import CONTROL_HZ
-from scripts.programs.feature_units import Feature, action_features, proprioception_features, state_features
+from bridge.observation import CameraView, ImageKind, ObservationSpec
+from scripts.programs.feature_units import (
+    Feature,
+    action_features,
+    privileged_features,
+    proprioception_features,
+    state_features,
+)
 from sim.env import ArmEnv
+from sim.observer import Observer
+from sim.sim_camera import DepthEngine
 from sim.tasks import make_task
 from sim.world import PHYSICS_HZ
 from urdf.description import ArmDescription, load_arm, urdf_folder
@@ -74,6 +83,17 @@ class RigRow(msgspec.Struct, frozen=True):
     home_rad: tuple[float, ...]
 
 
+class SpaceRow(msgspec.Struct, frozen=True):
+    """What one part of action or observation is as a Box of Gymnasium; `unit` where all its numbers share one."""
+
+    part: str
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+    unit: str
+
+
 class ReachRow(msgspec.Struct, frozen=True):
     """What the reach map says: shares that are served, and what rules out which share of the mapped places."""
 
@@ -98,6 +118,8 @@ class EnvShown(msgspec.Struct, frozen=True):
     observation_version: int
     state: tuple[Feature, ...]
     proprioception: tuple[Feature, ...]
+    privileged: tuple[Feature, ...]
+    spaces: tuple[SpaceRow, ...]
     joints: tuple[JointRow, ...]
     gripper_opening_mm: tuple[float, float]
     rigs: tuple[RigRow, ...]
@@ -154,6 +176,8 @@ def describe(env: ArmEnv, task: str) -> EnvShown:
         observation_version=env.observation_layout.version,
         state=state_features(env),
         proprioception=proprioception_features(env),
+        privileged=privileged_features(env),
+        spaces=_spaces(env),
         joints=_joints(description),
         gripper_opening_mm=(opening_mm[0], opening_mm[1]),
         rigs=_rigs(description),
@@ -163,6 +187,22 @@ def describe(env: ArmEnv, task: str) -> EnvShown:
         ),
         reach=None,
     )
+
+
+def _spaces(env: ArmEnv) -> tuple[SpaceRow, ...]:
+    """Return the Box of the action, of every part, and of every camera's pictures in the size they have by default."""
+    views = tuple(CameraView(camera, kind) for camera in env.description.cameras for kind in ImageKind)
+    spec = ObservationSpec(proprioception=True, privileged=True, views=views)
+    parts = Observer(spec, env.attempt, env.robot, env.world, DepthEngine.RAYCAST).space()
+    assert isinstance(parts, gymnasium.spaces.Dict)
+    units = {view.key: "m" if view.kind is ImageKind.DEPTH else "level" for view in views}
+    rows = {"action": env.action_space, **parts.spaces}
+    return tuple(_space(name, space, units.get(name, "")) for name, space in rows.items())
+
+
+def _space(name: str, space: gymnasium.Space[object], unit: str) -> SpaceRow:
+    assert isinstance(space, gymnasium.spaces.Box)
+    return SpaceRow(name, space.shape, str(space.dtype), float(space.low.min()), float(space.high.max()), unit)
 
 
 def _joints(description: ArmDescription) -> tuple[JointRow, ...]:

@@ -22,6 +22,7 @@ from bridge.encoding import (
 )
 from bridge.reach import ReachAttempt
 from sim.env import ArmEnv
+from sim.observer import PRIVILEGED_SCALE_M, privileged_names
 from urdf.errors import UnknownName
 from urdf.pose import Array
 
@@ -94,6 +95,32 @@ def proprioception_features(env: ArmEnv) -> tuple[Feature, ...]:
     features.append(_opening(env))
     assert tuple(f.name for f in features) == layout.feature_names
     return tuple(features)
+
+
+def privileged_features(env: ArmEnv) -> tuple[Feature, ...]:
+    """Return what the numbers mean that only physics knows; raises UnknownName for one that nobody has described."""
+    boxes, names = _boxes(env), privileged_names(env.description.joint_names)
+    joints = {f.name: f for f in proprioception_features(env)}
+    return tuple(joints[name] if name in joints and "tool" not in name else _known(env, boxes, name) for name in names)
+
+
+def _known(env: ArmEnv, boxes: _Boxes, name: str) -> Feature:
+    thing, _, axis = name.rpartition("_")
+    k = _AXES.index(axis) if axis in _AXES else 0
+    if name == "jaws_touching":
+        return Feature(name, "jaws that touch the object", "", 1.0, 0.0, 2.0)
+    if name == "object_size":
+        sizes_m = [pooled.size_m for pooled in env.world.objects.objects]
+        low, high = min(sizes_m) / PRIVILEGED_SCALE_M, max(sizes_m) / PRIVILEGED_SCALE_M
+        return Feature(name, "width of the object", "mm", 1000 * PRIVILEGED_SCALE_M, low, high)
+    if thing.startswith("block_axis_"):
+        return Feature(name, f"the object's own {thing[-1]} axis along the desk's {axis}", "", 1.0, -1.0, 1.0)
+    if thing == "block_from_tool":
+        low, high = (float(boxes.block[i, k] - boxes.tool[1 - i, k]) / PRIVILEGED_SCALE_M for i in (0, 1))
+        return Feature(name, f"{axis} of the object from the tool", "mm", 1000 * PRIVILEGED_SCALE_M, low, high)
+    if thing in ("block", "tool"):
+        return _place(env, boxes, thing, axis, PRIVILEGED_SCALE_M)
+    raise UnknownName("privileged number", name, privileged_names(env.description.joint_names))
 
 
 def _state_feature(env: ArmEnv, boxes: _Boxes, name: str) -> Feature:

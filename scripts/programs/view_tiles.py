@@ -35,6 +35,9 @@ def parse_view(text: str, description: ArmDescription) -> CameraView:
     camera, _, rest = text.partition(":")
     kind, _, size = rest.partition(":")
     description.camera(camera)
+    if not kind:
+        kinds = ", ".join(k.value for k in ImageKind)
+        raise ArmError(f"--view {text}: say which kind of picture, such as {camera}:depth; valid kinds: {kinds}")
     if kind not in [k.value for k in ImageKind]:
         raise UnknownName(f"kind of picture in --view {text}", kind, [k.value for k in ImageKind])
     width, cross, height = (size or "64x64").partition("x")

@@ -13,15 +13,23 @@ from PIL import Image
 
 import sim
 from bridge.encoding import ToolFrame
+from bridge.observation import CameraView, ImageKind, ObservationSpec
 from policies.scripted import scripted_policy
 from scripts import main as tandem
 from scripts.env import EnvShowArgs, run_show
 from scripts.programs.env_facts import list_environments
-from scripts.programs.feature_units import Feature, action_features, proprioception_features, state_features
+from scripts.programs.feature_units import (
+    Feature,
+    action_features,
+    privileged_features,
+    proprioception_features,
+    state_features,
+)
 from scripts.programs.reach_map import SERVED, TOO_FAR, ReachMap, draw_reach_map, judge, tangent_rad
 from scripts.programs.reach_plot import write_reach_map
 from scripts.programs.reach_solver import BatchKinematics, SeedBook
 from sim.env import ArmEnv
+from sim.observer import privileged_names
 from urdf.description import load_arm
 from urdf.errors import Unreachable
 from urdf.kinematics import PinocchioKinematics
@@ -79,6 +87,75 @@ def test_show_tells_spaces_rigs_cameras_and_limits(capsys: pytest.CaptureFixture
 )
 def test_bad_names_are_bad_input(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert tandem.main(["env", "show", *words, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+
+
+def test_every_column_of_numbers_has_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tandem.main(["env", "show", "--no-map"]) == 0
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    printed = {word.strip() for line in lines for word in line}
+    for header in (
+        *("lower [deg]", "upper [deg]", "fastest [deg/s]"),
+        *("base [mm]", "block area [mm]", "reach box [mm]", "grasp, hover [mm]", "lean [deg]"),
+        *("view, top to bottom [deg]", "near to far [m]", "dtype", "unit"),
+    ):
+        assert header in printed, header
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_spaces_and_the_privileged_numbers_are_those_of_the_environment(
+    arm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tandem.main(["env", "show", "--arm", arm, "--task", "pick-place", "--no-map", "--json"]) == 0
+    captured = capsys.readouterr()
+    shown = json.loads(captured.out)
+    views = (CameraView("wrist", ImageKind.DEPTH), CameraView("desk", ImageKind.RGB))
+    env = ArmEnv(arm=arm, task="pick-place", spec=ObservationSpec(privileged=True, views=views))
+    observation, _ = env.reset(seed=1)
+    assert isinstance(observation, dict)
+    space = env.observation_space
+    assert isinstance(space, gymnasium.spaces.Dict)
+    rows = {row["part"]: row for row in shown["spaces"]}
+    for part, box in space.spaces.items():
+        row = rows[part]
+        assert isinstance(box, gymnasium.spaces.Box)
+        assert (tuple(row["shape"]), row["dtype"]) == (observation[part].shape, str(observation[part].dtype))
+        assert (row["low"], row["high"]) == (box.low.min(), box.high.max())
+    assert rows["wrist_depth"]["unit"] == "m"
+    assert rows["wrist_depth"]["shape"] == [1, 64, 64]
+    assert rows["action"]["shape"] == [5]
+    assert {row["part"] for row in shown["spaces"]} >= {f"{c}_{k}" for c in env.description.cameras for k in ImageKind}
+    names = privileged_names(env.description.joint_names)
+    assert [f["name"] for f in shown["privileged"]] == list(names)
+    privileged = dict(zip(names, observation["privileged"].tolist(), strict=True))
+    tool_m, block_m = env.world.tool_pose().position_m, env.world.block_pose().position_m
+    center_m = [*env.rig.area_center_m, 0.0]
+    for k, axis in enumerate("xyz"):
+        assert privileged[f"block_from_tool_{axis}"] == pytest.approx(10 * (block_m - tool_m)[k], abs=1e-4)
+        assert privileged[f"tool_{axis}"] == pytest.approx(10 * (tool_m - center_m)[k], abs=1e-4)
+    assert privileged["object_size"] == pytest.approx(0.3)
+    position_rad, _ = env.world.joint_states()
+    for name, angle in zip(env.description.joint_names, position_rad, strict=True):
+        assert privileged[f"{name}_position"] == pytest.approx(angle, abs=1e-5)
+    for feature in privileged_features(env):
+        assert feature.meaning
+        assert f" {feature.name} " in captured.err
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "map.xyz"), "a reach map ends in one of .png"),
+        (("--no-map", "--out", "map.png"), "contradict each other"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_at_once(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tandem.main(["env", "show", *words]) == 2
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""

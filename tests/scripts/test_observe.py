@@ -163,6 +163,18 @@ def test_a_gif_that_would_be_too_large_is_made_smaller(tmp_path: Path) -> None:
     assert (tmp_path / "film.gif").stat().st_size <= MAX_GIF_BYTES
 
 
+def test_who_may_read_a_film_is_what_the_umask_says(tmp_path: Path) -> None:
+    reel = Reel(10.0)
+    reel.add(np.zeros((8, 8, 3), dtype=np.uint8))
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(umask)
+        try:
+            reel.write(tmp_path / "film.gif", lambda _: None)
+        finally:
+            os.umask(before)
+        assert (tmp_path / "film.gif").stat().st_mode & 0o777 == mode
+
+
 def test_a_long_film_keeps_running_in_time_with_fewer_frames() -> None:
     reel = Reel(10.0)
     frame = np.zeros((8, 8, 3), dtype=np.uint8)
@@ -219,7 +231,7 @@ def test_depth_is_coloured_by_a_scale_that_stays_and_holes_are_grey() -> None:
         (("--rig", "tabel"), "valid, nearest first: table, "),
         (("--view", "wirst:depth"), "valid, nearest first: wrist, "),
         (("--view", "wrist:deep"), "valid, nearest first: depth, "),
-        (("--view", "wrist"), "valid, nearest first: "),
+        (("--view", "wrist"), "say which kind of picture, such as wrist:depth; valid kinds: depth, gray, rgb"),
         (("--objects", "cilinder"), "valid, nearest first: cylinder, "),
         (("--randomization", "hrad"), "valid, nearest first: hard, "),
         (("--distractors", "9"), "distractors must be 0 to 4"),
@@ -379,6 +391,31 @@ def test_a_person_moves_the_arm_by_keys_and_the_film_is_kept(person: Person, tmp
     assert (result["policy"], result["episodes"], result["successes"]) == ("keyboard", 1, 0)
     assert Path(result["out"]) == tmp_path / "films" / "dofbot-pick-place-table_keyboard.gif"
     assert len(gif_frames(Path(result["out"]))) >= 5
+
+
+@pytest.mark.parametrize(("key", "exit_code"), [("q", 0), ("\x03", 130)])
+def test_leaving_an_unfinished_episode_keeps_what_was_filmed_and_says_so(
+    key: str, exit_code: int, person: Person, tmp_path: Path
+) -> None:
+    person.wait_for("decision 0")
+    for k in range(1, 4):
+        person.type("\x1b[C")
+        person.wait_for(f"decision {k},")
+    person.type(key)
+    assert person.leave() == exit_code
+    path = tmp_path / "films" / "dofbot-pick-place-table_keyboard.gif"
+    assert len(gif_frames(path)) >= 3
+    assert "0 of 0 episodes succeeded" in person.plain
+    assert "the last one was left unfinished" in person.plain
+    assert ("interrupted" in person.plain) == (exit_code == 130)
+
+
+def test_leaving_before_the_first_key_says_that_there_is_no_film(person: Person, tmp_path: Path) -> None:
+    person.wait_for("decision 0")
+    person.type("q")
+    assert person.leave() == 0
+    assert "nothing was played, so there is no film" in person.plain
+    assert not list(tmp_path.rglob("*.gif"))
 
 
 def test_ctrl_c_interrupts_and_leaves_no_half_film(person: Person, tmp_path: Path) -> None:

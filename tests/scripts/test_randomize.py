@@ -35,6 +35,11 @@ def test_the_sheet_shows_thirty_two_different_episodes(
     assert result["path"] == str(path)
     assert len(result["draws"]) == COLUMNS * ROWS == 32
     assert result["draws"][0] == pytest.approx(HARD.sample(np.random.default_rng(7), 6).as_info())
+    for cube, draw in zip(result["cubes"], result["draws"], strict=True):
+        assert cube["size_m"] == pytest.approx(0.030 * draw["scene.object_size_factor"], abs=0.001)
+        # The density of the 30 g block of 30 mm, so that a small cube is a light one.
+        nominal_kg = 0.030 * (cube["size_m"] / 0.030) ** 3
+        assert cube["mass_kg"] == pytest.approx(nominal_kg * draw["scene.object_mass_factor"])
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert len(tiles(np.asarray(Image.open(path)))) == 32
 

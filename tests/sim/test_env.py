@@ -128,6 +128,8 @@ def test_another_control_rate_makes_another_period() -> None:
         advance(env, np.zeros(2, dtype=np.float32))
         assert env.robot.now_ns() == 25_000_000
         assert env.metadata["render_fps"] == 40
+    with closing(ArmEnv(action_repeat=4, control_hz=40)) as env:
+        assert env.metadata["render_fps"] == 10  # one picture a step, and a step lasts four periods
 
 
 @pytest.mark.parametrize("task", ["grasp", "pick-place"])

@@ -8,12 +8,15 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pybullet as bullet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.draws import Draw
+from sim.env import ArmEnv
 from sim.errors import SimError
+from sim.objects import ObjectKind
 from sim.randomization import HARD, LIMITS, MILD, NONE, RANDOMIZATIONS, Randomization, randomization
 from sim.ranges import Range
 from sim.rendering import LIGHT_DIRECTION
@@ -273,3 +276,53 @@ def test_the_documentation_says_what_the_presets_are() -> None:
         ]
         for name, limits in LIMITS.items()
     }
+
+
+# Units of an arm -----------------------------------------------------------------------------------
+def test_units_of_another_arm_differ_less_in_their_servos_and_in_nothing_else() -> None:
+    few = HARD.for_units(0.05)
+    assert few.servo_zero_rad.high == pytest.approx(math.radians(0.1))
+    assert (few.servo_scale.low, few.servo_scale.high) == pytest.approx((0.997, 1.0015))
+    assert few.servo_backlash_rad.high == pytest.approx(math.radians(0.05))
+    assert (few.servo_speed_factor.low, few.servo_speed_factor.high) == pytest.approx((0.985, 1.005))
+    assert (few.servo_dead_time_s.low, few.servo_dead_time_s.high) == pytest.approx((-0.0015, 0.003))
+    hobby, industrial = (r.sample(np.random.default_rng(3), JOINTS) for r in (HARD, few))
+    assert dataclasses.replace(industrial, servo=hobby.servo) == hobby
+    assert industrial.servo.zero_rad == pytest.approx([0.05 * v for v in hobby.servo.zero_rad])
+    assert industrial.servo.dead_time_s == pytest.approx(0.05 * hobby.servo.dead_time_s)
+
+
+def test_hobby_servos_draw_what_they_always_drew_to_the_bit() -> None:
+    assert HARD.for_units(1.0) == HARD
+    with pytest.raises(SimError, match="0 to 1"):
+        HARD.for_units(1.1)
+
+
+@pytest.mark.parametrize(("arm", "most_deg"), [("dofbot", 2.0), ("ur5", 0.1), ("kuka_iiwa", 0.1)])
+def test_the_draw_says_what_the_arm_was_given(arm: str, most_deg: float) -> None:
+    env = ArmEnv(arm=arm, randomization=HARD)
+    zeros_deg: list[float] = []
+    for seed in range(8):
+        draw = env.reset(seed=seed)[1]["draw"]
+        assert isinstance(draw, dict)
+        zeros_deg += [math.degrees(v) for k, v in draw.items() if k.startswith("servo.zero_rad")]
+    assert 0.9 * most_deg < max(map(abs, zeros_deg)) <= most_deg
+    env.close()
+
+
+def test_info_says_which_object_lies_there() -> None:
+    env = ArmEnv(randomization=HARD, objects=(ObjectKind.CYLINDER,))
+    sizes_m = {pooled.size_m for pooled in env.world.objects.objects}
+    for seed in range(5):
+        _, info = env.reset(seed=seed)
+        found, draw = info["object"], info["draw"]
+        assert isinstance(found, dict)
+        assert isinstance(draw, dict)
+        body = env.world.objects.target.body
+        assert found["kind"] == "cylinder"
+        assert found["size_m"] in sizes_m
+        assert found["size_m"] == pytest.approx(0.030 * draw["scene.object_size_factor"], abs=0.001)
+        assert found["mass_kg"] == pytest.approx(bullet.getDynamicsInfo(body, -1, env.world.client)[0])
+        low, high = bullet.getAABB(body, physicsClientId=env.world.client)
+        assert high[2] - low[2] == pytest.approx(found["size_m"], abs=0.002)
+    env.close()

@@ -463,7 +463,7 @@ def test_calls_out_of_turn_are_refused(made: Make) -> None:
 @pytest.mark.parametrize(
     ("factory", "worlds", "workers", "message"),
     [
-        (point, 0, 1, r"workers must be 1 to 0"),
+        (point, 0, 1, r"worlds must be at least 1, got 0"),
         (point, 2, 3, r"workers must be 1 to 2 \(the number of worlds\), got 3"),
         (point, 2, 0, r"got 0"),
         (lambda index: PointEnv(), 2, 1, r"the factory must be picklable"),
@@ -513,6 +513,24 @@ def test_a_factory_may_come_from_the_main_module(tmp_path: Path) -> None:
             print(SharedVectorEnv(make, 2, 2).reset(seed=0)[0].shape)
     """
     assert run_program(tmp_path, program) == "(2, 2)"
+
+
+def test_a_factory_that_no_worker_can_import_is_told_where_to_live(tmp_path: Path) -> None:
+    program = """
+        from sim.errors import WorldFailed
+        from sim.vector import SharedVectorEnv
+        from tests.fakes.point_env import PointEnv
+        if __name__ == "__main__":
+            def make(index):
+                return PointEnv()
+            try:
+                SharedVectorEnv(make, 1, 1)
+            except WorldFailed as error:
+                print(str(error).splitlines()[0])
+    """
+    line = run_program(tmp_path, program)
+    assert "Can't get attribute 'make'" in line
+    assert "put it into a module of its own" in line
 
 
 def run_program(folder: Path, text: str) -> str:

@@ -27,6 +27,12 @@ def test_a_table_is_read_in_radians() -> None:
     assert facts.readback_rad == (math.radians(0.08), math.radians(0.04))
 
 
+def test_one_unit_differs_from_the_next_as_hobby_servos_do_unless_told() -> None:
+    assert actuator_facts(TABLE, 2).unit_spread == 1.0
+    assert actuator_facts(TABLE | {"unit_spread": 0.05}, 2).unit_spread == 0.05
+    assert load_arm("dofbot").actuator.unit_spread == 1.0
+
+
 def test_an_arm_without_a_table_has_ideal_motors() -> None:
     assert actuator_facts(None, 3) == ActuatorFacts(IDEAL_DEAD_TIME_S, 0.0, 0.0, (0.0,) * 3, (0.0,) * 3, (0.0,) * 3)
 
@@ -41,6 +47,8 @@ def test_an_arm_without_a_table_has_ideal_motors() -> None:
         ({"skew_s": "fast"}, "skew_s"),
         ({"skew_s": True}, "skew_s"),
         ({"speed": 1.0}, r"unknown \['speed'\]"),
+        ({"unit_spread": 1.5}, "unit_spread: expected 0 to 1"),
+        ({"unit_spread": -0.1}, "unit_spread"),
     ],
 )
 def test_a_wrong_table_is_refused_by_the_name_of_its_key(change: dict[str, object], named: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from urdf.description import ArmDescription, load_arm, urdf_folder
-from urdf.errors import ArmError, UnknownName
+from urdf.errors import ArmError, PackageMissing, UnknownName
 from urdf.pose import Pose
 
 ARM = load_arm("dofbot")
@@ -322,3 +323,74 @@ def test_a_urdf_that_is_no_tree_is_refused(tmp_path: Path, old: str, new: str, w
     root = copied(tmp_path, edit_urdf=swap(old, new))
     with pytest.raises(ArmError, match=what):
         loaded(root)
+
+
+# Folders and tables that are wrong ------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_there_or_holds_no_arm_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ArmError, match=r"nothere does not exist"):
+        load_arm(str(tmp_path / "nothere"))
+    with pytest.raises(ArmError, match=r"holds no arm\.toml"):
+        load_arm(str(tmp_path))
+
+
+def test_a_folder_here_is_suggested_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(urdf_folder() / "dofbot", tmp_path / "my_arm")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownName, match=r"for the folder here: \./my_arm"):
+        load_arm("my_arm")
+    assert load_arm("./my_arm").name == "my_arm"
+
+
+@pytest.mark.parametrize("table", ["rigs", "cameras", "tool", "gripper"])
+def test_a_missing_table_is_named(table: str, tmp_path: Path) -> None:
+    def without(text: str) -> str:
+        return re.sub(rf"(?m)^(\[+){table}(?=[.\]])", rf"\1guards_{table}", text)
+
+    root = copied(tmp_path, edit_toml=lambda text: without(text).replace("[guards_", "[physics.guards_"))
+    with pytest.raises(ArmError, match=rf"the table \[{table}\] is missing from this file"):
+        load_arm("dofbot", root)
+
+
+def set_first(key: str, value: str, table: str) -> Callable[[str], str]:
+    """Return an edit that sets the first `key` at or after a table's head."""
+
+    def edit(text: str) -> str:
+        start = text.index(f"[{table}]")
+        return text[:start] + re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text[start:], count=1)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "said"),
+    [
+        ("cameras.wrist", "fov_y_deg", "0.5", r"\[cameras\.wrist\] fov_y_deg must be 1 to 170 degrees, got 0\.5"),
+        ("cameras.wrist", "fov_y_deg", "171.0", "fov_y_deg must be 1 to 170"),
+        ("cameras.wrist", "near_m", "50.0", "near_m must be above 0 and below far_m"),
+        ("cameras.wrist", "near_m", "0.0", "near_m must be above 0"),
+        ("rigs.table", "area_size_m", "[-0.1, 0.05]", r"\[rigs\.table\] area_size_m must be above 0"),
+        ("rigs.table", "hover_m", "0.001", "hover_m must be above grasp_m"),
+        ("rigs.table", "grasp_m", "-0.01", "grasp_m must be above 0"),
+    ],
+)
+def test_numbers_that_no_arm_can_have_are_refused_when_it_is_loaded(
+    table: str, key: str, value: str, said: str, tmp_path: Path
+) -> None:
+    root = copied(tmp_path, edit_toml=set_first(key, value, table))
+    with pytest.raises(ArmError, match=said):
+        load_arm("dofbot", root)
+
+
+def test_a_missing_key_of_a_rig_is_named_with_its_rig(tmp_path: Path) -> None:
+    root = copied(tmp_path, edit_toml=lambda text: text.replace("hover_m", "hoover_m", 1))
+    with pytest.raises(ArmError, match=r"'hover_m' is missing from \[rigs\.table\]"):
+        load_arm("dofbot", root)
+
+
+def test_a_package_that_nobody_knows_is_not_said_to_be_part_of_an_extra(tmp_path: Path) -> None:
+    root = copied(tmp_path, edit_toml=swap('urdf = "dofbot.urdf"', 'urdf = "nopkg:arm.urdf"'))
+    with pytest.raises(PackageMissing, match="the arm 'dofbot' is kept by 'nopkg'") as caught:
+        load_arm("dofbot", root)
+    assert "extra" not in str(caught.value)
