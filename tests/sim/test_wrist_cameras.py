@@ -36,9 +36,9 @@ class Watcher:
         return int((self.camera.body_ids() == self.lifter.world.block).sum())
 
     def from_home(self) -> list[int]:
-        """For blocks in the middle, on the edges and in the corners of the area, turned every way."""
+        """For blocks all over the area, its edges and corners included, turned every way."""
         rig, counts = self.lifter.rig, []
-        for x in (-0.5, 0.0, 0.5):
+        for x in (-0.5, -0.25, 0.0, 0.25, 0.5):
             for y in (-0.5, 0.0, 0.5):
                 place_m = [*(rig.area_center_m + [x, y] * rig.area_size_m), 0.015]
                 for yaw_deg in (-45.0, -20.0, 0.0, 20.0):
