@@ -1,4 +1,4 @@
-"""DelayedRobot: any robot, further away. Its commands and its states take a whole number of control periods.
+"""Any robot and any source of block poses, further away: what passes takes a whole number of control periods.
 
 A period lasts from one `send` to the next, so whoever drives it sends once per period, as the control loop does.
 """
@@ -9,7 +9,7 @@ from collections import deque
 
 from bridge.errors import BridgeError
 from bridge.messages import JointCommand, RobotState
-from bridge.ports import Robot
+from bridge.ports import BlockSighting, BlockSource, Robot
 from urdf.description import ArmDescription
 
 
@@ -22,9 +22,8 @@ class DelayedRobot:
 
     def __init__(self, robot: Robot, action_periods: int, observation_periods: int) -> None:
         """Wrap `robot`; raises BridgeError on a negative number of periods."""
-        for name, value in (("action_periods", action_periods), ("observation_periods", observation_periods)):
-            if value < 0:
-                raise BridgeError(f"{name} must be at least 0, got {value}")
+        _refuse_negative("action_periods", action_periods)
+        _refuse_negative("observation_periods", observation_periods)
         self._robot = robot
         self._action_periods = action_periods
         self._observation_periods = observation_periods
@@ -77,3 +76,30 @@ class DelayedRobot:
         else:
             self._states.append(state)
             self._seen_this_period = True
+
+
+class DelayedSource:
+    """A `BlockSource` whose sightings are `periods` old, and say so by their stamps. Read it once per period.
+
+    Make a new one for every episode.
+    """
+
+    def __init__(self, source: BlockSource, periods: int) -> None:
+        """Wrap `source`; raises BridgeError on a negative number of periods."""
+        _refuse_negative("periods", periods)
+        self._source = source
+        self._sightings: deque[BlockSighting | None] = deque(maxlen=periods + 1)
+
+    def read_block(self) -> BlockSighting | None:
+        """Return the sighting of `periods` ago, or the oldest since the beginning."""
+        self._sightings.append(self._source.read_block())
+        return self._sightings[0]
+
+    def missing(self) -> str:
+        """Say what the source misses now: words need no exposure and no cable."""
+        return self._source.missing()
+
+
+def _refuse_negative(name: str, periods: int) -> None:
+    if periods < 0:
+        raise BridgeError(f"{name} must be at least 0, got {periods}")

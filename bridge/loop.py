@@ -70,10 +70,10 @@ class ControlLoop:
         self, robot: Robot, clock: Clock, source: BlockSource, attempt: Attempt, recorder: Recorder | None = None
     ) -> None:
         self.robot = robot
+        self.source = source
         self.attempt = attempt
         self.statistics = LoopStatistics()
         self._clock = clock
-        self._source = source
         self._recorder = recorder
         #: What is passed where the policy has no say.
         self.no_action: NDArray[np.float32] = np.zeros(len(attempt.action_layout.names), dtype=np.float32)
@@ -96,8 +96,8 @@ class ControlLoop:
         """Read arm and block; return what the policy sees, or None while something is missing."""
         self._began_ns = self._clock.now_ns()
         self._state = self.robot.read_state()
-        self._sighting = self._source.read_block()
-        self.waiting_for = self.attempt.see(self._state, self._sighting, self._source.missing(), self._began_ns)
+        self._sighting = self.source.read_block()
+        self.waiting_for = self.attempt.see(self._state, self._sighting, self.source.missing(), self._began_ns)
         return self.attempt.observe() if self.attempt.ready else None
 
     def apply(self, action: NDArray[np.float32]) -> None:
@@ -123,7 +123,7 @@ class ControlLoop:
 
     def _travel(self, target_rad: Array) -> None:
         self._began_ns = self._clock.now_ns()
-        self._state, self._sighting = self.robot.read_state(), self._source.read_block()
+        self._state, self._sighting = self.robot.read_state(), self.source.read_block()
         self._finish(self._send(target_rad), self.no_action)
 
     def _resume(self) -> None:

@@ -10,8 +10,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.delayed import DelayedSource
 from bridge.errors import BridgeError
-from bridge.grasp import CONTROL_HZ
+from bridge.grasp import CONTROL_HZ, MAX_SIGHTING_AGE_S
 from bridge.loop import ControlLoop, LoopStatistics, Recorder
 from bridge.observation import ObservationSpec
 from calibration.actuator import ActuatorModel
@@ -108,6 +109,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         #: How hard the episodes are, from the next reset on.
         self.stage: Stage = FULL_STAGE
         period_s = _period_s(control_hz)
+        _refuse_stale(randomization, period_s)
         pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
         kinematics = PinocchioKinematics(self.description, self.rig)
         # What may be refused comes before the world, which somebody would have to close.
@@ -155,12 +157,15 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         #: What was drawn for this episode, and where things began.
         self.draw, self.scene = draw, self._dresser.begin(draw, scene, self.rig.home_rad)
         self.loop.robot = self._dresser.robot
+        late = draw.observation_delay_periods
+        self.loop.source = DelayedSource(self._block, late) if late else self._block
         self.task.begin(self.world, self.scene)
-        self.observer.begin(self.loop.robot)
+        self.observer.begin(self.loop.robot, late)
         self._periods = 0
         self.loop.statistics = LoopStatistics()
         self.loop.begin()
         self._state = self.loop.observe()
+        self.observer.look()
         self._potential = self.task.potential()
         info: dict[str, object] = {"stage": self.stage.name, "draw": draw.as_info()}
         if self.scene.placements:
@@ -220,6 +225,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _period(self, action: NDArray[np.float32]) -> Outcome | None:
         self.loop.apply(action)
         self._state = self.loop.observe()
+        self.observer.look()
         self._periods += 1
         return self.task.watch(self.world)
 
@@ -245,3 +251,13 @@ def _period_s(control_hz: int) -> float:
             f"{', '.join(map(str, valid))}; got {control_hz}"
         )
     return 1.0 / control_hz
+
+
+def _refuse_stale(randomization: Randomization, period_s: float) -> None:
+    """Raise SimError where a sighting may come later than an attempt believes it."""
+    periods = round(randomization.observation_delay_periods.high)
+    if periods * period_s > MAX_SIGHTING_AGE_S:
+        raise SimError(
+            f"observation_delay_periods: up to {periods} of {period_s:g} s make {periods * period_s:g} s; a sighting "
+            f"may be {MAX_SIGHTING_AGE_S:g} s old: at most {int(MAX_SIGHTING_AGE_S / period_s)} at this control_hz"
+        )

@@ -58,6 +58,8 @@ class Observer:
         self._frame = ToolFrame(attempt.description, attempt.rig)
         self.cameras = {view.key: SimCamera(world, view, depth_engine) for view in spec.views}
         self._stacks: dict[str, deque[Part]] = {view.key: deque(maxlen=spec.frames) for view in spec.views}
+        #: Pictures that are still under way, one per period; empty where nothing is late.
+        self._under_way: dict[str, deque[Part]] = {}
 
     def space(self) -> gymnasium.spaces.Box | gymnasium.spaces.Dict:
         """Return the observation space."""
@@ -74,11 +76,24 @@ class Observer:
             return next(iter(spaces.values()))
         return gymnasium.spaces.Dict(dict(spaces))
 
-    def begin(self, robot: Robot) -> None:
-        """Forget the pictures of the last episode; read this robot from now on."""
+    def begin(self, robot: Robot, delay_periods: int = 0) -> None:
+        """Forget the pictures of the last episode; read this robot from now on.
+
+        Its pictures are `delay_periods` old from here on, or the oldest since now.
+        """
         self._robot = robot
         for stack in self._stacks.values():
             stack.clear()
+        self._under_way = {key: deque(maxlen=delay_periods + 1) for key in self.cameras} if delay_periods else {}
+
+    def look(self) -> None:
+        """Take in the control period that begins: call it once in each, the first one included.
+
+        Where pictures are late, they are taken here, for a simulator cannot go back to take them when they are due.
+        Where they are not, `observe` takes them, once per decision.
+        """
+        for key, pictures in self._under_way.items():
+            pictures.append(self.cameras[key].read())
 
     def observe(self, state: NDArray[np.float32]) -> Observation:
         """Return the observation; `state` is the attempt's own (n,)."""
@@ -89,7 +104,7 @@ class Observer:
             parts["proprioception"] = encode_proprioception(self._robot.read_state(), self._frame)
         for key, camera in self.cameras.items():
             stack = self._stacks[key]
-            picture: Part = camera.read()
+            picture: Part = self._under_way[key][0] if self._under_way else camera.read()
             stack.append(picture)
             while len(stack) < self.spec.frames:
                 stack.appendleft(picture)

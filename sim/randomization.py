@@ -108,7 +108,8 @@ class Randomization:
     action_delay_periods: Range = _ranged(0.0, 0.0, 10.0)
     """Whole control periods by which actions come late, every whole number in the range alike."""
     observation_delay_periods: Range = _ranged(0.0, 0.0, 10.0)
-    """Whole control periods by which observations come late; exposure, USB and one queue make 50 to 100 ms."""
+    """Whole control periods by which joint readings, pictures and sightings of the object come late; exposure, USB
+    and one queue make 50 to 100 ms."""
     rig_tilt_rad: Range = _ranged(0.0, -0.35, 0.35)
     """Tilt of the rig against gravity, about each horizontal axis: desks are level within a degree or two."""
 

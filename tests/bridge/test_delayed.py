@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from bridge.clock import MonotonicClock
-from bridge.delayed import DelayedRobot
+from bridge.delayed import DelayedRobot, DelayedSource
 from bridge.errors import BridgeError
 from bridge.messages import JointCommand
+from bridge.ports import BlockSighting
 from tests.bridge.benches import START, SetpointRobot
-from urdf.pose import Array
+from urdf.pose import Array, Pose
 
 
 def command(seq: int, joint1_rad: float) -> JointCommand:
@@ -102,3 +103,32 @@ def test_holding_is_at_once_and_voids_what_is_under_way(arm: SetpointRobot) -> N
 def test_a_negative_delay_is_refused(arm: SetpointRobot, action: int, observation: int, name: str) -> None:
     with pytest.raises(BridgeError, match=name):
         DelayedRobot(arm, action, observation)
+
+
+class ByHand:
+    """Sightings that a test lays out; nothing is seen after the last."""
+
+    def __init__(self, sightings: list[BlockSighting | None]) -> None:
+        self._sightings = sightings
+
+    def read_block(self) -> BlockSighting | None:
+        return self._sightings.pop(0) if self._sightings else None
+
+    def missing(self) -> str:
+        return "the block's markers"
+
+
+def test_sightings_are_those_of_so_many_periods_ago_gaps_and_stamps_included() -> None:
+    sightings: list[BlockSighting | None] = [BlockSighting(Pose.identity(), stamp_ns) for stamp_ns in (10, 20, 30)]
+    sightings.insert(2, None)
+    source = DelayedSource(ByHand(list(sightings)), 2)
+    first, second, third = sightings[0], sightings[1], sightings[3]
+    assert [source.read_block() for _ in range(7)] == [first, first, first, second, None, third, None]
+    assert source.missing() == "the block's markers"
+    undelayed = DelayedSource(ByHand(list(sightings)), 0)
+    assert [undelayed.read_block() for _ in range(4)] == sightings
+
+
+def test_a_negative_delay_of_sightings_is_refused() -> None:
+    with pytest.raises(BridgeError, match="periods must be at least 0, got -1"):
+        DelayedSource(ByHand([]), -1)
