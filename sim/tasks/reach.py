@@ -39,16 +39,20 @@ class ReachTask:
         self._home_m = self.attempt.motion.locate(rig.home_rad)[0]
 
     def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
-        """Return a random goal in the stage's part of the reach box, or, where the arm serves nothing there, near it.
+        """Return a random goal in the stage's part of the reach box; an empty desk.
 
-        The desk is empty. Raises SimError where the arm serves nothing of the whole box.
+        Raises SimError where the arm serves nothing there.
         """
         lower, upper = self._bounds(stage)
         for _ in range(_TRIES):
             point = rng.uniform(lower, upper)
-            if self._fits(point):
+            if np.linalg.norm(point - self._home_m) >= LEAST_DISTANCE_M and self._serves(point):
                 return Scene(goal_m=point)
-        return Scene(goal_m=self._nearest(rng, lower, upper))
+        raise SimError(
+            f"rig {self._rig.name!r}, stage {stage.name!r}: of {_TRIES} points of the reach box between "
+            f"{lower.round(4).tolist()} and {upper.round(4).tolist()} the arm serves none that lies "
+            f"{1000 * LEAST_DISTANCE_M:.0f} mm from home"
+        )
 
     def begin(self, world: ArmWorld, scene: Scene) -> None:
         """Take the goal."""
@@ -72,22 +76,6 @@ class ReachTask:
         least, most = np.array([*stage.area_lower, 0.0]), np.array([*stage.area_upper, 1.0])
         # So written, shares of 0 and 1 give the corners of the box to the last bit.
         return (1.0 - least) * lower + least * upper, (1.0 - most) * lower + most * upper
-
-    def _nearest(self, rng: np.random.Generator, lower_m: Array, upper_m: Array) -> Array:
-        """Return that point of many in the whole box that fits and lies nearest to a part of it."""
-        points = rng.uniform(self._rig.reach_lower_m, self._rig.reach_upper_m, (_TRIES, 3))
-        away_m = np.linalg.norm(points - points.clip(lower_m, upper_m), axis=1)
-        for point in points[np.argsort(away_m, kind="stable")]:
-            if self._fits(point):
-                return point
-        raise SimError(
-            f"rig {self._rig.name!r}: of {_TRIES} points between reach_lower_m {self._rig.reach_lower_m.tolist()} and "
-            f"reach_upper_m {self._rig.reach_upper_m.tolist()} the arm serves none that lies "
-            f"{1000 * LEAST_DISTANCE_M:.0f} mm from home"
-        )
-
-    def _fits(self, point_m: Array) -> bool:
-        return bool(np.linalg.norm(point_m - self._home_m) >= LEAST_DISTANCE_M) and self._serves(point_m)
 
     def _serves(self, point_m: Array) -> bool:
         try:

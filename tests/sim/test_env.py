@@ -19,6 +19,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 import sim
 from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError
+from policies.scripted import scripted_policy
 from sim.env import ArmEnv
 from sim.errors import SimError
 from tests.sim.states import State, advance, start
@@ -124,6 +125,41 @@ def test_another_control_rate_makes_another_period() -> None:
         advance(env, np.zeros(2, dtype=np.float32))
         assert env.robot.now_ns() == 25_000_000
         assert env.metadata["render_fps"] == 40
+
+
+@pytest.mark.parametrize(("task", "limit_s"), [("reach", 5.0), ("grasp", 20.0), ("pick-place", 15.0)])
+def test_an_episode_may_last_as_many_seconds_at_every_control_rate(task: str, limit_s: float) -> None:
+    for control_hz in (5, 20, 40, 120):
+        with closing(ArmEnv(task=task, control_hz=control_hz)) as env:
+            assert env.task.max_periods == limit_s * control_hz
+
+
+@pytest.mark.parametrize(("control_hz", "stay_ns"), [(10, 300_000_000), (20, 250_000_000), (40, 250_000_000)])
+def test_a_reach_has_to_stay_a_quarter_of_a_second_at_every_control_rate(control_hz: int, stay_ns: int) -> None:
+    with closing(ArmEnv(task="reach", action_repeat=1, control_hz=control_hz)) as env:
+        oracle = scripted_policy("oracle", env.observation_layout, 3, 1, np.random.default_rng(0))
+        observation, over, outside_ns = start(env, 0), False, 0
+        assert env.scene.goal_m is not None
+        while not over:
+            observation, _, over, truncated, _ = advance(env, oracle.act(observation))
+            assert not truncated
+            away_m = np.linalg.norm(env.world.tool_pose().position_m - env.scene.goal_m)
+            if away_m > 0.010:
+                outside_ns = env.robot.now_ns()
+        assert env.robot.now_ns() - outside_ns == stay_ns
+
+
+@pytest.mark.parametrize("task", ["reach", "grasp", "pick-place"])
+def test_the_oracle_succeeds_at_twice_the_control_rate(task: str) -> None:
+    with closing(ArmEnv(task=task, control_hz=40)) as env:
+        size = len(env.action_layout.names)
+        oracle = scripted_policy("oracle", env.observation_layout, size, env.action_repeat, np.random.default_rng(0))
+        for seed in range(3):
+            observation, over, info = start(env, seed), False, {}
+            while not over:
+                observation, _, terminated, truncated, info = advance(env, oracle.act(observation))
+                over = terminated or truncated
+            assert info["is_success"], seed
 
 
 @pytest.mark.parametrize("task", ["grasp", "pick-place"])
