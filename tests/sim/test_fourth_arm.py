@@ -137,7 +137,8 @@ def test_episodes_run_and_the_oracle_grasps(env: ArmEnv) -> None:
 @pytest.mark.parametrize("task", ["grasp", "reach"])
 def test_a_learner_takes_steps_on_it(task: str, folder: Path) -> None:
     with closing(ArmEnv(arm=str(folder), task=task)) as env:
-        learner = SAC("MlpPolicy", env, learning_starts=20, batch_size=16, seed=0, device="cpu")
+        small = {"net_arch": [32, 32]}
+        learner = SAC("MlpPolicy", env, learning_starts=20, batch_size=16, policy_kwargs=small, seed=0, device="cpu")
         before = [weight.detach().clone() for weight in learner.actor.parameters()]
         learner.learn(60)
         assert learner.num_timesteps == 60

@@ -1,4 +1,4 @@
-"""Every task on every arm in every rig: possible, for the oracle succeeds, and not trivial, for the baselines do not."""
+"""Every task on every arm in every rig is possible, for the oracle succeeds, and not trivial: the baselines fail."""
 
 from __future__ import annotations
 
