@@ -21,7 +21,8 @@ class Stage:
     """How hard the episodes are. The default is the full task: the whole area, all the clutter, fully randomised.
 
     The object lies between `area_lower` and `area_upper`, fractions of the rig's area along x and y; where they are
-    equal the area is a line or a point. The goal of a reach lies in that share of the reach box. At most `distractors` of those that the environment has lie beside it.
+    equal the area is a line or a point. At most `distractors` of those that the environment has lie beside it.
+    The goal of a reach lies in the same share of the reach box.
     `randomization` scales the ranges of the randomisation, 0 to 1.
     """
 

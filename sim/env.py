@@ -44,7 +44,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     on, episodes are as hard as it says.
     The object is seen `sighting_error_m` (standard deviation along x and y) away from where it lies, drawn for every
     episode and shown to nobody: a policy that has met this aims at the middle of the object, because that forgives.
-    `control_hz` divides the 240 Hz of physics, 4 to 120. What an action moves, it moves a period; limits of time are seconds.
+    `control_hz` divides the 240 Hz of physics, 4 to 120. What an action moves, it moves a period.
     Raises SimError, BridgeError or UnknownName for what cannot be: the message names the field and what is valid.
     """
 
