@@ -62,6 +62,10 @@ class TrainConfig:
     """Environments in each of these processes."""
     curriculum: str = "none"
     """Named curriculum of the training episodes; evaluation is always at the full task."""
+    randomization: str = "none"
+    """Named ranges that each training episode's world is drawn from, besides servo zeros; evaluation has none."""
+    distractors: int = 0
+    """Objects beside the one that is wanted, in training and in evaluation."""
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
     evaluate_every: int = 2_500

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import tyro
 
+from policies.errors import ArtifactError
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, FAILED
 from scripts.programs.figures import Bench, Row, machine, save
@@ -19,43 +21,46 @@ from urdf.errors import UnknownName
 Progress = Callable[[str, float], None]
 
 
-def _kinematics(on_progress: Progress) -> list[Row]:
+def _kinematics(on_progress: Progress, only: str) -> list[Row]:
     from scripts.programs.bench_kinematics import measure
 
     return measure(on_progress)
 
 
-def _grasp(on_progress: Progress) -> Iterable[Row]:
+def _grasp(on_progress: Progress, only: str) -> Iterable[Row]:
     from scripts.programs.bench_tasks import measure_grasp
 
-    return measure_grasp(on_progress)
+    return measure_grasp(on_progress, only)
 
 
-def _tasks(on_progress: Progress) -> Iterable[Row]:
+def _tasks(on_progress: Progress, only: str) -> Iterable[Row]:
     from scripts.programs.bench_tasks import measure
 
-    return measure(on_progress)
+    return measure(on_progress, only)
 
 
-def _env(on_progress: Progress) -> list[Row]:
+def _env(on_progress: Progress, only: str) -> list[Row]:
     from scripts.programs.bench_env import measure
 
     return measure(on_progress)
 
 
-def _training(on_progress: Progress) -> list[Row]:
+def _training(on_progress: Progress, only: str) -> list[Row]:
     from scripts.programs.bench_training import measure
 
     return measure(on_progress)
 
 
-BENCHES: dict[str, Callable[[Progress], Iterable[Row]]] = {
+#: Each yields at least the rows whose figure contains a word.
+BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "kinematics": _kinematics,
     "env": _env,
     "grasp": _grasp,
     "tasks": _tasks,
     "training": _training,
 }
+#: A part of `tasks`, for those who have half an hour.
+_PARTS = ("grasp",)
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,10 @@ class BenchArgs:
 
     name: Annotated[str, tyro.conf.Positional] = "all"
     """Which bench: kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour), tasks (every arm's,
-    hours), or `all`."""
+    hours), or `all`: each of them but grasp, which is a part of tasks."""
     only: str = ""
-    """Show and judge only the rows whose figure contains this word."""
+    """Show and judge only the rows whose figure contains this word; grasp and tasks measure no others. The file keeps
+    the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
@@ -79,10 +85,11 @@ def run(args: BenchArgs) -> int:
     if args.name not in (*BENCHES, "all"):
         raise UnknownName("bench", args.name, [*BENCHES, "all"])
     shown: list[Row] = []
-    for name in BENCHES if args.name == "all" else (args.name,):
+    for name in [name for name in BENCHES if name not in _PARTS] if args.name == "all" else [args.name]:
         path = data_root() / "bench" / f"{name}.json"
-        rows = _measured(name, path)
-        say(f"{name}: {path}", args.json)
+        rows = _measured(name, path, args.only)
+        if rows:
+            say(f"{name}: {path}", args.json)
         shown += [row for row in rows if args.only in row.figure]
     if not shown:
         say(f"no figure contains {args.only!r}", args.json)
@@ -92,15 +99,37 @@ def run(args: BenchArgs) -> int:
     return DONE if shown and all(row.holds for row in shown) else FAILED
 
 
-def _measured(name: str, path: Path) -> list[Row]:
-    """Return the rows of one bench, written to `path`; an interrupted one leaves what it has in NAME.partial.json."""
+def _measured(name: str, path: Path, only: str) -> list[Row]:
+    """Return the rows of one bench, written to `path`; an interrupted one leaves what it has in NAME.partial.json.
+
+    With `only`, the rows of `path` that are not measured again stay where they are.
+    """
     partial = path.with_suffix(".partial.json")
+    written = {row.figure: row for row in _kept(path)} if only else {}
     rows: list[Row] = []
-    for row in BENCHES[name](_ProgressLine()):
+    for row in BENCHES[name](_ProgressLine(), only):
         rows.append(row)
-        save(Bench(machine(), tuple(rows)), partial)
-    partial.replace(path)
+        written[row.figure] = row
+        save(Bench(machine(), tuple(written.values())), partial)
+    if rows:
+        partial.replace(path)
     return rows
+
+
+def _kept(path: Path) -> tuple[Row, ...]:
+    """Return the rows of an earlier bench; raises ArtifactError where they are another machine's, or damaged."""
+    if not path.exists():
+        return ()
+    try:
+        bench = msgspec.json.decode(path.read_bytes(), type=Bench)
+    except msgspec.MsgspecError as error:
+        raise ArtifactError(f"{path}: {error}; move it away, or measure all of it without --only") from error
+    if bench.machine != machine():
+        raise ArtifactError(
+            f"{path} was measured on {bench.machine}, this is {machine()}: move it away, or measure all of it without "
+            f"--only"
+        )
+    return bench.rows
 
 
 class _ProgressLine:

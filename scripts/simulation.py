@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 from sim.curriculum import make_curriculum
-from sim.randomization import Randomization
+from sim.randomization import Randomization, randomization
 from sim.ranges import Range
 from sim.vector import SharedVectorEnv
 from sim.vector_worker import WorldFactory
@@ -33,6 +33,8 @@ class SimulatedTask:
     discount: float
     servo_zero_rad: float
     sighting_error_m: float
+    randomization: str
+    distractors: int
 
     def __call__(self, index: int) -> gymnasium.Env:
         """Return a new environment; all are alike, whatever the index."""
@@ -42,23 +44,40 @@ class SimulatedTask:
             action_repeat=self.action_repeat,
             # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
-            randomization=Randomization(servo_zero_rad=Range(-self.servo_zero_rad, self.servo_zero_rad)),
+            randomization=self._ranges(),
+            distractors=self.distractors,
             sighting_error_m=self.sighting_error_m,
             disable_env_checker=True,
         )
+
+    def _ranges(self) -> Randomization:
+        """Return the named ranges; servo zeros have the wider one of theirs and the task's."""
+        named = randomization(self.randomization)
+        zero = named.servo_zero_rad
+        zero = Range(min(zero.low, -self.servo_zero_rad), max(zero.high, self.servo_zero_rad))
+        return dataclasses.replace(named, servo_zero_rad=zero)
 
 
 def simulated(config: TrainConfig, rig: str) -> WorldFactory:
     """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
     if config.task not in _ENVIRONMENTS:
         raise UnknownName("task", config.task, _ENVIRONMENTS)
-    zero_rad, error_m = math.radians(config.servo_zero_deg), config.sighting_error_mm / 1000
-    return SimulatedTask(config.task, rig, config.action_repeat, config.discount, zero_rad, error_m)
+    return SimulatedTask(
+        task=config.task,
+        rig=rig,
+        action_repeat=config.action_repeat,
+        discount=config.discount,
+        servo_zero_rad=math.radians(config.servo_zero_deg),
+        sighting_error_m=config.sighting_error_mm / 1000,
+        randomization=config.randomization,
+        distractors=config.distractors,
+    )
 
 
 def judged(config: TrainConfig, rig: str) -> WorldFactory:
     """Return the factory of the environment that policies are judged in: nothing is off, as in what is promised."""
-    return simulated(dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0), rig)
+    exact = dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0, randomization="none")
+    return simulated(exact, rig)
 
 
 def training_worlds(factory: WorldFactory, config: TrainConfig) -> SharedVectorEnv:

@@ -30,8 +30,9 @@ from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig, RunRecord
 from scripts.simulation import judged, judging_worlds, simulated, training_worlds
 from scripts.training_progress import TrainingProgress, minutes
-from sim.curriculum import make_curriculum
+from sim.curriculum import curriculum_preset
 from sim.errors import WorkerError
+from sim.randomization import randomization
 from sim.vector_worker import WorldFactory
 from urdf.description import ArmDescription
 
@@ -53,10 +54,17 @@ class TrainArgs:
     """Seed of networks, exploration and episodes."""
     curriculum: str | None = None
     """Named curriculum of the training episodes: none, reference or full (default: the preset's)."""
+    randomization: str | None = None
+    """Named ranges that the world of each training episode is drawn from: none, mild or hard.
+
+    Default: what the curriculum needs (full: mild), else the preset's."""
+    distractors: int | None = None
+    """Objects beside the one that is wanted, 0 to 4 (default: as many as the curriculum needs, full: 4)."""
     steps: int | None = None
     """Decisions to train at most, those of the resumed run included (default: the preset's)."""
     resume: str | None = None
-    """Go on with a run: its folder, its name, or `newest`; preset, rig, seed and curriculum are its own."""
+    """Go on with a run: its folder, its name, or `newest`; preset, rig, seed, curriculum, randomization and
+    distractors are its own."""
     json: bool = False
     """Print one JSON object as the last line of stdout: run, success_rate, episodes, env_steps, wall_s."""
 
@@ -228,11 +236,22 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
 
 
 def _settings(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> TrainConfig:
+    """Return the preset with what the options change; an unknown name must not leave a run behind."""
     settings = find_preset(args.preset, presets)
-    if args.curriculum is None:
-        return settings
-    make_curriculum(args.curriculum)  # an unknown name must not leave a run behind
-    return dataclasses.replace(settings, curriculum=args.curriculum)
+    if args.curriculum is not None:
+        needs = curriculum_preset(args.curriculum)
+        settings = dataclasses.replace(
+            settings,
+            curriculum=args.curriculum,
+            randomization=needs.randomization if needs.randomization != "none" else settings.randomization,
+            distractors=max(needs.distractors, settings.distractors),
+        )
+    if args.randomization is not None:
+        randomization(args.randomization)
+        settings = dataclasses.replace(settings, randomization=args.randomization)
+    if args.distractors is not None:
+        settings = dataclasses.replace(settings, distractors=args.distractors)
+    return settings
 
 
 def _tell(console: Console, text: str) -> None:

@@ -22,6 +22,7 @@ class Stage:
 
     The object lies between `area_lower` and `area_upper`, fractions of the rig's area along x and y; where they are
     equal the area is a line or a point. At most `distractors` of those that the environment has lie beside it.
+    The goal of a reach lies in the same share of the reach box.
     `randomization` scales the ranges of the randomisation, 0 to 1.
     """
 
@@ -137,12 +138,18 @@ class Curriculum:
 
 @dataclass(frozen=True, slots=True)
 class CurriculumPreset:
-    """The arguments of a `Curriculum`; each training run makes its own from them."""
+    """The arguments of a `Curriculum`; each training run makes its own from them.
+
+    A stage takes away from what its world has: `distractors` and `randomization` (a name) are what the worlds need for
+    the stages to differ.
+    """
 
     stages: tuple[Stage, ...]
     window: int
     promote_at: float
     demote_at: float | None = None
+    distractors: int = 0
+    randomization: str = "none"
 
     def make(self) -> Curriculum:
         """Return a new curriculum at its first stage."""
@@ -168,13 +175,18 @@ CURRICULA: Mapping[str, CurriculumPreset] = MappingProxyType(
     {
         "none": CurriculumPreset((FULL_STAGE,), window=10, promote_at=0.8),
         "reference": CurriculumPreset(_REFERENCE, window=10, promote_at=0.8),
-        "full": CurriculumPreset(_FULL, window=20, promote_at=0.8, demote_at=0.3),
+        "full": CurriculumPreset(_FULL, 20, promote_at=0.8, demote_at=0.3, distractors=4, randomization="mild"),
     }
 )
 
 
-def make_curriculum(name: str) -> Curriculum:
-    """Return a new curriculum; raises UnknownName with the valid names, nearest first."""
+def curriculum_preset(name: str) -> CurriculumPreset:
+    """Return a preset; raises UnknownName with the valid names, nearest first."""
     if name not in CURRICULA:
         raise UnknownName("curriculum", name, CURRICULA)
-    return CURRICULA[name].make()
+    return CURRICULA[name]
+
+
+def make_curriculum(name: str) -> Curriculum:
+    """Return a new curriculum; raises UnknownName with the valid names, nearest first."""
+    return curriculum_preset(name).make()

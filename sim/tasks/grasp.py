@@ -12,10 +12,11 @@ from bridge.grasp import GraspAttempt
 from bridge.ports import Kinematics
 from sim.curriculum import Stage
 from sim.objects import ObjectPool
-from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, check_area, draw_objects
+from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, check_area, draw_objects, periods
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
 
+MAX_EPISODE_S = 20.0
 LIFT_M = 0.03
 MAX_YAW_RAD = math.radians(45.0)
 
@@ -47,11 +48,10 @@ class GraspJudge:
 class GraspTask:
     """The policy descends; then the scripted skill closes, lifts and holds, and the episode ends."""
 
-    max_periods = 400
-
     def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
         check_area(rig, kinematics)
         self.attempt = GraspAttempt(description, rig, kinematics, period_s)
+        self.max_periods = periods(MAX_EPISODE_S, period_s)
         self._rig = rig
         self._judge = GraspJudge()
 

@@ -8,13 +8,23 @@ import numpy as np
 
 from bridge.pick_place import PickPlaceAttempt
 from bridge.ports import Kinematics
-from sim.curriculum import Stage
+from sim.curriculum import FULL_STAGE, Stage
 from sim.errors import SimError
 from sim.objects import ObjectPool
-from sim.tasks.task import POTENTIAL_PER_M, SUCCESS_REWARD, Outcome, Scene, area_bounds, check_area, draw_objects
+from sim.tasks.task import (
+    POTENTIAL_PER_M,
+    SUCCESS_REWARD,
+    Outcome,
+    Scene,
+    area_bounds,
+    check_area,
+    draw_objects,
+    periods,
+)
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
 
+MAX_EPISODE_S = 15.0
 TOLERANCE_M = 0.012
 #: The goal lies this far from the object at least: what lies still is at no goal.
 LEAST_DISTANCE_M = 0.04
@@ -26,17 +36,19 @@ _TRIES = 200
 class PickPlaceTask:
     """Success: the object stands on the desk within 12 mm of the goal, at rest, and no jaw touches it."""
 
-    max_periods = 300
-
     def __init__(self, description: ArmDescription, rig: Rig, kinematics: Kinematics, period_s: float) -> None:
         check_area(rig, kinematics)
         self.attempt = PickPlaceAttempt(description, rig, kinematics, period_s)
+        self.max_periods = periods(MAX_EPISODE_S, period_s)
         self._rig = rig
 
     def draw(self, rng: np.random.Generator, stage: Stage, pool: ObjectPool, size_m: float, distractors: int) -> Scene:
-        """Return a random start and a random goal, 4 cm apart at least and clear of every distractor."""
+        """Return a random start, where the stage allows, and a goal 4 cm away at least and clear of every distractor.
+
+        The goal lies anywhere in the rig's area: the part of a small stage may be narrower than those 4 cm.
+        """
         placements = draw_objects(rng, self._rig, stage, pool, math.pi, size_m, distractors)
-        lower, upper = area_bounds(self._rig, stage)
+        lower, upper = area_bounds(self._rig, FULL_STAGE)
         taken = [p.pose.position_m[:2] for p in placements]
         for _ in range(_TRIES):
             point = rng.uniform(lower, upper)

@@ -71,6 +71,11 @@ class Task(Protocol):
         ...
 
 
+def periods(duration_s: float, period_s: float) -> int:
+    """Return how many control periods last `duration_s` at least."""
+    return math.ceil(duration_s / period_s - 1e-9)
+
+
 TaskMaker = Callable[[ArmDescription, Rig, Kinematics, float], Task]
 
 

@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from policies.errors import ArtifactError
 from scripts import bench
-from scripts.programs.figures import Row, at_least, at_most
+from scripts.evaluate import PolicyChoice
+from scripts.programs import bench_tasks
+from scripts.programs.figures import Bench, Row, at_least, at_most, save
+from sim.tasks import TASKS
+from urdf.description import load_arm
 from urdf.errors import UnknownName
+from urdf.tables import arm_names
 
 
 @pytest.fixture
 def one_bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A bench of two figures, one of which fails, in place of the real ones; returns the data root."""
 
-    def measure(_on_progress: bench.Progress) -> list[Row]:
+    def measure(_on_progress: bench.Progress, _only: str) -> list[Row]:
         return [at_most("solve time", 41.0, "us", 60), at_least("loop rate", 19.2, "Hz", 20, "one core")]
 
     monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
@@ -56,6 +62,65 @@ def test_only_shows_and_judges_the_rows_that_hold_the_word(one_bench: Path, caps
     assert bench.run(bench.BenchArgs(only="no such figure")) == 1
 
 
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The bench of the tasks without its episodes; returns the list of what was played."""
+    played: list[str] = []
+
+    def play(choice: PolicyChoice, episodes: int, *_: object) -> list[bool]:
+        played.append(f"{choice.task} {choice.arm} {choice.rig} {choice.scripted}")
+        return [choice.scripted == "oracle"] * episodes
+
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    monkeypatch.setattr(bench_tasks, "evaluate_policy", play)
+    return played
+
+
+def figures(path: Path) -> list[str]:
+    return [row["figure"] for row in json.loads(path.read_text())["rows"]]
+
+
+def test_only_plays_no_other_tasks_and_keeps_the_rows_that_are_there(tasks: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "bench" / "tasks.json"
+    assert bench.run(bench.BenchArgs(name="tasks", only="reach ur5 table")) == 0
+    assert tasks == [f"reach ur5 table {policy}" for policy in ("oracle", "random", "hold", "blind")]
+    first = figures(path)
+    assert len(first) == 4
+    assert bench.run(bench.BenchArgs(name="tasks", only="reach ur5 table oracle")) == 0
+    assert bench.run(bench.BenchArgs(name="tasks", only="grasp ur5 table hold")) == 0
+    assert tasks[4:] == ["reach ur5 table oracle", "grasp ur5 table hold"]
+    assert figures(path) == [*first, "grasp ur5 table hold success"]
+
+
+def test_a_word_that_is_in_no_figure_plays_nothing_and_leaves_the_file(tasks: list[str], tmp_path: Path) -> None:
+    assert bench.run(bench.BenchArgs(name="tasks", only="reaches")) == 1
+    assert not (tmp_path / "bench").exists()
+    assert tasks == []
+
+
+def test_rows_of_another_machine_are_not_mixed_with_those_of_this_one(tasks: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "bench" / "tasks.json"
+    save(Bench("a Raspberry Pi", ()), path)
+    with pytest.raises(ArtifactError, match="was measured on a Raspberry Pi, this is"):
+        bench.run(bench.BenchArgs(name="tasks", only="reach"))
+    assert tasks == []
+
+
+def test_all_plays_the_dofbots_grasp_once(tasks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kinematics", "env", "training"):
+        monkeypatch.setitem(bench.BENCHES, name, lambda *_: [at_least("a figure", 1.0, "", 0.5)])
+    assert bench.run(bench.BenchArgs()) == 0
+    assert len(tasks) == len(set(tasks)) == 4 * len(bench_tasks.CASES)
+    assert bench.run(bench.BenchArgs(name="grasp")) == 0
+    assert set(tasks[4 * len(bench_tasks.CASES) :]) == {name for name in tasks if name.startswith("grasp dofbot")}
+
+
+def test_every_task_is_promised_on_every_arm_and_rig() -> None:
+    arms = [name for name in arm_names() if name != "dofbot-se"]  # the same arm with another board
+    every = {(task, arm, rig) for task in TASKS for arm in arms for rig in load_arm(arm).rigs}
+    assert {(case.task, case.arm, case.rig) for case in bench_tasks.CASES} == every
+
+
 def test_an_unknown_bench_lists_the_valid_ones(one_bench: Path) -> None:
     with pytest.raises(UnknownName, match=r"sample, all|all, sample"):
         bench.run(bench.BenchArgs(name="smaple"))
@@ -63,7 +128,7 @@ def test_an_unknown_bench_lists_the_valid_ones(one_bench: Path) -> None:
 
 
 def test_an_interrupted_bench_leaves_what_it_has_measured(one_bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measure(_on_progress: bench.Progress) -> Iterator[Row]:
+    def measure(_on_progress: bench.Progress, _only: str) -> Iterator[Row]:
         yield at_least("first", 1.0, "", 0.5)
         raise KeyboardInterrupt
 

@@ -22,6 +22,7 @@ from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from calibration.actuator import ActuatorModel
+from policies.scripted import scripted_policy
 from sim.env import ArmEnv
 from sim.errors import SimError
 from sim.randomization import randomization
@@ -130,6 +131,41 @@ def test_another_control_rate_makes_another_period() -> None:
         assert env.metadata["render_fps"] == 40
     with closing(ArmEnv(action_repeat=4, control_hz=40)) as env:
         assert env.metadata["render_fps"] == 10  # one picture a step, and a step lasts four periods
+
+
+@pytest.mark.parametrize(("task", "limit_s"), [("reach", 5.0), ("grasp", 20.0), ("pick-place", 15.0)])
+def test_an_episode_may_last_as_many_seconds_at_every_control_rate(task: str, limit_s: float) -> None:
+    for control_hz in (5, 20, 40, 120):
+        with closing(ArmEnv(task=task, control_hz=control_hz)) as env:
+            assert env.task.max_periods == limit_s * control_hz
+
+
+@pytest.mark.parametrize(("control_hz", "stay_ns"), [(10, 300_000_000), (20, 250_000_000), (40, 250_000_000)])
+def test_a_reach_has_to_stay_a_quarter_of_a_second_at_every_control_rate(control_hz: int, stay_ns: int) -> None:
+    with closing(ArmEnv(task="reach", action_repeat=1, control_hz=control_hz)) as env:
+        oracle = scripted_policy("oracle", env.observation_layout, 3, 1, np.random.default_rng(0))
+        observation, over, outside_ns = start(env, 0), False, 0
+        assert env.scene.goal_m is not None
+        while not over:
+            observation, _, over, truncated, _ = advance(env, oracle.act(observation))
+            assert not truncated
+            away_m = np.linalg.norm(env.world.tool_pose().position_m - env.scene.goal_m)
+            if away_m > 0.010:
+                outside_ns = env.robot.now_ns()
+        assert env.robot.now_ns() - outside_ns == stay_ns
+
+
+@pytest.mark.parametrize("task", ["reach", "grasp", "pick-place"])
+def test_the_oracle_succeeds_at_twice_the_control_rate(task: str) -> None:
+    with closing(ArmEnv(task=task, control_hz=40)) as env:
+        size = len(env.action_layout.names)
+        oracle = scripted_policy("oracle", env.observation_layout, size, env.action_repeat, np.random.default_rng(0))
+        for seed in range(3):
+            observation, over, info = start(env, seed), False, {}
+            while not over:
+                observation, _, terminated, truncated, info = advance(env, oracle.act(observation))
+                over = terminated or truncated
+            assert info["is_success"], seed
 
 
 @pytest.mark.parametrize("task", ["grasp", "pick-place"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pybullet as bullet
 import pytest
+from stable_baselines3 import SAC
 from stable_baselines3.common.env_checker import check_env
 
 from policies.scripted import scripted_policy
@@ -130,3 +132,17 @@ def test_episodes_run_and_the_oracle_grasps(env: ArmEnv) -> None:
             observation, _, over, _, info = advance(env, oracle.act(observation))
         successes += bool(info["is_success"])
     assert successes >= 4
+
+
+@pytest.mark.parametrize("task", ["grasp", "reach"])
+def test_a_learner_takes_steps_on_it(task: str, folder: Path) -> None:
+    with closing(ArmEnv(arm=str(folder), task=task)) as env:
+        small = {"net_arch": [32, 32]}
+        learner = SAC("MlpPolicy", env, learning_starts=20, batch_size=16, policy_kwargs=small, seed=0, device="cpu")
+        before = [weight.detach().clone() for weight in learner.actor.parameters()]
+        learner.learn(60)
+        assert learner.num_timesteps == 60
+        after = list(learner.actor.parameters())
+        assert all(weight.isfinite().all() for weight in after)
+        assert any(not weight.equal(old) for weight, old in zip(after, before, strict=True))
+        assert env.action_space.contains(learner.predict(start(env, 1), deterministic=True)[0])

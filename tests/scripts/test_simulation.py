@@ -1,0 +1,95 @@
+"""The worlds that `tandem train` learns in and judges in: what is off in them, and what lies about."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import pytest
+from rich.console import Console
+
+from policies.config import PRESETS, TrainConfig
+from scripts.run_folder import SCHEMA, RunConfig, create_run_folder
+from scripts.simulation import judged, simulated
+from scripts.train import TrainArgs, train_once
+from sim.curriculum import CURRICULA, make_curriculum
+from sim.env import ArmEnv
+from sim.randomization import HARD, MILD, NONE, Randomization
+from sim.ranges import Range
+from sim.vector_worker import WorldFactory
+
+GRASP = PRESETS["grasp"]
+
+
+def made(factory: WorldFactory) -> ArmEnv:
+    return cast(ArmEnv, factory(0).unwrapped)
+
+
+def test_by_default_only_servo_zeros_and_the_sighting_are_off_and_nothing_else_lies_about() -> None:
+    zero = Range(-math.radians(1.0), math.radians(1.0))
+    with closing(made(simulated(GRASP, "table"))) as env:
+        assert env.randomization == Randomization(servo_zero_rad=zero)
+        assert (env.distractors, env.sighting_error_m) == (0, 0.005)
+    with closing(made(judged(GRASP, "table"))) as env:
+        assert (env.randomization, env.distractors, env.sighting_error_m) == (NONE, 0, 0.0)
+
+
+@pytest.mark.parametrize(("name", "ranges", "zero_deg"), [("mild", MILD, 1.0), ("hard", HARD, 2.0)])
+def test_named_ranges_keep_the_wider_servo_zeros(name: str, ranges: Randomization, zero_deg: float) -> None:
+    config = dataclasses.replace(GRASP, randomization=name, distractors=2)
+    zero = Range(-math.radians(zero_deg), math.radians(zero_deg))
+    with closing(made(simulated(config, "table"))) as env:
+        assert env.randomization == dataclasses.replace(ranges, servo_zero_rad=zero)
+        assert env.distractors == 2
+    with closing(made(judged(config, "table"))) as env:
+        assert (env.randomization, env.distractors) == (NONE, 2)
+
+
+def settings(args: TrainArgs) -> TrainConfig:
+    """Return what `tandem train` would make its worlds from."""
+    seen: list[TrainConfig] = []
+
+    def stop(config: TrainConfig, rig: str) -> WorldFactory:
+        seen.append(config)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_once(args, Console(quiet=True), stop)
+    return seen[0]
+
+
+def test_the_options_and_what_a_curriculum_needs_reach_the_worlds() -> None:
+    assert settings(TrainArgs()) == GRASP
+    assert settings(TrainArgs(curriculum="reference")) == dataclasses.replace(GRASP, curriculum="reference")
+    full = settings(TrainArgs(curriculum="full"))
+    assert full == dataclasses.replace(GRASP, curriculum="full", randomization="mild", distractors=4)
+    own = settings(TrainArgs(curriculum="full", randomization="hard", distractors=0))
+    assert own == dataclasses.replace(full, randomization="hard", distractors=0)
+    assert settings(TrainArgs(distractors=3)) == dataclasses.replace(GRASP, distractors=3)
+
+
+def test_a_resumed_run_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    asked = dataclasses.replace(GRASP, curriculum="full", randomization="hard", distractors=1)
+    config = RunConfig(SCHEMA, "grasp", "table", 0, asked, "", {}, "20260101T000000Z")
+    folder = create_run_folder(tmp_path, config)
+    assert settings(TrainArgs(resume=folder.name, curriculum="none", distractors=0)) == asked
+
+
+@pytest.mark.parametrize("name", ["reference", "full"])
+def test_the_worlds_have_what_every_stage_of_the_curriculum_asks_for(name: str) -> None:
+    preset = CURRICULA[name]
+    config = dataclasses.replace(GRASP, randomization=preset.randomization, distractors=preset.distractors)
+    with closing(made(simulated(config, "table"))) as env:
+        lying: list[int] = []
+        frictions: list[bool] = []
+        for stage in make_curriculum(name).stages:
+            env.stage = stage
+            env.reset(seed=1)
+            lying.append(len(env.scene.placements) - 1)
+            frictions.append(env.draw.scene.object_friction_factor != 1.0)
+    assert lying == {"reference": [0] * 5, "full": [0, 0, 0, 1, 2, 4]}[name]
+    assert frictions == {"reference": [False] * 5, "full": [False] + [True] * 5}[name]
