@@ -32,8 +32,6 @@ from scripts.programs.reel import check_suffix
 from scripts.programs.view_tiles import default_views, parse_view
 from sim.display import has_display
 from sim.env import ArmEnv
-from sim.objects import ObjectKind
-from sim.randomization import randomization
 from urdf.description import load_arm
 from urdf.errors import UnknownName
 
@@ -69,6 +67,8 @@ class ObserveArgs:
     """How many other objects lie about, 0 to 4."""
     randomization: str = "none"
     """How far one episode's world differs from the next one's: none, mild or hard."""
+    renderer: str = "tiny"
+    """Who draws colours: tiny (the processor) or egl (a graphics card, where PyBullet finds its driver)."""
     out: Path | None = None
     """Film to write, .gif (at most 3 MB) or .mp4 (default without a display: a GIF under data/films)."""
     json: bool = False
@@ -76,7 +76,10 @@ class ObserveArgs:
 
 
 class ObserveSummary(msgspec.Struct, frozen=True):
-    """The JSON line. `out` is null where a window was shown; `simulated_s` is the time that passed for the arm."""
+    """The JSON line. `out` is null where a window was shown; `simulated_s` is the time that passed for the arm.
+
+    `renderer` names what really drew, its driver included.
+    """
 
     policy: str
     arm: str
@@ -86,6 +89,7 @@ class ObserveSummary(msgspec.Struct, frozen=True):
     successes: int
     simulated_s: float
     frames: int
+    renderer: str
     out: str | None
     wall_s: float
 
@@ -134,7 +138,7 @@ def run(args: ObserveArgs) -> int:
     emit_json(
         ObserveSummary(
             args.policy, choice.arm, choice.task, choice.rig, len(tally.outcomes), sum(tally.outcomes),
-            round(tally.simulated_s, 3), frames, None if out is None else str(out), wall_s,
+            round(tally.simulated_s, 3), frames, env.world.renderer_name, None if out is None else str(out), wall_s,
         ),
         args.json,
     )  # fmt: skip
@@ -163,9 +167,10 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         rig=choice.rig,
         spec=ObservationSpec(views=views),
         action_repeat=choice.action_repeat,
-        objects=_objects(args.objects),
+        objects=args.objects,
         distractors=args.distractors,
-        randomization=randomization(args.randomization),
+        randomization=args.randomization,
+        renderer=args.renderer,
         window=film is None,
         recorder=audience,
     )
@@ -173,14 +178,6 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         yield env, audience
     finally:
         env.close()
-
-
-def _objects(names: tuple[str, ...]) -> tuple[ObjectKind, ...]:
-    valid = [kind.value for kind in ObjectKind]
-    for name in names:
-        if name not in valid:
-            raise UnknownName("object", name, valid)
-    return tuple(ObjectKind(name) for name in names)
 
 
 def _play_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import gymnasium
@@ -71,15 +72,15 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         rig: str = "table",
         spec: ObservationSpec = STATE_ONLY,
         randomization: Randomization | str = NONE,
-        objects: tuple[ObjectKind, ...] = BLOCKS,
+        objects: Sequence[ObjectKind | str] = BLOCKS,
         distractors: int = 0,
         action_repeat: int = 3,
         control_hz: int = CONTROL_HZ,
         discount: float = 0.95,
         sighting_error_m: float = 0.0,
         actuator: ActuatorModel | None = None,
-        renderer: Renderer = Renderer.TINY,
-        depth_engine: DepthEngine = DepthEngine.RAYCAST,
+        renderer: Renderer | str = Renderer.TINY,
+        depth_engine: DepthEngine | str = DepthEngine.RAYCAST,
         render_mode: str | None = None,
         window: bool = False,
         recorder: Recorder | None = None,
@@ -110,7 +111,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.stage: Stage = FULL_STAGE
         period_s = _period_s(control_hz)
         _refuse_stale(randomization, period_s)
-        pool = PoolSpec(objects, pool_sizes_m(randomization.object_size_factor), distractors)
+        kinds = tuple(member_of(ObjectKind, kind, "object") for kind in objects)
+        pool = PoolSpec(kinds, pool_sizes_m(randomization.object_size_factor), distractors)
         kinematics = PinocchioKinematics(self.description, self.rig)
         # What may be refused comes before the world, which somebody would have to close.
         self.task = make_task(task, self.description, self.rig, kinematics, period_s)

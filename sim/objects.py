@@ -14,7 +14,7 @@ from enum import StrEnum
 import pybullet as bullet
 
 from sim.errors import SimError
-from urdf.checks import check_whole, member_of
+from urdf.checks import check_whole
 from urdf.description import urdf_folder
 from urdf.pose import Pose
 
@@ -52,7 +52,6 @@ class PoolSpec:
     distractors: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kinds", tuple(member_of(ObjectKind, kind, "object") for kind in self.kinds))
         if not self.kinds or not self.sizes_m:
             raise SimError("a pool needs at least one kind and one size")
         if not all(0.01 <= size <= 0.08 for size in self.sizes_m):

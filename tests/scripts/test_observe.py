@@ -59,7 +59,7 @@ def test_without_a_display_a_film_lands_under_data_and_a_sentence_tells_where(tm
     path = tmp_path / "films" / "dofbot-reach-table_oracle.gif"
     assert result["out"] == str(path)
     assert (result["arm"], result["task"], result["rig"]) == ("dofbot", "reach", "table")
-    assert (result["episodes"], result["successes"]) == (2, 2)
+    assert (result["episodes"], result["successes"], result["renderer"]) == (2, 2, "TinyRenderer")
     assert "dofbot reach, rig table: 2 of 2 episodes succeeded, " in done.stderr
     assert str(path) in done.stderr.splitlines()[-1]
     frames = gif_frames(path)
@@ -234,7 +234,7 @@ def test_depth_is_coloured_by_a_scale_that_stays_and_holes_are_grey() -> None:
         (("--view", "wrist"), "say which kind of picture, such as wrist:depth; valid kinds: depth, gray, rgb"),
         (("--objects", "cilinder"), "valid, nearest first: cylinder, "),
         (("--randomization", "hrad"), "valid, nearest first: hard, "),
-        (("--distractors", "9"), "distractors must be 0 to 4"),
+        (("--distractors", "9"), "distractors must be a whole number from 0 to 4"),
         (("--episodes", "0"), "--episodes must be at least 1"),
     ],
 )
