@@ -100,8 +100,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self.description.camera(view.camera)
         self.action_repeat = action_repeat
         self.discount = discount
-        self.randomization = randomization
-        self._ranges = randomization.for_units(self.description.actuator.unit_spread)
+        #: The ranges of this arm: what differs from unit to unit is scaled by its `unit_spread`.
+        self.randomization = randomization.for_units(self.description.actuator.unit_spread)
         self.distractors = distractors
         self.sighting_error_m = sighting_error_m
         self.control_rate_hz = control_hz
@@ -143,7 +143,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         super().reset(seed=seed)
         rng = self.np_random
-        ranges = self._ranges.scaled(self.stage.randomization)
+        ranges = self.randomization.scaled(self.stage.randomization)
         draw = ranges.sample(rng, len(self.description.joint_names))
         distractors = min(self.stage.distractors, self.distractors)
         size_m = BLOCK_SIZE_M * draw.scene.object_size_factor
