@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from policies.errors import BadConfig, CheckpointError, UnfitWorlds
 
-Parts = dict[str, NDArray[np.generic]]
+Parts = Mapping[str, NDArray[np.generic]]
 Tensors = dict[str, torch.Tensor]
 #: The name of an observation that is one array and not a dict of them.
 ALONE = "observation"
@@ -48,7 +48,7 @@ def parts_of(space: gymnasium.Space[object]) -> dict[str, gymnasium.spaces.Box]:
 
 def as_parts(observation: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]) -> Parts:
     """Return an observation as named parts."""
-    return dict(observation) if isinstance(observation, Mapping) else {ALONE: observation}
+    return observation if isinstance(observation, Mapping) else {ALONE: observation}
 
 
 class Replay:
@@ -67,7 +67,7 @@ class Replay:
         if steps < 1 or capacity < least:
             raise BadConfig(f"steps {steps} must be 1 or more, a capacity for {worlds} worlds {least}: got {capacity}")
         self.capacity, self.steps, self.discount = capacity, steps, discount
-        self.arrays: Parts = {
+        self.arrays: dict[str, NDArray[np.generic]] = {
             f"seen.{name}": np.zeros((capacity, *box.shape), _stored(box.dtype))
             for name, box in parts_of(space).items()
         }
@@ -145,10 +145,10 @@ class Replay:
         """Return `count` transitions drawn with replacement; raises ValueError where there is none."""
         slots = rng.integers(self.filled, size=count) if self.filled else np.zeros(0, np.int64)
         ready = self.arrays["ready"]
-        while not ready[slots].all() or len(slots) < count:
+        while len(slots) < count or not ready[slots].all():
             if not ready.any():
                 raise ValueError("no transition is complete yet")
-            missing = ~ready[slots]
+            missing = np.logical_not(ready[slots])
             slots[missing] = rng.integers(self.filled, size=int(missing.sum()))
         index = torch.from_numpy(slots)
         following = self._tensors["following"][index]

@@ -207,7 +207,7 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
         Sac(VECTOR, gymnasium.spaces.Discrete(3), SacConfig(), rng)
     with pytest.raises(UnfitWorlds, match="RescaleAction"):
         Sac(VECTOR, gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32), SacConfig(), rng)
-    with pytest.raises(UnfitWorlds, match="no part 'depht'; it has depth, joints, truth"):
+    with pytest.raises(UnfitWorlds, match=r"no part 'depht'; it has depth, joints, truth"):
         Sac(PICTURES, ACTIONS, SacConfig(actor_sees=("depht",)), rng)
     with pytest.raises(UnfitWorlds, match="part 'choice'"):
         Sac(gymnasium.spaces.Dict({"choice": gymnasium.spaces.Discrete(3)}), ACTIONS, SacConfig(), rng)
