@@ -211,5 +211,5 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
         Sac(PICTURES, ACTIONS, SacConfig(actor_sees=("depht",)), rng)
     with pytest.raises(UnfitWorlds, match="part 'choice'"):
         Sac(gymnasium.spaces.Dict({"choice": gymnasium.spaces.Discrete(3)}), ACTIONS, SacConfig(), rng)
-    with pytest.raises(BadConfig, match="discount 1.5"):
+    with pytest.raises(BadConfig, match=r"discount 1\.5"):
         SacConfig(discount=1.5)
