@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from policies.adam import FlatAdam, flatten
 from policies.distributions import squashed
 from policies.errors import BadConfig, UnfitWorlds
 from policies.networks import Critics, Encoder, EncoderKind, mlp
@@ -181,18 +182,15 @@ class Sac:
         self.log_temperature = torch.tensor([float(np.log(config.initial_temperature))], device=self.device)
         self._target_entropy = config.entropy_per_action * self.action_size
         own = [] if self._seen.shared else list(self.actor_encoder.parameters())
-        self._live: list[Tensor] = [*self.critics.parameters(), *self.critic_encoder.parameters()]
-        self._targets: list[Tensor] = [*self.target_critics.parameters(), *self.target_encoder.parameters()]
-        self.critic_optimizer = self._adam(self._live)
-        self.actor_optimizer = self._adam([*self.actor.parameters(), *own])
-        self.temperature_optimizer = self._adam([self.log_temperature])
+        rate = config.learning_rate
+        self.critic_adam = FlatAdam([*self.critics.parameters(), *encoder.parameters()], rate)
+        self.actor_adam = FlatAdam([*self.actor.parameters(), *own], rate)
+        self.temperature_adam = FlatAdam([self.log_temperature], rate)
+        self._targets = flatten([*self.target_critics.parameters(), *self.target_encoder.parameters()])
 
     def _encoder(self, boxes: Mapping[str, gymnasium.spaces.Box]) -> Encoder:
         c = self.config
         return Encoder(boxes, c.encoder, c.picture_features, c.spatial_softmax, c.coordinates).to(self.device)
-
-    def _adam(self, parameters: Sequence[Tensor]) -> torch.optim.Adam:
-        return torch.optim.Adam(parameters, lr=self.config.learning_rate, fused=True)
 
     @property
     def temperature(self) -> Tensor:
@@ -226,7 +224,7 @@ class Sac:
         features = self.critic_encoder(now)
         values = self.critics(features, batch.actions)
         loss = critic_loss(values, target)
-        _step(self.critic_optimizer, loss)
+        self.critic_adam.minimise(loss)
 
         # A shared encoder learns from the critics alone: what the actor wants of it would tear at their values.
         constant = features.detach()
@@ -234,13 +232,10 @@ class Sac:
         actions, log_probabilities = squashed(mean, log_std, self._noise(mean))
         wanted = self.critics.values(constant, actions, frozen=True)
         cost = actor_loss(wanted, log_probabilities, temperature)
-        _step(self.actor_optimizer, cost)
+        self.actor_adam.minimise(cost)
 
-        self.log_temperature.grad = temperature_gradient(log_probabilities.detach(), self._target_entropy).reshape(1)
-        self.temperature_optimizer.step()
-
-        with torch.no_grad():
-            torch._foreach_lerp_(self._targets, self._live, self.config.target_rate)  # pyright: ignore
+        self.temperature_adam.follow(temperature_gradient(log_probabilities.detach(), self._target_entropy).reshape(1))
+        self._targets.lerp_(self.critic_adam.row, self.config.target_rate)
         entropy = -log_probabilities.detach().mean()
         told = torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, values.detach().mean()]).tolist()
         return Losses(*told)
@@ -273,9 +268,3 @@ def _chosen(space: gymnasium.Space[object], names: Sequence[str]) -> dict[str, g
     if unknown:
         raise UnfitWorlds(f"the observation has no part {unknown[0]!r}; it has {', '.join(boxes)}")
     return {name: boxes[name] for name in names} if names else boxes
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
