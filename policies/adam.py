@@ -1,0 +1,47 @@
+"""Adam over all parameters of a learner at once: what torch.optim.Adam computes, in six kernels instead of hundreds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
+
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the numbers of all tensors in one row, and make the tensors views of it: who writes one, writes both."""
+    row = torch.cat([t.detach().reshape(-1) for t in tensors])
+    start = 0
+    for tensor in tensors:
+        tensor.data = row[start : start + tensor.numel()].view_as(tensor)
+        start += tensor.numel()
+    return row
+
+
+class FlatAdam:
+    """Adam with its usual constants. Ref: Kingma and Ba, arXiv 1412.6980, algorithm 1.
+
+    `row` holds the parameters, `state` (3, n) the number of steps in its first row and both moments in the others.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
+        self._parameters, self._learning_rate = list(parameters), learning_rate
+        self.row = flatten(self._parameters)
+        self.mean, self.square = torch.zeros_like(self.row), torch.zeros_like(self.row)
+        self.steps = 0
+
+    def minimise(self, loss: Tensor) -> None:
+        """Take one step down the gradient of a loss."""
+        gradients = torch.autograd.grad(loss, self._parameters)
+        self.follow(torch.cat([g.reshape(-1) for g in gradients]))
+
+    def follow(self, gradient: Tensor) -> None:
+        """Take one step down a gradient (n,)."""
+        self.steps += 1
+        self.mean.lerp_(gradient, 1.0 - _FIRST)
+        self.square.mul_(_SECOND).addcmul_(gradient, gradient, value=1.0 - _SECOND)
+        scale = self.square.sqrt().div_(math.sqrt(1.0 - _SECOND**self.steps)).add_(_EPSILON)
+        self.row.addcdiv_(self.mean, scale, value=-self._learning_rate / (1.0 - _FIRST**self.steps))
