@@ -297,8 +297,8 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
         (["--resume", "nowhere"], "unknown run 'nowhere'"),
         (["--curriculum", "referense"], "unknown curriculum 'referense'; valid, nearest first: reference"),
         (["--randomization", "milt"], "unknown randomization preset 'milt'; valid, nearest first: mild"),
-        (["--distractors", "5"], "distractors must be 0 to 4, got 5"),
-        (["--distractors", "-1"], "distractors must be 0 to 4, got -1"),
+        (["--distractors", "5"], "distractors must be a whole number from 0 to 4, got 5"),
+        (["--distractors", "-1"], "distractors must be a whole number from 0 to 4, got -1"),
     ],
 )
 def test_bad_arguments_exit_with_2_and_say_what_would_be_right(
