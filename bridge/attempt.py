@@ -73,8 +73,10 @@ class Attempt(Protocol):
         ...
 
 
-#: 10 mm and 10 degrees a period bend no joint by more, but where the arm would have to turn over.
-MAX_BEND_RAD = 0.4
+#: Joints that bend by more in a period are on their way to another posture.
+_BEND_RAD = 0.2
+#: So far the tool may leave the straight line to where it is sent: half turns of the jaws do not, arms turned over do.
+MAX_STRAY_M = 0.015
 #: A Dofbot at full speed is 30 mm behind: 200 mm/s times dead time and lag.
 MAX_LEAD_M = 0.045
 
@@ -95,6 +97,7 @@ class ToolMotion:
     def begin(self, position_rad: Array) -> None:
         """Stand where the joints (n,) are."""
         self.target_rad: Array = position_rad
+        self._began_rad = position_rad
         self.command_m, self.heading_rad = self.locate(position_rad)
         self.unreachable_count = 0
 
@@ -111,23 +114,44 @@ class ToolMotion:
     def move(self, command_m: Array) -> bool:
         """Aim the tool at `command_m` (3,); where it cannot go sideways it goes up or down alone, else it stays: False.
 
-        Unless it may be patient, a motion that bends a joint by more than `MAX_BEND_RAD` in this one period is refused
-        as well: it leads to another posture, and the tool would leave its path on the way there.
+        Unless it may be patient, a motion on whose way the tool would leave its path is refused as well: it leads to
+        another posture.
+        """
+        for position in (command_m, np.array([*self.command_m[:2], command_m[2]])):
+            joints = self._joints_at(position)
+            if joints is not None:
+                self.command_m = position
+                self.target_rad = np.append(joints, self.target_rad[-1])
+                return True
+            self.unreachable_count += 1
+        return False
+
+    def _joints_at(self, position_m: Array) -> Array | None:
+        """Return the joints that put the tool there by a way it may take, or None.
+
+        Where joints at their limits leave no way on from here, one towards where the attempt began is looked for: there
+        the arm was free.
         """
         before_rad = self.target_rad[:-1]
-        for position in (command_m, np.array([*self.command_m[:2], command_m[2]])):
+        starts = (before_rad,) if self._patient else (before_rad, (before_rad + self._began_rad[:-1]) / 2)
+        for start_rad in starts:
             try:
-                joints = self._kinematics.solve(position, self.heading_rad, before_rad, self._patient)
+                joints = self._kinematics.solve(position_m, self.heading_rad, start_rad, self._patient)
             except Unreachable:
-                self.unreachable_count += 1
                 continue
-            if not self._patient and float(np.abs(joints - before_rad).max()) > MAX_BEND_RAD:
-                self.unreachable_count += 1
-                continue
-            self.command_m = position
-            self.target_rad = np.append(joints, self.target_rad[-1])
-            return True
-        return False
+            if self._patient or self._stray_m(before_rad, joints) <= MAX_STRAY_M:
+                return joints
+        return None
+
+    def _stray_m(self, start_rad: Array, end_rad: Array) -> float:
+        """Return how far the tool leaves the straight line while the joints go straight from start to end."""
+        if float(np.abs(end_rad - start_rad).max()) < _BEND_RAD:
+            return 0.0
+        shares = (0.25, 0.5, 0.75)
+        places = [self.locate(start_rad + share * (end_rad - start_rad))[0] for share in shares]
+        start_m, end_m = self.locate(start_rad)[0], self.locate(end_rad)[0]
+        line = [start_m + share * (end_m - start_m) for share in shares]
+        return max(float(np.linalg.norm(place - point)) for place, point in zip(places, line, strict=True))
 
     def follow(self, command_m: Array, heading_rad: float, tool_m: Array) -> None:
         """Turn and move; where the turn is in the way, move alone. The tool, now at `tool_m`, is waited for.
