@@ -21,6 +21,8 @@ import pytest
 
 from bridge.actions import LATERAL_ACTION, TOOL_ACTION
 from bridge.observation import ImageKind
+from bridge.pick_place import PickPlaceAttempt
+from bridge.reach import ReachAttempt
 from scripts import main as tandem
 from scripts.evaluate import choose_policy, evaluate_policy
 from scripts.observe import ObserveArgs, run
@@ -113,8 +115,10 @@ def test_the_goal_is_drawn_where_it_is(task: str, arm: str) -> None:
     env.reset(seed=4)
     eye = SceneEye(env, (560, 420))
     shown = eye.picture().astype(int)
-    goal_m = env.attempt.goal_m  # type: ignore[attr-defined]
-    env.attempt.goal_m = None  # type: ignore[attr-defined]
+    attempt = env.attempt
+    assert isinstance(attempt, ReachAttempt | PickPlaceAttempt)
+    goal_m, attempt.goal_m = attempt.goal_m, None
+    assert goal_m is not None
     bare = eye.picture().astype(int)
     rows, columns = np.nonzero(np.abs(shown - bare).sum(axis=2) > 60)
     assert len(rows) > 10

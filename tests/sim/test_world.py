@@ -237,5 +237,9 @@ def test_nothing_is_loaded_at_reset(worlds: dict[str, ArmWorld]) -> None:
 
 def test_closing_a_world_twice_is_harmless() -> None:
     world = ArmWorld(ARM, ARM.rig("table"))
+    client = world.client
     world.close()
     world.close()
+    assert world.client < 0
+    with pytest.raises(bullet.error, match="Not connected"):
+        bullet.getNumBodies(physicsClientId=client)
