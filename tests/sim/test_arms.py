@@ -233,3 +233,18 @@ def test_the_command_never_runs_away_from_the_tool(arm_name: str) -> None:
                 attempt = env.attempt
                 assert isinstance(attempt, PickPlaceAttempt)
                 assert np.linalg.norm(attempt.motion.command_m - attempt.tool_m) < MAX_LEAD_M + 0.010
+
+
+@pytest.mark.parametrize("seed", [1600338967, 192923692, 487214046])
+def test_an_arm_between_two_limits_finds_the_way_up_again(seed: int) -> None:
+    """Beside the base of a hanging arm two joints reach their limits on the way down: straight up leads nowhere."""
+    with closing(ArmEnv(task="pick-place", rig="hanging")) as env:
+        rng = np.random.default_rng(seed)
+        policy = scripted_policy("oracle", env.observation_layout, 5, env.action_repeat, rng)
+        observation, _ = env.reset(seed=seed)
+        over, info = False, {}
+        while not over:
+            assert isinstance(observation, np.ndarray)
+            observation, _, terminated, truncated, info = env.step(policy.act(observation.astype(np.float32)))
+            over = terminated or truncated
+        assert info["is_success"]
