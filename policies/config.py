@@ -64,6 +64,8 @@ class TrainConfig:
     """Named curriculum of the training episodes; evaluation is always at the full task."""
     randomization: str = "none"
     """Named ranges that each training episode's world is drawn from, besides servo zeros; evaluation has none."""
+    renderer: str = "tiny"
+    """Who draws gray and RGB pictures: tiny, or egl where a driver is present."""
     distractors: int = 0
     """Objects beside the one that is wanted, in training and in evaluation."""
     torch_threads: int = 1

@@ -170,7 +170,16 @@ class AveragedActor(torch.nn.Module):
 
 
 def build_sac(config: TrainConfig, workers: VecEnv, seed: int, tensorboard: Path) -> SAC:
-    """Return a new SAC with the run's settings; it learns only when `train` is called, never from `learn`."""
+    """Return a new SAC with the run's settings; it learns only when `train` is called, never from `learn`.
+
+    Raises UnfitWorlds for observations with a `privileged` part: these actors read all that their critics read.
+    """
+    space = workers.observation_space
+    if isinstance(space, gymnasium.spaces.Dict) and "privileged" in space.spaces:
+        raise UnfitWorlds(
+            "the part `privileged` of an observation is for a critic alone, and here actor and critics read the same: "
+            "leave it out (ObservationSpec(privileged=False))"
+        )
     model = SAC(
         "MlpPolicy",
         workers,

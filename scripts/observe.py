@@ -159,7 +159,8 @@ def _choose(args: ObserveArgs) -> PolicyChoice:
 def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Generator[tuple[ArmEnv, Audience]]:
     """Give the environment, with a window where there is no film, and who watches it."""
     description = load_arm(choice.arm)
-    views = tuple(parse_view(text, description) for text in args.view) or default_views(description)
+    rig = description.rig(choice.rig)
+    views = tuple(parse_view(text, description, rig) for text in args.view) or default_views(description)
     audience: Audience = film if film is not None else WindowPace()
     env = ArmEnv(
         arm=choice.arm,

@@ -35,6 +35,7 @@ class SimulatedTask:
     sighting_error_m: float
     randomization: str
     distractors: int
+    renderer: str
 
     def __call__(self, index: int) -> gymnasium.Env:
         """Return a new environment; all are alike, whatever the index."""
@@ -46,6 +47,7 @@ class SimulatedTask:
             discount=self.discount,
             randomization=self._ranges(),
             distractors=self.distractors,
+            renderer=self.renderer,
             sighting_error_m=self.sighting_error_m,
             disable_env_checker=True,
         )
@@ -71,6 +73,7 @@ def simulated(config: TrainConfig, rig: str) -> WorldFactory:
         sighting_error_m=config.sighting_error_mm / 1000,
         randomization=config.randomization,
         distractors=config.distractors,
+        renderer=config.renderer,
     )
 
 

@@ -33,7 +33,9 @@ from scripts.training_progress import TrainingProgress, minutes
 from sim.curriculum import curriculum_preset
 from sim.errors import WorkerError
 from sim.randomization import randomization
+from sim.rendering import Renderer, driver_name
 from sim.vector_worker import WorldFactory
+from urdf.checks import member_of
 from urdf.description import ArmDescription
 
 CURVE_NAME = "learning_curve.png"
@@ -60,11 +62,13 @@ class TrainArgs:
     Default: what the curriculum needs (full: mild), else the preset's."""
     distractors: int | None = None
     """Objects beside the one that is wanted, 0 to 4 (default: as many as the curriculum needs, full: 4)."""
+    renderer: str | None = None
+    """Who draws gray and RGB pictures: tiny, or egl where a driver is present (default: the preset's)."""
     steps: int | None = None
     """Decisions to train at most, those of the resumed run included (default: the preset's)."""
     resume: str | None = None
-    """Go on with a run: its folder, its name, or `newest`; preset, rig, seed, curriculum, randomization and
-    distractors are its own."""
+    """Go on with a run: its folder, its name, or `newest`; preset, rig, seed, curriculum, randomization,
+    distractors and renderer are its own."""
     json: bool = False
     """Print one JSON object as the last line of stdout: run, success_rate, episodes, env_steps, wall_s."""
 
@@ -220,14 +224,15 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
         folder = resolve_run(args.resume)
         config = run_folder.read_run_config(folder)
     else:
+        settings = _settings(args, presets)
         config = RunConfig(
             schema=run_folder.SCHEMA,
             preset=args.preset,
             rig=args.rig,
             seed=args.seed,
-            train=_settings(args, presets),
+            train=settings,
             git_commit=git_commit(),
-            versions=versions(),
+            versions={**versions(), "renderer": driver_name(member_of(Renderer, settings.renderer, "renderer"))},
             started_utc=run_folder.utc_now(),
         )
     if args.steps is not None:
@@ -251,6 +256,8 @@ def _settings(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> TrainConfi
         settings = dataclasses.replace(settings, randomization=args.randomization)
     if args.distractors is not None:
         settings = dataclasses.replace(settings, distractors=args.distractors)
+    if args.renderer is not None:
+        settings = dataclasses.replace(settings, renderer=args.renderer)
     return settings
 
 

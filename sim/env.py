@@ -97,7 +97,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.description = load_arm(arm)
         self.rig = self.description.rig(rig)
         for view in spec.views:
-            self.description.camera(view.camera)
+            self.description.camera(view.camera, self.rig)
         self.action_repeat = action_repeat
         self.discount = discount
         #: The ranges of this arm: what differs from unit to unit is scaled by its `unit_spread`.

@@ -116,7 +116,7 @@ class Observer:
     def _picture_space(self, view: CameraView) -> gymnasium.spaces.Box:
         shape = (view.kind.channels * self.spec.frames, view.height_px, view.width_px)
         if view.kind is ImageKind.DEPTH:
-            far_m = self._attempt.description.camera(view.camera).far_m
+            far_m = self._attempt.description.camera(view.camera, self._attempt.rig).far_m
             return gymnasium.spaces.Box(0.0, far_m, shape, np.float16)
         return gymnasium.spaces.Box(0, 255, shape, np.uint8)
 

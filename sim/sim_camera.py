@@ -48,7 +48,7 @@ class SimCamera:
     ) -> None:
         self.world = world
         self.view = view
-        self.mount = world.description.camera(view.camera)
+        self.mount = world.description.camera(view.camera, world.rig)
         self.depth_engine = depth_engine
         self.on_depth: Callable[[Depth], Depth] | None = None
         self.on_rgb: Callable[[Rgb], Rgb] | None = None

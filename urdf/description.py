@@ -108,11 +108,17 @@ class ArmDescription:
             raise UnknownName(f"rig of {self.name}", name, self.rigs)
         return self.rigs[name]
 
-    def camera(self, name: str) -> CameraMount:
-        """Return a camera mount; raises UnknownName with the valid ones."""
-        if name not in self.cameras:
-            raise UnknownName(f"camera of {self.name}", name, self.cameras)
-        return self.cameras[name]
+    def cameras_of(self, rig: Rig) -> Mapping[str, CameraMount]:
+        """Return the camera mounts under the names that they have in a rig."""
+        here = {asked: replace(self.cameras[mount], name=asked) for asked, mount in rig.cameras.items()}
+        return {**self.cameras, **here}
+
+    def camera(self, name: str, rig: Rig) -> CameraMount:
+        """Return a camera mount of a rig; raises UnknownName with the valid ones."""
+        cameras = self.cameras_of(rig)
+        if name not in cameras:
+            raise UnknownName(f"camera of {self.name}", name, cameras)
+        return cameras[name]
 
     def joint_angles(self, position_rad: ArrayLike) -> dict[str, float]:
         """Return every URDF joint's angle (m on a rail) for `position_rad` (arm joints, gripper last)."""
@@ -177,8 +183,10 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
     _check_names("link", [str(tool["link"]), *mounts, *(g.link for g in guards)], links)
     lower, upper, max_speed, max_effort = _limits(arm_joints, gripper, by_name)
 
-    def rig_named(rig: str, values: Mapping[str, object]) -> Rig:
-        return read_rig(rig, values, lower, upper)
+    def rig_named(name: str, values: Mapping[str, object]) -> Rig:
+        rig = read_rig(name, values, lower, upper)
+        _check_names(f"camera of [rigs.{name}.cameras]", rig.cameras.values(), cameras)
+        return rig
 
     return ArmDescription(
         name=name,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from urdf.pose import Array, Pose
-from urdf.tables import OutOfRange, names_in, number, numbers, pose_in, within
+from urdf.tables import OutOfRange, names_in, number, numbers, pose_in, table_in, within
 
 #: The name of the desk frame, where a camera mount may say a link.
 DESK = "desk"
@@ -47,7 +47,8 @@ class Rig:
     """How an arm is mounted and where it works. The desk frame has z up and its origin below the base axis.
 
     `area_*` is where objects lie, `reach_lower_m` and `reach_upper_m` (3,) the box that the tool is to serve,
-    `desk_size_m` (2,) the desk, whose middle is the origin. All in the desk frame.
+    `desk_size_m` (2,) the desk, whose middle is the origin. All in the desk frame. `cameras`: mounts of the arm that go
+    by another name here.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Rig:
     reach_lower_m: Array
     reach_upper_m: Array
     desk_size_m: Array
+    cameras: Mapping[str, str]
 
     def contains(self, desk_xy_m: ArrayLike, margin_m: float = 0.0) -> bool:
         """Return whether a point of the desk lies in the block area, enlarged by `margin_m`."""
@@ -107,6 +109,7 @@ def read_rig(name: str, table: Mapping[str, object], lower_rad: Array, upper_rad
         reach_lower_m=numbers(table, "reach_lower_m", 3),
         reach_upper_m=numbers(table, "reach_upper_m", 3),
         desk_size_m=numbers(table, "desk_size_m", 2, default=(1.2, 1.2)),
+        cameras={asked: str(mount) for asked, mount in table_in(table, "cameras", optional=True).items()},
     )
     if not (rig.area_size_m > 0.0).all():
         raise OutOfRange(f"area_size_m must be above 0 along x and y, got {rig.area_size_m.tolist()}")

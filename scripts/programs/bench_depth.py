@@ -43,7 +43,7 @@ def arm_scene(arm: str, camera: str = "wrist") -> Iterator[DepthScene]:
     """Yield an arm on its desk, near home, with the block somewhere in its area, seen by one of its cameras."""
     description = load_arm(arm)
     rig = description.rig("table")
-    mount = description.camera(camera)
+    mount = description.camera(camera, rig)
     world = ArmWorld(description, rig)
 
     def pose(rng: np.random.Generator) -> Pose:

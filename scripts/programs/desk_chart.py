@@ -39,7 +39,7 @@ class DeskChart:
         self._frame = (lower_m, upper_m)
         # Without colours a picture of half blocks shows nothing.
         views = env.observer.spec.views if colors else ()
-        self._painter = next((ViewPainter(view, env.description) for view in views), None)
+        self._painter = next((ViewPainter(view, env.description, env.rig) for view in views), None)
 
     def draw(self, situation: Situation, remark: str) -> Panel:
         """Return the chart of this moment."""

@@ -183,7 +183,7 @@ def describe(env: ArmEnv, task: str) -> EnvShown:
         rigs=_rigs(description),
         cameras=tuple(
             CameraRow(c.name, c.link, round(math.degrees(c.fov_y_rad), 3), c.near_m, c.far_m)
-            for c in description.cameras.values()
+            for c in description.cameras_of(env.rig).values()
         ),
         reach=None,
     )
@@ -191,7 +191,7 @@ def describe(env: ArmEnv, task: str) -> EnvShown:
 
 def _spaces(env: ArmEnv) -> tuple[SpaceRow, ...]:
     """Return the Box of the action, of every part, and of every camera's pictures in the size they have by default."""
-    views = tuple(CameraView(camera, kind) for camera in env.description.cameras for kind in ImageKind)
+    views = tuple(CameraView(camera, kind) for camera in env.description.cameras_of(env.rig) for kind in ImageKind)
     spec = ObservationSpec(proprioception=True, privileged=True, views=views)
     parts = Observer(spec, env.attempt, env.robot, env.world, DepthEngine.RAYCAST).space()
     assert isinstance(parts, gymnasium.spaces.Dict)

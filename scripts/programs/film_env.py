@@ -59,7 +59,7 @@ class EnvFilm:
         if env is not self._env:
             self._env = env
             self._eye = SceneEye(env, SCENE_PX)
-            self._painters = [ViewPainter(view, env.description) for view in env.observer.spec.views]
+            self._painters = [ViewPainter(view, env.description, env.rig) for view in env.observer.spec.views]
         self._number, self._periods = number, 0
         self._phase = env.attempt.phase
 

@@ -13,6 +13,7 @@ from bridge.observation import CameraView, ImageKind
 from scripts.programs.footage import Image
 from urdf.description import ArmDescription
 from urdf.errors import ArmError, UnknownName
+from urdf.rig import Rig
 
 #: A picture of a camera is shown this wide and high at most, its pixels kept square and whole.
 TILE_PX = 192
@@ -30,11 +31,11 @@ class Tile:
     remark: str
 
 
-def parse_view(text: str, description: ArmDescription) -> CameraView:
+def parse_view(text: str, description: ArmDescription, rig: Rig) -> CameraView:
     """Return the view that `camera:kind` or `camera:kind:WIDTHxHEIGHT` means; raises UnknownName or ArmError."""
     camera, _, rest = text.partition(":")
     kind, _, size = rest.partition(":")
-    description.camera(camera)
+    description.camera(camera, rig)
     if not kind:
         kinds = ", ".join(k.value for k in ImageKind)
         raise ArmError(f"--view {text}: say which kind of picture, such as {camera}:depth; valid kinds: {kinds}")
@@ -61,9 +62,9 @@ def default_views(description: ArmDescription) -> tuple[CameraView, ...]:
 class ViewPainter:
     """Makes tiles of one view. The scale of depth is that of the first picture, so that colours keep their meaning."""
 
-    def __init__(self, view: CameraView, description: ArmDescription) -> None:
+    def __init__(self, view: CameraView, description: ArmDescription, rig: Rig) -> None:
         self.view = view
-        self._mount = description.camera(view.camera)
+        self._mount = description.camera(view.camera, rig)
         self._far_m: float | None = None
 
     def paint(self, pixels: NDArray[np.uint8] | NDArray[np.float16]) -> Tile:

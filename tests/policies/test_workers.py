@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -15,8 +18,10 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from bridge.observation import ObservationSpec
+from policies.config import TrainConfig
 from policies.errors import UnfitWorlds
-from policies.sb3 import VectorAdapter, split_infos
+from policies.sb3 import VectorAdapter, build_sac, split_infos
 from policies.workers import TrainingWorkers, evaluate_workers
 from sim.vector import SharedVectorEnv
 from tests.fakes.odd_worlds import Views, point
@@ -184,3 +189,13 @@ def test_an_evaluation_stops_when_told_and_after_a_bad_screening(shared: SharedV
     judged = evaluate_workers(Idle(), workers, 100, 0, lambda: False, screening=8)
     assert judged is not None
     assert judged.episodes == 8
+
+
+def test_what_is_for_the_critic_alone_reaches_no_actor_that_shares_its_input(tmp_path: Path) -> None:
+    spec = ObservationSpec(privileged=True)
+    worlds = SyncVectorEnv(
+        [lambda: gymnasium.make("Tandem/Dofbot-Grasp-v0", spec=spec, disable_env_checker=True)],
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    with closing(worlds), pytest.raises(UnfitWorlds, match="for a critic alone"):
+        build_sac(TrainConfig(task="grasp"), VectorAdapter(worlds), 0, tmp_path)

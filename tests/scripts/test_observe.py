@@ -37,7 +37,7 @@ from sim.env import ArmEnv
 from sim.errors import SimError
 from sim.scene_view import FOV_Y_RAD, orbit, scene_view
 from urdf.description import load_arm
-from urdf.errors import ArmError
+from urdf.errors import ArmError, UnknownName
 
 ROOT = Path(__file__).parent.parent.parent
 NO_WINDOW = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
@@ -200,19 +200,24 @@ def test_a_film_that_no_player_knows_is_refused_before_anything_is_played(tmp_pa
 # Views -------------------------------------------------------------------------------------------
 def test_views_are_written_as_camera_kind_and_size() -> None:
     dofbot = load_arm("dofbot")
-    view = parse_view("wrist:depth:96x64", dofbot)
+    table, hanging = dofbot.rig("table"), dofbot.rig("hanging")
+    view = parse_view("wrist:depth:96x64", dofbot, table)
     assert (view.camera, view.kind, view.width_px, view.height_px) == ("wrist", ImageKind.DEPTH, 96, 64)
-    assert parse_view("wrist:rgb", dofbot).width_px == 64
+    assert parse_view("wrist:rgb", dofbot, table).width_px == 64
     for arm in ("dofbot", "ur5", "kuka_iiwa"):
         assert len({v.key for v in default_views(load_arm(arm))}) == 2
     for text in ("wrist:depth:64", "wrist:depth:0x64", "wrist:depth:64x9999", "wrist:depth:ax4"):
         with pytest.raises(ArmError, match="--view"):
-            parse_view(text, dofbot)
+            parse_view(text, dofbot, table)
+    assert parse_view("wrist_wide:depth", dofbot, hanging).camera == "wrist_wide"
+    with pytest.raises(UnknownName, match="wrist_wide"):
+        parse_view("wrist_wide:depth", dofbot, table)
 
 
 def test_depth_is_coloured_by_a_scale_that_stays_and_holes_are_grey() -> None:
     dofbot = load_arm("dofbot")
-    painter = ViewPainter(parse_view("wrist:depth:4x4", dofbot), dofbot)
+    table = dofbot.rig("table")
+    painter = ViewPainter(parse_view("wrist:depth:4x4", dofbot, table), dofbot, table)
     depth = np.full((1, 4, 4), 0.2, dtype=np.float16)
     depth[0, 0, 0] = 0.0
     tile = painter.paint(depth)

@@ -117,6 +117,7 @@ def test_the_json_line_agrees_with_the_run_record(finished: tuple[Path, dict[str
     assert record.files_sha256 == file_hashes(folder)
     assert set(record.files_sha256) == {"policy/policy.onnx", "policy/manifest.json", "policy/golden.npz"}
     assert record.config.versions["torch"]
+    assert (record.config.train.renderer, record.config.versions["renderer"]) == ("tiny", "TinyRenderer")
 
 
 def test_the_run_folder_holds_no_pickle(finished: tuple[Path, dict[str, object], str]) -> None:
@@ -296,6 +297,7 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
         (["--steps", "0"], "max_decisions is 0"),
         (["--resume", "nowhere"], "unknown run 'nowhere'"),
         (["--curriculum", "referense"], "unknown curriculum 'referense'; valid, nearest first: reference"),
+        (["--renderer", "elg"], "unknown renderer 'elg'"),
         (["--randomization", "milt"], "unknown randomization preset 'milt'; valid, nearest first: mild"),
         (["--distractors", "5"], "distractors must be a whole number from 0 to 4, got 5"),
         (["--distractors", "-1"], "distractors must be a whole number from 0 to 4, got -1"),

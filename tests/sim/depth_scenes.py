@@ -32,7 +32,7 @@ def arm_scenes(arm: str, rig: str, camera: str, count: int) -> Iterator[tuple[Ar
     """Yield a world, camera pose and camera: half of the poses anywhere within the limits, half near home."""
     description = load_arm(arm)
     world = ArmWorld(description, description.rig(rig))
-    mount = description.camera(camera)
+    mount = description.camera(camera, world.rig)
     lens = PinholeCamera(mount.fov_y_rad, mount.near_m, mount.far_m, 64, 64)
     rng = np.random.default_rng(11)
     area = world.rig

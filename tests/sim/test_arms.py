@@ -146,7 +146,7 @@ def block_pixels(world: ArmWorld, camera: str) -> list[int]:
             for yaw_deg in (-45.0, -20.0, 0.0, 20.0):
                 place = [rig.area_center_m[0] + x, rig.area_center_m[1] + y, 0.015]
                 world.reset(rig.home_rad, Pose.from_rotvec(place, [0.0, 0.0, math.radians(yaw_deg)]))
-                bodies = world.render(world.description.camera(camera), 64, 64)[2]
+                bodies = world.render(world.description.camera(camera, rig), 64, 64)[2]
                 counts.append(int((bodies == world.block).sum()))
     return counts
 

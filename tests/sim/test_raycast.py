@@ -33,7 +33,7 @@ RIGS_AND_CAMERAS = [
     pytest.param(arm, rig, camera, id=f"{arm}-{rig}-{camera}")
     for arm in arm_names()
     for rig in load_arm(arm).rigs
-    for camera in load_arm(arm).cameras
+    for camera in load_arm(arm).cameras_of(load_arm(arm).rig(rig))
 ]
 
 

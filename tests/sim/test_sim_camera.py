@@ -99,7 +99,7 @@ def test_a_camera_on_the_desk_stays_while_one_on_the_arm_moves(world: ArmWorld) 
     assert not wrist.pose().is_close(before[0], 0.01, 0.1)
     assert above.pose().is_close(before[1])
     gripper = world.link_pose("gripper_link")
-    assert wrist.pose().is_close(gripper @ ARM.camera("wrist").link_from_camera)
+    assert wrist.pose().is_close(gripper @ ARM.camera("wrist", world.rig).link_from_camera)
     world.reset(ARM.rig("table").home_rad, block_at(0.35, -0.35))
 
 
@@ -127,13 +127,13 @@ def test_all_engines_see_the_same_depth_from_the_wrist(world: ArmWorld) -> None:
 # The reference experiment -----------------------------------------------------------------------------
 
 
-def test_the_hanging_rigs_reference_mount_sees_what_the_experiment_saw() -> None:
+def test_the_hanging_rigs_wrist_camera_sees_what_the_experiment_saw() -> None:
     """Its home pose lies outside our joint limits, but a pose can be set all the same.
 
     The top of a block at y = 0.1125 m covers the five lowest rows by 13 columns (by hand, from the camera's pose).
     """
     world = ArmWorld(DOFBOT, DOFBOT.rig("hanging"))
-    camera = SimCamera(world, CameraView("wrist_reference", ImageKind.DEPTH))
+    camera = SimCamera(world, CameraView("wrist", ImageKind.DEPTH))
     home_rad = np.array([0.040, -1.4025, -0.263, 1.6674, 3.1011, -1.57])
     for y, pixels, tolerance in ((0.125, 130, 0.15), (0.1125, 65, 0.15), (0.100, 0, 0.0)):
         world.reset(home_rad, block_at(0.0, y))

@@ -233,7 +233,7 @@ def test_unknown_names_list_the_valid_ones_nearest_first() -> None:
     with pytest.raises(UnknownName, match="nearest first: hanging, table"):
         ARM.rig("hangig")
     with pytest.raises(UnknownName, match="nearest first: wrist_reference, wrist"):
-        ARM.camera("wrist-reference")
+        ARM.camera("wrist-reference", ARM.rig("table"))
 
 
 # The hash -------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_the_ur5_is_drawn_with_light_on_it() -> None:
     except PackageMissing as error:
         pytest.skip(str(error))
     world = ArmWorld(arm, arm.rig("table"))
-    rgb, _, bodies = world.render(arm.camera("desk"), 128, 128)
+    rgb, _, bodies = world.render(arm.camera("desk", world.rig), 128, 128)
     assert bullet.getNumBodies(physicsClientId=world.client) == 3
     assert np.median(rgb[bodies == world.arm]) > 40
     world.close()

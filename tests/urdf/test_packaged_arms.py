@@ -90,17 +90,22 @@ def test_the_kukas_reference_rig_has_the_reference_experiments_reach_in_the_base
     np.testing.assert_allclose(corners.max(axis=0), [0.7, 0.3, 0.6], atol=1e-9)
 
 
-def test_the_reference_camera_mount_of_the_dofbot_is_the_reference_experiments() -> None:
-    mount = ARM.camera("wrist_reference")
+def test_the_wrist_camera_of_the_hanging_rig_is_the_reference_experiments() -> None:
+    hanging, table = ARM.rig("hanging"), ARM.rig("table")
+    mount = ARM.camera("wrist", hanging)
     assert (mount.link, math.degrees(mount.fov_y_rad), mount.near_m, mount.far_m) == ("gripper_link", 45.0, 0.02, 3.0)
     np.testing.assert_allclose(mount.link_from_camera.position_m, [0.0, 0.065, 0.0])
     np.testing.assert_allclose(mount.link_from_camera.rotvec_rad(), [0.5, 0.0, 0.0], atol=1e-5)
+    assert mount.name == "wrist"
+    # Elsewhere it goes by its own name, and what is `wrist` elsewhere goes by another name here.
+    assert ARM.camera("wrist_reference", table) == ARM.camera("wrist_reference", hanging)
+    assert ARM.camera("wrist_wide", hanging).link_from_camera == ARM.camera("wrist", table).link_from_camera
 
 
 @pytest.mark.parametrize("name", ["dofbot", "ur5", "kuka_iiwa"])
 def test_desk_cameras_look_across_the_area_30_to_50_degrees_down(name: str) -> None:
     arm = packaged(name)
-    mount = arm.camera("desk")
+    mount = arm.camera("desk", next(iter(arm.rigs.values())))
     assert mount.link == "desk"
     forward, down = mount.link_from_camera.rotation[:, 2], mount.link_from_camera.rotation[:, 1]
     assert 30.0 <= math.degrees(math.asin(-forward[2])) <= 50.0
