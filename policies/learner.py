@@ -1,0 +1,90 @@
+"""What learns, whichever algorithm it is: the one interface between the training loop and SAC, PPO and SB3's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from policies.replay import Parts
+
+Array = NDArray[np.generic]
+
+
+class WorldStep(NamedTuple):
+    """One step of all worlds (n, ...). Where an episode ended, `following` is the first observation of the next.
+
+    `last[world]` is what the episode of that world ended with; `lost` the worlds whose episode was lost with its process:
+    cut off, and nothing to learn from.
+    """
+
+    actions: Array
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    following: Parts
+    last: Mapping[int, Parts]
+    lost: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerState:
+    """All that a learner needs to go on: weights and moments, arrays, and numbers and generators as JSON can hold them."""
+
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    """Acts in many worlds at once and improves by what comes of it; knows nothing of files, clocks or people.
+
+    The loop calls `begin` after every reset of all worlds, and then in turn `act`, `improve` (while the worlds step, so
+    the step under way is not known yet) and `take_in`.
+    """
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps so far."""
+        ...
+
+    @property
+    def policy(self) -> torch.nn.Module:
+        """What is evaluated and exported: named parts of an observation (n, ...) to actions (n, a), without noise."""
+        ...
+
+    def begin(self, observations: Parts) -> None:
+        """Take in the first observations after a reset of all worlds."""
+        ...
+
+    def act(self, observations: Parts) -> Array:
+        """Return the actions to try, (n, a), or (n,) where they are discrete."""
+        ...
+
+    def improve(self) -> None:
+        """Take the gradient steps that are due."""
+        ...
+
+    def take_in(self, step: WorldStep) -> None:
+        """Remember one step of all worlds; its rewards are the environment's own."""
+        ...
+
+    def scalars(self) -> Mapping[str, float]:
+        """Return what the last updates said of themselves, for the log; all of them are finite or the run ends."""
+        ...
+
+    def seen(self, count: int, rng: np.random.Generator) -> Parts:
+        """Return up to `count` observations that were met, as the policy reads them."""
+        ...
+
+    def capture(self) -> LearnerState:
+        """Return a copy of all that the learner needs to go on after a reset of all worlds."""
+        ...
+
+    def restore(self, state: LearnerState) -> None:
+        """Take over what `capture` returned; raises CheckpointError where it is of another layout."""
+        ...
