@@ -24,7 +24,7 @@ def flatten(tensors: Sequence[Tensor]) -> Tensor:
 class FlatAdam:
     """Adam with its usual constants. Ref: Kingma and Ba, arXiv 1412.6980, algorithm 1.
 
-    `row` holds the parameters, `state` (3, n) the number of steps in its first row and both moments in the others.
+    `row` holds the parameters.
     """
 
     def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
@@ -32,6 +32,10 @@ class FlatAdam:
         self.row = flatten(self._parameters)
         self.mean, self.square = torch.zeros_like(self.row), torch.zeros_like(self.row)
         self.steps = 0
+
+    def rows(self) -> dict[str, Tensor]:
+        """Return the parameters and both moments, each one row (n,), by name: with `steps`, all there is to keep."""
+        return {"row": self.row, "mean": self.mean, "square": self.square}
 
     def minimise(self, loss: Tensor) -> None:
         """Take one step down the gradient of a loss."""

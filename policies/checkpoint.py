@@ -9,19 +9,19 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import safetensors.torch
-import torch
 from numpy.typing import NDArray
 
 from policies.artifact import sha256_of
 from policies.errors import CheckpointError
+from policies.learner import LearnerState
 
-SCHEMA = 1
+SCHEMA = 2
 _WEIGHTS, _ARRAYS, _STATE = "weights.safetensors", "replay.npz", "state.json"
 _KEPT = 2
 
@@ -43,28 +43,22 @@ class Counters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CheckpointState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `state.json` holds: counters, the states of action sampler and curriculum, and the hash of each file."""
+    """What `state.json` holds: counters, what the learner and the worlds keep as text, and the hash of each file."""
 
     schema: int
     counters: Counters
-    action_rng: str
-    replay_position: int
-    replay_full: bool
+    facts: dict[str, str]
+    worlds: str
     files_sha256: dict[str, str]
-    curriculum: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything that a run needs to go on. `arrays` is empty in checkpoints that only keep the weights."""
+    """Everything that a run needs to go on; of a policy alone, only its tensors. `worlds` is what the worlds keep."""
 
     counters: Counters
-    tensors: dict[str, torch.Tensor]
-    arrays: dict[str, NDArray[np.generic]] = field(default_factory=dict)
-    action_rng: str = ""
-    replay_position: int = 0
-    replay_full: bool = False
-    curriculum: str = ""
+    learner: LearnerState
+    worlds: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +73,18 @@ class Recovered:
 def save_checkpoint(root: Path, kind: str, checkpoint: Checkpoint, keep: int = _KEPT) -> Path:
     """Write `root/<kind>_<decisions>` and remove all but the `keep` newest of its kind; return its path."""
     root.mkdir(parents=True, exist_ok=True)
-    files = {_WEIGHTS: safetensors.torch.save({k: t.contiguous() for k, t in checkpoint.tensors.items()})}
-    if checkpoint.arrays:
+    learner = checkpoint.learner
+    files = {_WEIGHTS: safetensors.torch.save({k: t.contiguous() for k, t in learner.tensors.items()})}
+    if learner.arrays:
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **checkpoint.arrays)
+        np.savez(buffer, allow_pickle=False, **learner.arrays)
         files[_ARRAYS] = buffer.getvalue()
     state = CheckpointState(
         schema=SCHEMA,
         counters=checkpoint.counters,
-        action_rng=checkpoint.action_rng,
-        replay_position=checkpoint.replay_position,
-        replay_full=checkpoint.replay_full,
+        facts=learner.facts,
+        worlds=checkpoint.worlds,
         files_sha256={name: sha256_of(data) for name, data in files.items()},
-        curriculum=checkpoint.curriculum,
     )
     files[_STATE] = msgspec.json.format(msgspec.json.encode(state), indent=2)
     path = root / f"{kind}_{checkpoint.counters.decisions:09d}"
@@ -141,15 +134,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if _ARRAYS in data:
         with np.load(io.BytesIO(data[_ARRAYS]), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    return Checkpoint(
-        counters=state.counters,
-        tensors=safetensors.torch.load(data[_WEIGHTS]),
-        arrays=arrays,
-        action_rng=state.action_rng,
-        replay_position=state.replay_position,
-        replay_full=state.replay_full,
-        curriculum=state.curriculum,
-    )
+    learner = LearnerState(safetensors.torch.load(data[_WEIGHTS]), arrays, state.facts)
+    return Checkpoint(state.counters, learner, state.worlds)
 
 
 def read_newest(root: Path, kind: str) -> Recovered:

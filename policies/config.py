@@ -1,23 +1,96 @@
-"""How to train: a frozen configuration and its named presets. No torch, so that `--help` is quick."""
+"""How to train: frozen configurations and their named presets. No torch, so that `--help` is quick."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
+from typing import Literal
 
 from policies.errors import BadConfig
 from urdf.errors import UnknownName
 
+Algorithm = Literal["sac", "sb3-sac"]
+
+
+class EncoderKind(StrEnum):
+    """How pictures become numbers."""
+
+    STRIDED = "strided"
+    """Three strided convolutions of 16 to 32 channels: what a CPU can afford."""
+    NATURE = "nature"
+    """Ref: Mnih et al., Human-level control through deep reinforcement learning, Nature 518 (2015)."""
+    IMPALA = "impala"
+    """Ref: Espeholt et al., IMPALA, arXiv 1802.01561."""
+
+
+@dataclass(frozen=True, slots=True)
+class SacConfig:
+    """Settings of soft actor-critic (policies/sac.py). Ref: Haarnoja et al., arXiv 1812.05905."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Hidden layers of the actor and of each of the two critics."""
+    learning_rate: float = 3e-4
+    batch_size: int = 256
+    updates_per_decision: float = 1.0
+    """Gradient steps per decision; they run while the workers simulate."""
+    warm_up: int = 500
+    """Decisions drawn uniformly before the first gradient step."""
+    capacity: int = 100_000
+    """Observations that the replay holds."""
+    steps: int = 1
+    """Decisions whose rewards are summed before a critic is asked."""
+    target_rate: float = 0.005
+    """Share of the critics that moves into their targets at each update (tau)."""
+    averaging_rate: float = 0.002
+    """Share of the policy that moves into its running average at each update.
+
+    The average is what is evaluated and exported: the policy itself trembles from update to update by millimetres.
+    """
+    initial_temperature: float = 0.2
+    """Entropy coefficient at the start; it is tuned automatically from there."""
+    entropy_per_action: float = -1.0
+    """Entropy that exploration keeps, in nats per number of the action."""
+    layer_norm: bool = True
+    """Layer norms in the critics, which keep their values from running away (Ball et al., arXiv 2302.02948)."""
+    encoder: EncoderKind = EncoderKind.STRIDED
+    picture_features: int = 64
+    spatial_softmax: bool = False
+    coordinates: bool = False
+    """Two more channels that tell every pixel where it is (Liu et al., CoordConv, arXiv 1807.03247)."""
+    shift_px: int = 0
+    """Pictures are moved at random by up to so many pixels in training."""
+
+    def __post_init__(self) -> None:
+        _within("learning_rate", self.learning_rate, 0.0, 1.0)
+        _within("target_rate", self.target_rate, 0.0, 1.0)
+        _within("averaging_rate", self.averaging_rate, 0.0, 1.0)
+        for name in ("batch_size", "steps", "capacity", "picture_features"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("warm_up", self.warm_up, 0)
+        _at_least("shift_px", self.shift_px, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Settings of one soft actor-critic training run. A decision is one `env.step` of one environment.
+    """One training run: what is trained on, by which algorithm, and when it is good enough.
 
-    Ref: Haarnoja et al., Soft Actor-Critic Algorithms and Applications, arXiv 1812.05905.
+    A decision is one `env.step` of one environment.
     """
 
     task: str
+    arm: str = "dofbot"
+    algo: Algorithm = "sac"
+    """Who learns: our own or Stable-Baselines3's."""
+    sees: tuple[str, ...] = ("state",)
+    """What the policy reads: state, proprioception, and pictures such as wrist_depth."""
+    critic_sees: tuple[str, ...] = ()
+    """What the critics read, `privileged` included; none: what the policy reads."""
+    picture_px: int = 64
+    """Height and width of the pictures."""
+    frames: int = 1
+    """How many pictures are stacked."""
     action_repeat: int = 3
     """Control periods that one decision lasts."""
     discount: float = 0.9
@@ -32,29 +105,7 @@ class TrainConfig:
     """
     reward_scale: float = 10.0
     """Factor on the reward before learning; it sets what a success is worth against entropy."""
-    network: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor and of each of the two critics."""
-    learning_rate: float = 1e-3
-    batch_size: int = 256
-    updates_per_decision: float = 4.0
-    """Gradient steps per decision; they run while the workers simulate."""
-    learning_starts: int = 500
-    """Decisions drawn uniformly before the first gradient step."""
-    target_rate: float = 0.01
-    """Share of the critic that moves into its target at each gradient step (tau)."""
-    averaging_rate: float = 0.002
-    """Share of the actor that moves into its running average at each gradient step.
-
-    The average is what is evaluated and exported: the actor itself trembles from step to step by millimetres.
-    """
-    initial_entropy: float = 0.2
-    """Entropy coefficient at the start; it is tuned automatically from there."""
-    entropy_per_action: float = -0.5
-    """Entropy that exploration keeps, in nats per number of the action (-1 is customary).
-
-    Success asks no precision, only a block somewhere between the jaws; noise is what makes the middle worth aiming at.
-    """
-    buffer_size: int = 100_000
+    sac: SacConfig = field(default_factory=SacConfig)
     max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
@@ -63,11 +114,13 @@ class TrainConfig:
     curriculum: str = "none"
     """Named curriculum of the training episodes; evaluation is always at the full task."""
     randomization: str = "none"
-    """Named ranges that each training episode's world is drawn from, besides servo zeros; evaluation has none."""
+    """Named ranges that each training episode's world is drawn from, besides servo zeros."""
+    judged_randomization: str = "none"
+    """The same for the episodes of evaluations."""
     renderer: str = "tiny"
     """Who draws gray and RGB pictures: tiny, or egl where a driver is present."""
     distractors: int = 0
-    """Objects beside the one that is wanted, in training and in evaluation."""
+    """Objects beside the one that is wanted, in training and in evaluation, 0 to 4."""
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
     evaluate_every: int = 2_500
@@ -83,28 +136,44 @@ class TrainConfig:
     stop_success_rate: float = 0.97
     """Training ends when this rate is met in `stop_evaluations` evaluations in a row."""
     stop_evaluations: int = 2
-    checkpoint_every_s: float = 10.0
+    checkpoint_every: int = 1_000
+    """Decisions between checkpoints, each at the end of an episode: there all worlds begin anew, killed or not."""
 
     def __post_init__(self) -> None:
-        counts = ("action_repeat", "batch_size", "max_decisions", "workers", "evaluate_every", "evaluation_episodes")
-        for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations"):
-            if getattr(self, name) < 1:
-                raise BadConfig(f"{name} is {getattr(self, name)}; expected 1 or more")
+        counts = ("action_repeat", "max_decisions", "workers", "evaluate_every", "evaluation_episodes", "frames")
+        for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations", "checkpoint_every"):
+            _at_least(name, getattr(self, name), 1)
         if not 0.0 < self.discount < 1.0 or self.reward_scale <= 0.0:
             raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
+        if not self.sees:
+            raise BadConfig("sees is empty; a policy reads state, proprioception or pictures such as wrist_depth")
+        if "privileged" in self.sees:
+            raise BadConfig("sees names `privileged`, which only a simulator knows; it belongs into critic_sees")
+        if self.critic_sees and self.algo.startswith("sb3"):
+            raise BadConfig(f"critic_sees needs a learner of our own, got algo {self.algo}; valid: sac")
 
     @property
     def worlds(self) -> int:
         """Environments that step together."""
         return self.workers * self.worlds_per_worker
 
-    @property
-    def updates_per_step(self) -> int:
-        """Gradient steps per step of all worlds."""
-        return max(1, round(self.updates_per_decision * self.worlds))
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise BadConfig(f"{name} is {value}; expected {least} or more")
 
 
-PRESETS: Mapping[str, TrainConfig] = MappingProxyType({"grasp": TrainConfig(task="grasp")})
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low < value <= high:
+        raise BadConfig(f"{name} is {value}; expected more than {low:g}, at most {high:g}")
+
+
+#: Settings on which the grasp from state was learnt; entropy of -0.5: success asks no precision, only a block somewhere
+#: between the jaws, and noise is what makes the middle worth aiming at.
+_STATE = SacConfig(
+    hidden=(64, 64), learning_rate=1e-3, updates_per_decision=4.0, target_rate=0.01, entropy_per_action=-0.5
+)
+PRESETS: Mapping[str, TrainConfig] = MappingProxyType({"grasp": TrainConfig(task="grasp", sac=_STATE)})
 
 
 def find_preset(name: str, presets: Mapping[str, TrainConfig] = PRESETS) -> TrainConfig:

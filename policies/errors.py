@@ -25,3 +25,7 @@ class UnfitWorlds(PolicyError):
 
 class SimulationFailed(PolicyError):
     """The processes that simulate gave up while they were needed."""
+
+
+class NotFinite(PolicyError):
+    """A number that is none: in an observation, a reward or a loss. Learning from it would spoil the whole policy."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
-from stable_baselines3.common.logger import Logger
+from torch.utils.tensorboard import SummaryWriter
 
 from policies.checkpoint import Counters
 from policies.config import TrainConfig
@@ -55,6 +55,9 @@ class Ledger:
         self.counters = resumed or _NOTHING_YET
         self._config, self._on_progress = config, on_progress
         self._metrics = MetricsFile(folder / "metrics.jsonl", resumed.decisions if resumed else None)
+        # Of a resumed run, what came after the checkpoint will come again.
+        purge = resumed.decisions + 1 if resumed else None
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         self._recent: deque[EpisodeRecord] = deque(maxlen=_RECENT)
         self._row: list[EpisodeRecord] = []
         self._row_at = self._began_at = self.counters.decisions
@@ -63,8 +66,9 @@ class Ledger:
         self._evaluated: float | None = None
 
     def close(self) -> None:
-        """Close the metrics file."""
+        """Close the files."""
         self._metrics.close()
+        self._board.close()
 
     def begin_learning(self) -> None:
         """Start the clock behind the time that remains: starting the workers says nothing about it."""
@@ -112,8 +116,11 @@ class Ledger:
         """Whether enough has happened for a row of training metrics."""
         return self.counters.decisions - self._row_at >= _ROW_EVERY
 
-    def write_row(self, entropy_coefficient: float, stage: int | None, logger: Logger) -> None:
-        """Write the training episodes since the last row, and the curriculum's present stage when there is one."""
+    def write_row(self, scalars: Mapping[str, float], stage: int | None) -> None:
+        """Write the training episodes since the last row, and the curriculum's present stage when there is one.
+
+        `scalars` is what the learner says of its updates since then.
+        """
         episodes, counters = self._row, self.counters
         self._row, self._row_at = [], counters.decisions
         if not episodes:
@@ -126,18 +133,20 @@ class Ledger:
             success_rate=float(np.mean([e.success for e in episodes])),
             mean_return=float(np.mean([e.total for e in episodes])),
             mean_decisions=float(np.mean([e.decisions for e in episodes])),
-            entropy_coefficient=entropy_coefficient,
+            learner=dict(scalars),
             stage=stage,
         )
         self._metrics.write(row)
-        logger.record("train/success_rate", row.success_rate)
-        logger.record("train/return", row.mean_return)
-        logger.record("train/decisions_per_episode", row.mean_decisions)
-        if stage is not None:
-            logger.record("train/stage", stage)
-        logger.dump(counters.decisions)
+        said = {
+            "success_rate": row.success_rate,
+            "return": row.mean_return,
+            "decisions": row.mean_decisions,
+        }
+        said |= {"stage": float(stage)} if stage is not None else {}
+        self._show_on_board("train", said)
+        self._show_on_board("learner", scalars)
 
-    def write_evaluation(self, judged: EvaluationResult, logger: Logger) -> bool:
+    def write_evaluation(self, judged: EvaluationResult) -> bool:
         """Write an evaluation and count it; return whether it is the best so far."""
         counters = self.counters
         score = (judged.success_rate, judged.mean_return)
@@ -160,7 +169,9 @@ class Ledger:
             mean_decisions=judged.mean_decisions,
         )
         self._metrics.write(row)
-        logger.record("evaluation/success_rate", judged.success_rate)
-        logger.record("evaluation/return", judged.mean_return)
-        logger.dump(counters.decisions)
+        self._show_on_board("evaluation", {"success_rate": judged.success_rate, "return": judged.mean_return})
         return best
+
+    def _show_on_board(self, group: str, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._board.add_scalar(f"{group}/{name}", value, self.counters.decisions)

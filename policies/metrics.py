@@ -12,7 +12,8 @@ from calibration.artifacts import write_atomic
 class TrainRow(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forbid_unknown_fields=True):
     """The training episodes since the row before: exploring, so worse than the policy itself.
 
-    `stage` is the number of the curriculum's stage at the end; None without one.
+    `learner` is what the updates since then said of themselves. `stage` is the number of the curriculum's stage at the
+    end; None without one.
     """
 
     decisions: int
@@ -22,7 +23,7 @@ class TrainRow(msgspec.Struct, frozen=True, tag="train", tag_field="kind", forbi
     success_rate: float
     mean_return: float
     mean_decisions: float
-    entropy_coefficient: float
+    learner: dict[str, float]
     stage: int | None = None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from itertools import pairwise
 
 import gymnasium
@@ -13,21 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from policies.config import EncoderKind
 from policies.errors import BadConfig
 
 #: What a picture is divided by: depth comes in metres, colours as bytes.
 _BYTE = 255.0
-
-
-class EncoderKind(StrEnum):
-    """How pictures become numbers."""
-
-    STRIDED = "strided"
-    """Three strided convolutions of 16 to 32 channels: what a CPU can afford."""
-    NATURE = "nature"
-    """Ref: Mnih et al., Human-level control through deep reinforcement learning, Nature 518 (2015)."""
-    IMPALA = "impala"
-    """Ref: Espeholt et al., IMPALA, arXiv 1802.01561."""
 
 
 class SpatialSoftmax(nn.Module):

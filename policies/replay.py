@@ -8,7 +8,7 @@ of an episode. Ref: Sutton and Barto, Reinforcement Learning (2018), chapter 7.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import gymnasium
@@ -16,12 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from policies.errors import BadConfig, CheckpointError, UnfitWorlds
-
-Parts = Mapping[str, NDArray[np.generic]]
-Tensors = dict[str, torch.Tensor]
-#: The name of an observation that is one array and not a dict of them.
-ALONE = "observation"
+from policies.errors import BadConfig, CheckpointError
+from policies.learner import WorldStep
+from policies.parts import Parts, Tensors, parts_of
 
 
 class Batch(NamedTuple):
@@ -36,19 +33,12 @@ class Batch(NamedTuple):
     discounts: torch.Tensor
     following: Tensors
 
-
-def parts_of(space: gymnasium.Space[object]) -> dict[str, gymnasium.spaces.Box]:
-    """Return the Boxes of an observation space by name; raises UnfitWorlds on anything else."""
-    boxes = dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {ALONE: space}
-    for name, box in boxes.items():
-        if not isinstance(box, gymnasium.spaces.Box):
-            raise UnfitWorlds(f"observation part {name!r} is {box}; learners read a Box or a Dict of Boxes")
-    return {name: box for name, box in boxes.items() if isinstance(box, gymnasium.spaces.Box)}
-
-
-def as_parts(observation: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]) -> Parts:
-    """Return an observation as named parts."""
-    return observation if isinstance(observation, Mapping) else {ALONE: observation}
+    def to(self, device: torch.device) -> Batch:
+        """Return the same on another device."""
+        if device.type == "cpu":
+            return self
+        now, then = ({n: t.to(device) for n, t in parts.items()} for parts in (self.observations, self.following))
+        return Batch(now, self.actions.to(device), self.rewards.to(device), self.discounts.to(device), then)
 
 
 class Replay:
@@ -92,25 +82,18 @@ class Replay:
             waiting.clear()
         self._at = self._store(observations)
 
-    def add(
-        self,
-        actions: NDArray[np.float32],
-        rewards: NDArray[np.floating],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        following: Parts,
-        last: Mapping[int, Parts],
-    ) -> None:
-        """Take in one step of all worlds: `following` (worlds, ...) is what each sees next.
-
-        Where an episode ended, that is the first observation of the next; `last[world]` is what this one ended with.
-        """
+    def add(self, step: WorldStep) -> None:
+        """Take in one step of all worlds. Of a lost episode, what is not complete is forgotten."""
+        actions, rewards, terminated, truncated, following, last, lost = step
         at, self._at = self._at, self._store(following)
         arrays = self.arrays
         arrays["actions"][at] = actions
         arrays["rewards"][at] = 0.0
         for world, slot in enumerate(at.tolist()):
             waiting = self._open[world]
+            if world in lost:
+                waiting.clear()
+                continue
             waiting.append(slot)
             for age, earlier in enumerate(reversed(waiting)):
                 arrays["rewards"][earlier] += self.discount**age * rewards[world]
@@ -159,6 +142,11 @@ class Replay:
             self._tensors["discounts"][index],
             {name: self._tensors[f"seen.{name}"][following] for name in self._names},
         )
+
+    def observations(self, count: int, rng: np.random.Generator, names: Sequence[str]) -> Parts:
+        """Return up to `count` observations, each another one."""
+        slots = rng.choice(self.filled, size=min(count, self.filled), replace=False)
+        return {name: self.arrays[f"seen.{name}"][slots] for name in names}
 
     # Keeping ---------------------------------------------------------------------------------------------------------
     def capture(self) -> Parts:

@@ -25,45 +25,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.adam import FlatAdam, flatten
+from policies.config import SacConfig
 from policies.distributions import squashed
-from policies.errors import BadConfig, UnfitWorlds
-from policies.networks import Critics, Encoder, EncoderKind, mlp
-from policies.replay import Batch, Parts, Tensors, parts_of
+from policies.errors import UnfitWorlds
+from policies.networks import Critics, Encoder, mlp
+from policies.parts import Parts, Tensors, parts_of
+from policies.replay import Batch
 
 _LOG_STD_LOWER, _LOG_STD_UPPER = -10.0, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class SacConfig:
-    """Settings of the learner; `actor_sees` and `critic_sees` name parts of the observation, empty: all of them."""
-
-    hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 3e-4
-    batch_size: int = 256
-    discount: float = 0.99
-    steps: int = 1
-    """Decisions whose rewards are summed before a critic is asked."""
-    target_rate: float = 0.005
-    """Share of the critics that moves into their targets at each update (tau)."""
-    initial_temperature: float = 0.2
-    entropy_per_action: float = -1.0
-    """Entropy that the policy keeps, in nats per number of the action."""
-    layer_norm: bool = True
-    encoder: EncoderKind = EncoderKind.STRIDED
-    picture_features: int = 64
-    spatial_softmax: bool = False
-    coordinates: bool = False
-    shift_px: int = 0
-    """Pictures are moved at random by up to so many pixels in training."""
-    actor_sees: tuple[str, ...] = ()
-    critic_sees: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not (0.0 < self.discount < 1.0 and 0.0 < self.target_rate <= 1.0 and self.learning_rate > 0.0):
-            raise BadConfig(
-                f"discount {self.discount} must lie in (0, 1), target_rate {self.target_rate} in (0, 1], "
-                f"learning_rate {self.learning_rate} above 0"
-            )
 
 
 class Losses(NamedTuple):
@@ -161,7 +130,10 @@ class Sac:
         config: SacConfig,
         rng: torch.Generator,
         device: torch.device | None = None,
+        actor_sees: Sequence[str] = (),
+        critic_sees: Sequence[str] = (),
     ) -> None:
+        """`actor_sees`, none: all parts of the observation; `critic_sees`, none: what the actor sees."""
         if not isinstance(action_space, gymnasium.spaces.Box) or len(action_space.shape) != 1:
             raise UnfitWorlds(f"SAC needs a Box of actions (a,), got {action_space}")
         if not (np.all(action_space.low == -1.0) and np.all(action_space.high == 1.0)):
@@ -170,7 +142,7 @@ class Sac:
             )
         self.config, self._rng, self.device = config, rng, device or torch.device("cpu")
         self.action_size = action_space.shape[0]
-        self._seen = _Seen(_chosen(space, config.actor_sees), _chosen(space, config.critic_sees))
+        self._seen = _Seen(_chosen(space, actor_sees), _chosen(space, critic_sees or actor_sees))
         encoder = self._encoder(self._seen.critic)
         self.actor_encoder = encoder if self._seen.shared else self._encoder(self._seen.actor)
         self.critic_encoder = encoder
@@ -186,11 +158,22 @@ class Sac:
         self.critic_adam = FlatAdam([*self.critics.parameters(), *encoder.parameters()], rate)
         self.actor_adam = FlatAdam([*self.actor.parameters(), *own], rate)
         self.temperature_adam = FlatAdam([self.log_temperature], rate)
-        self._targets = flatten([*self.target_critics.parameters(), *self.target_encoder.parameters()])
+        self.targets = flatten([*self.target_critics.parameters(), *self.target_encoder.parameters()])
 
     def _encoder(self, boxes: Mapping[str, gymnasium.spaces.Box]) -> Encoder:
         c = self.config
         return Encoder(boxes, c.encoder, c.picture_features, c.spatial_softmax, c.coordinates).to(self.device)
+
+    @property
+    def actor_parts(self) -> tuple[str, ...]:
+        """The parts of the observation that the policy reads."""
+        return tuple(self._seen.actor)
+
+    @property
+    def layout(self) -> str:
+        """What a checkpoint must agree on: the parts that actor and critics see, and the sizes of all weights."""
+        sizes = [adam.row.numel() for adam in (self.critic_adam, self.actor_adam)]
+        return f"actor {list(self._seen.actor)}, critics {list(self._seen.critic)}, {sizes} weights"
 
     @property
     def temperature(self) -> Tensor:
@@ -235,7 +218,7 @@ class Sac:
         self.actor_adam.minimise(cost)
 
         self.temperature_adam.follow(temperature_gradient(log_probabilities.detach(), self._target_entropy).reshape(1))
-        self._targets.lerp_(self.critic_adam.row, self.config.target_rate)
+        self.targets.lerp_(self.critic_adam.row, self.config.target_rate)
         entropy = -log_probabilities.detach().mean()
         told = torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, values.detach().mean()]).tolist()
         return Losses(*told)

@@ -1,6 +1,6 @@
-"""Stable-Baselines3's soft actor-critic behind our interface: build, save and restore it without a pickle.
+"""Stable-Baselines3's learners behind our interface: the same worlds, loop, checkpoints and export as our own.
 
-Ref: https://stable-baselines3.readthedocs.io/en/master/modules/sac.html
+Nothing of theirs is pickled. Ref: https://stable-baselines3.readthedocs.io/en/master/modules/sac.html
 """
 
 from __future__ import annotations
@@ -8,45 +8,26 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from policies.checkpoint import Checkpoint, Counters
-from policies.config import TrainConfig
+from policies.config import SacConfig
 from policies.errors import CheckpointError, UnfitWorlds
-from policies.export import network_actions
+from policies.learner import LearnerState, WorldStep
+from policies.parts import ALONE, Parts
+from policies.workers import Array, Info, SplitStep, Worlds, check_worlds, split_infos
 
-_REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
-_ACTOR, _LEARNER = "actor.", "learner."
-
-Array = NDArray[np.generic]
-#: Many environments that step together, wherever they run.
-Worlds = VectorEnv[Array | dict[str, Array], Array, Array]
-Info = dict[str, object]
-
-
-@runtime_checkable
-class SplitStep(Protocol):
-    """Worlds whose step can be sent on its way first and awaited later."""
-
-    def step_async(self, actions: Array) -> None:
-        """Send the actions."""
-        ...
-
-    def step_wait(self) -> tuple[Array | dict[str, Array], Array, Array, Array, Info]:
-        """Return what `step` returns."""
-        ...
+_REPLAY_ARRAYS = ("actions", "rewards", "dones", "timeouts")
+_SEEN = ("observations", "next_observations")
 
 
 class VectorAdapter(VecEnv):
@@ -58,9 +39,7 @@ class VectorAdapter(VecEnv):
     """
 
     def __init__(self, worlds: Worlds) -> None:
-        mode = worlds.metadata.get("autoreset_mode")
-        if mode is not AutoresetMode.SAME_STEP:
-            raise UnfitWorlds(f"autoreset_mode must be {AutoresetMode.SAME_STEP}, got {mode}")
+        check_worlds(worlds)
         self.worlds = worlds
         self._actions: Array | None = None
         super().__init__(worlds.num_envs, worlds.single_observation_space, worlds.single_action_space)
@@ -126,80 +105,212 @@ class VectorAdapter(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def split_infos(infos: Mapping[str, object], count: int) -> list[Info]:
-    """Return one dict per world from Gymnasium's arrays over the worlds, each of which has its mask in `_name`."""
-    rows: list[Info] = [{} for _ in range(count)]
-    for name, values in infos.items():
-        mask = infos.get(f"_{name}")
-        if not isinstance(mask, np.ndarray):
-            continue
-        parts = split_infos(values, count) if isinstance(values, Mapping) else values
-        assert isinstance(parts, list | np.ndarray)
-        for world in np.flatnonzero(mask):
-            rows[world][name] = parts[world]
-    return rows
-
-
-class AveragedActor(torch.nn.Module):
-    """The policy that is evaluated and exported: observation (n, d) -> tanh of the mean action (n, a).
-
-    Its weights are a running average of the learning actor's. Ref: Polyak and Juditsky, Acceleration of Stochastic
-    Approximation by Averaging, SIAM J. Control Optim. 30 (1992).
-    """
+class SquashedActor(torch.nn.Module):
+    """SB3's SAC actor without its noise: named parts of an observation to the tanh of the mean action (n, a)."""
 
     def __init__(self, model: SAC) -> None:
         super().__init__()
-        self.hidden = copy.deepcopy(model.actor.latent_pi)
-        self.mean = copy.deepcopy(model.actor.mu)
-        self.requires_grad_(False)
+        self.actor = copy.deepcopy(model.actor).requires_grad_(False)
+        self._alone = not isinstance(model.observation_space, spaces.Dict)
 
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+    def forward(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the actions."""
-        return torch.tanh(self.mean(self.hidden(observation)))
-
-    def act_batch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the actions (n, a) for observations (n, d)."""
-        return network_actions(self, observations)
-
-    def follow(self, model: SAC, share: float) -> None:
-        """Move by `share` of the way to the learning actor."""
-        live = [*model.actor.latent_pi.parameters(), *model.actor.mu.parameters()]
-        with torch.no_grad():
-            for mine, theirs in zip(self.parameters(), live, strict=True):
-                mine.lerp_(theirs, share)
+        observation = parts[ALONE] if self._alone else dict(parts)
+        features = self.actor.extract_features(observation, self.actor.features_extractor)
+        return torch.tanh(self.actor.mu(self.actor.latent_pi(features)))
 
 
-def build_sac(config: TrainConfig, workers: VecEnv, seed: int, tensorboard: Path) -> SAC:
-    """Return a new SAC with the run's settings; it learns only when `train` is called, never from `learn`.
+class Sb3Sac:
+    """Stable-Baselines3's soft actor-critic as a `policies.learner.Learner`.
 
-    Raises UnfitWorlds for observations with a `privileged` part: these actors read all that their critics read.
+    Raises UnfitWorlds for observations with a `privileged` part: this actor reads all that its critics read.
     """
-    space = workers.observation_space
-    if isinstance(space, gymnasium.spaces.Dict) and "privileged" in space.spaces:
-        raise UnfitWorlds(
-            "the part `privileged` of an observation is for a critic alone, and here actor and critics read the same: "
-            "leave it out (ObservationSpec(privileged=False))"
+
+    def __init__(self, worlds: Worlds, config: SacConfig, discount: float, seed: int) -> None:
+        space = worlds.single_observation_space
+        if isinstance(space, spaces.Dict) and "privileged" in space.spaces:
+            raise UnfitWorlds(
+                "the part `privileged` of an observation is for a critic alone, and here actor and critics read the "
+                "same: leave it out, or learn with algo sac"
+            )
+        if not isinstance(worlds.single_action_space, spaces.Box):
+            raise UnfitWorlds(f"SAC needs a Box of actions, got {worlds.single_action_space}")
+        self._config, self._worlds = config, worlds.num_envs
+        self._draws = np.random.default_rng(seed)
+        self._model = SAC(
+            *_policy_for(space),
+            VectorAdapter(worlds),
+            learning_rate=config.learning_rate,
+            buffer_size=config.capacity,
+            batch_size=config.batch_size,
+            tau=config.target_rate,
+            gamma=discount,
+            n_steps=config.steps,
+            target_entropy=config.entropy_per_action * float(np.prod(worlds.single_action_space.shape)),
+            ent_coef=f"auto_{config.initial_temperature}",
+            policy_kwargs={"net_arch": list(config.hidden), "optimizer_kwargs": {"fused": True}, **_pictures(space)},
+            seed=seed,
+            device="cpu",
         )
-    model = SAC(
-        "MlpPolicy",
-        workers,
-        learning_rate=config.learning_rate,
-        buffer_size=config.buffer_size,
-        learning_starts=config.learning_starts,
-        batch_size=config.batch_size,
-        tau=config.target_rate,
-        gamma=config.discount,
-        train_freq=(1, "step"),
-        gradient_steps=0,
-        target_entropy=config.entropy_per_action * float(np.prod(workers.action_space.shape or (1,))),
-        ent_coef=f"auto_{config.initial_entropy}",
-        # One fused kernel instead of one per tensor: a tenth more updates a second on networks this small.
-        policy_kwargs={"net_arch": list(config.network), "optimizer_kwargs": {"fused": True}},
-        seed=seed,
-        device="cpu",
-    )
-    model.set_logger(configure(str(tensorboard), ["tensorboard"]))
-    return model
+        self._model.set_logger(Logger(None, []))
+        self.average = SquashedActor(self._model)
+        self.decisions = 0
+        self._now: Parts = {}
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps so far."""
+        return self._model._n_updates
+
+    @property
+    def policy(self) -> SquashedActor:
+        """The running average of the policies so far."""
+        return self.average
+
+    def _observation(self, parts: Parts) -> Array | dict[str, Array]:
+        return parts[ALONE] if ALONE in parts else dict(parts)
+
+    def begin(self, observations: Parts) -> None:
+        """Take in the first observations after a reset of all worlds."""
+        self._now = observations
+
+    def act(self, observations: Parts) -> NDArray[np.float32]:
+        """Return actions (n, a): uniform ones during the warm-up, then the policy's with its noise."""
+        if self.decisions < self._config.warm_up:
+            shape = (self._worlds, *(self._model.action_space.shape or ()))
+            return self._draws.uniform(-1.0, 1.0, shape).astype(np.float32)
+        return self._model.predict(self._observation(observations), deterministic=False)[0]  # pyright: ignore
+
+    def improve(self) -> None:
+        """Take as many gradient steps as a step of all worlds is worth, once the warm-up is over."""
+        if self.decisions < self._config.warm_up:
+            return
+        count = max(1, round(self._config.updates_per_decision * self._worlds))
+        self._model.train(count, self._config.batch_size)
+        share = min(1.0, count * max(self._config.averaging_rate, 1.0 / (count + self.updates)))
+        with torch.no_grad():
+            for mine, live in zip(self.average.actor.parameters(), self._model.actor.parameters(), strict=True):
+                mine.lerp_(live, share)
+
+    def take_in(self, step: WorldStep) -> None:
+        """Remember one step of all worlds."""
+        buffer, over = _buffer(self._model), step.terminated | step.truncated
+        following = {name: np.array(part) for name, part in step.following.items()}
+        for world, parts in step.last.items():
+            for name, part in parts.items():
+                following[name][world] = part
+        infos: list[Info] = [
+            {"TimeLimit.truncated": bool(o and not t)} for o, t in zip(over, step.terminated, strict=True)
+        ]
+        now, then = self._observation(self._now), self._observation(following)
+        buffer.add(now, then, np.asarray(step.actions), step.rewards, over, infos)  # pyright: ignore
+        self._now = step.following
+        self.decisions += self._worlds
+
+    def scalars(self) -> Mapping[str, float]:
+        """Return what the last updates said, and the temperature."""
+        said = self._model.logger.name_to_value
+        temperature = self._model.log_ent_coef
+        told = {"temperature": float(temperature.exp()) if temperature is not None else 0.0}
+        names = {"critic": "train/critic_loss", "actor": "train/actor_loss"}
+        return told | {name: float(said[key]) for name, key in names.items() if key in said}
+
+    def seen(self, count: int, rng: np.random.Generator) -> Parts:
+        """Return up to `count` observations of the replay."""
+        buffer = _buffer(self._model)
+        arrays = _parts_in(buffer, "observations")
+        filled = buffer.size() * self._worlds
+        picks = rng.choice(filled, size=min(count, filled), replace=False)
+        return {name: array.reshape(-1, *array.shape[2:])[picks] for name, array in arrays.items()}
+
+    # Keeping ---------------------------------------------------------------------------------------------------------
+    def capture(self) -> LearnerState:
+        """Return copies of weights, moments, replay, counters and generators."""
+        model, buffer = self._model, _buffer(self._model)
+        tensors = {name: tensor.detach().clone() for name, tensor in self._tensors()}
+        tensors["noise"] = torch.get_rng_state()
+        filled = buffer.size()
+        arrays = {f"replay.{name}": getattr(buffer, name)[:filled].copy() for name in _REPLAY_ARRAYS}
+        for kind in _SEEN:
+            arrays |= {f"replay.{kind}.{n}": part[:filled].copy() for n, part in _parts_in(buffer, kind).items()}
+        facts = {
+            "counters": json.dumps([self.decisions, model._n_updates, buffer.pos, buffer.full]),
+            "draws": json.dumps(self._draws.bit_generator.state),
+            "sampler": json.dumps(_sampler_state()),
+        }
+        return LearnerState(tensors, arrays, facts)
+
+    def restore(self, state: LearnerState) -> None:
+        """Take over what `capture` returned; raises CheckpointError where the networks are others."""
+        self._make_moments()
+        for name, tensor in self._tensors():
+            stored = state.tensors.get(name)
+            if stored is None or stored.shape != tensor.shape:
+                shape = None if stored is None else tuple(stored.shape)
+                raise CheckpointError(f"the checkpoint has {shape} for {name}, this run's is {tuple(tensor.shape)}")
+            with torch.no_grad():
+                tensor.copy_(stored)
+        buffer = _buffer(self._model)
+        self.decisions, self._model._n_updates, buffer.pos, buffer.full = json.loads(state.facts["counters"])
+        filled = buffer.size()
+        for name in _REPLAY_ARRAYS:
+            getattr(buffer, name)[:filled] = state.arrays[f"replay.{name}"]
+        for kind in _SEEN:
+            for name, part in _parts_in(buffer, kind).items():
+                part[:filled] = state.arrays[f"replay.{kind}.{name}"]
+        self._draws.bit_generator.state = json.loads(state.facts["draws"])
+        keys, position, has_gauss = json.loads(state.facts["sampler"])
+        np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, 0.0))  # noqa: NPY002
+        torch.set_rng_state(state.tensors["noise"])
+
+    def _tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        model = self._model
+        for name, tensor in model.policy.state_dict().items():
+            yield f"policy.{name}", tensor
+        for name, tensor in self.average.state_dict().items():
+            yield f"average.{name}", tensor
+        if model.log_ent_coef is None or model.ent_coef_optimizer is None:
+            raise CheckpointError("the entropy coefficient of this learner is not tuned")
+        yield "log_temperature", model.log_ent_coef.data
+        named = {
+            "actor": model.actor.optimizer,
+            "critic": model.critic.optimizer,
+            "temperature": model.ent_coef_optimizer,
+        }
+        for name, optimizer in named.items():
+            for index, moments in enumerate(optimizer.state.values()):
+                for key, tensor in moments.items():
+                    yield f"{name}.{index}.{key}", tensor
+
+    def _make_moments(self) -> None:
+        """Have Adam make its moments, which it does at its first step, so that there is something to fill."""
+        model = self._model
+        for optimizer in (model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer):
+            assert optimizer is not None
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def _sampler_state() -> list[object]:
+    """Return the state of NumPy's global generator, from which SB3's replay draws."""
+    _, keys, position, has_gauss, _ = np.random.get_state()  # noqa: NPY002
+    return [np.asarray(keys).tolist(), int(position), int(has_gauss)]
+
+
+def _policy_for(space: gymnasium.Space[object]) -> tuple[str]:
+    if isinstance(space, spaces.Dict):
+        return ("MultiInputPolicy",)
+    return ("CnnPolicy" if space.shape is not None and len(space.shape) == 3 else "MlpPolicy",)
+
+
+def _pictures(space: gymnasium.Space[object]) -> dict[str, object]:
+    """Return what makes SB3 take metres for a picture: they are no bytes, and need no division by 255."""
+    boxes = list(space.spaces.values()) if isinstance(space, spaces.Dict) else [space]
+    metric = any(b.shape is not None and len(b.shape) == 3 and b.dtype != np.uint8 for b in boxes)
+    return {"features_extractor_kwargs": {"normalized_image": True}, "normalize_images": False} if metric else {}
 
 
 def _buffer(model: SAC) -> ReplayBuffer:
@@ -208,109 +319,7 @@ def _buffer(model: SAC) -> ReplayBuffer:
     return model.replay_buffer
 
 
-def replay_observations(model: SAC, count: int, seed: int) -> NDArray[np.float32]:
-    """Return up to `count` observations (count, d) drawn from the replay buffer."""
-    buffer = _buffer(model)
-    seen = buffer.observations[: buffer.size()].reshape(-1, *buffer.obs_shape)
-    picks = np.random.default_rng(seed).choice(len(seen), size=min(count, len(seen)), replace=False)
-    return np.asarray(seen[picks], dtype=np.float32)
-
-
-def _optimizers(model: SAC) -> Iterator[tuple[str, torch.optim.Optimizer]]:
-    yield "actor_optimizer", model.actor.optimizer
-    yield "critic_optimizer", model.critic.optimizer
-    if model.ent_coef_optimizer is None:
-        raise CheckpointError("the entropy coefficient of this learner is not tuned")
-    yield "entropy_optimizer", model.ent_coef_optimizer
-
-
-def _log_entropy(model: SAC) -> torch.Tensor:
-    if model.log_ent_coef is None:
-        raise CheckpointError("the entropy coefficient of this learner is not tuned")
-    return model.log_ent_coef
-
-
-def entropy_coefficient(model: SAC) -> float:
-    """Return what one nat of entropy is worth in reward now."""
-    return float(_log_entropy(model).detach().exp())
-
-
-def actor_tensors(actor: AveragedActor) -> dict[str, torch.Tensor]:
-    """Return the weights of the policy, as a checkpoint keeps them."""
-    return {f"{_ACTOR}{name}": tensor for name, tensor in actor.state_dict().items()}
-
-
-def capture(model: SAC, actor: AveragedActor, counters: Counters) -> Checkpoint:
-    """Return everything that the learner needs to go on: weights, optimisers, replay, random numbers."""
-    tensors = actor_tensors(actor)
-    tensors.update({f"{_LEARNER}{name}": tensor for name, tensor in model.policy.state_dict().items()})
-    tensors["log_entropy"] = _log_entropy(model).detach()
-    tensors["torch_rng"] = torch.get_rng_state()
-    for prefix, optimizer in _optimizers(model):
-        for index, values in optimizer.state_dict()["state"].items():
-            tensors.update({f"{prefix}.{index}.{key}": value for key, value in values.items()})
-    buffer = _buffer(model)
-    arrays = {name: getattr(buffer, name)[: buffer.size()] for name in _REPLAY_ARRAYS}
-    # The replay buffer draws from NumPy's global generator.
-    _, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
-    arrays["numpy_rng_keys"] = np.asarray(keys)
-    arrays["numpy_rng_rest"] = np.array([position, has_gauss, gauss], dtype=np.float64)
-    return Checkpoint(
-        counters=counters,
-        tensors=tensors,
-        arrays=arrays,
-        action_rng=json.dumps(model.action_space.np_random.bit_generator.state),
-        replay_position=buffer.pos,
-        replay_full=buffer.full,
-    )
-
-
-def restore_actor(actor: AveragedActor, checkpoint: Checkpoint) -> None:
-    """Put the weights of a checkpoint into the policy; raises CheckpointError when they do not fit."""
-    _load(actor, _ACTOR, checkpoint)
-
-
-def _load(module: torch.nn.Module, prefix: str, checkpoint: Checkpoint) -> None:
-    weights = {k.removeprefix(prefix): t for k, t in checkpoint.tensors.items() if k.startswith(prefix)}
-    try:
-        module.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"the checkpoint's network is not this run's: {error}") from error
-
-
-def restore(model: SAC, actor: AveragedActor, checkpoint: Checkpoint) -> None:
-    """Put a whole checkpoint into the learner: the inverse of `capture`."""
-    _load(model.policy, _LEARNER, checkpoint)
-    restore_actor(actor, checkpoint)
-    tensors, arrays = checkpoint.tensors, checkpoint.arrays
-    with torch.no_grad():
-        _log_entropy(model).copy_(tensors["log_entropy"])
-    for prefix, optimizer in _optimizers(model):
-        _restore_optimizer(optimizer, prefix, tensors)
-    buffer = _buffer(model)
-    size = len(arrays["rewards"])
-    if arrays["observations"].shape[1:] != buffer.observations.shape[1:] or size > buffer.buffer_size:
-        raise CheckpointError(
-            f"the checkpoint's replay has shape {arrays['observations'].shape}, this run's {buffer.observations.shape}"
-        )
-    for name in _REPLAY_ARRAYS:
-        getattr(buffer, name)[:size] = arrays[name]
-    buffer.pos, buffer.full = checkpoint.replay_position, checkpoint.replay_full
-    model.num_timesteps = checkpoint.counters.decisions
-    model._episode_num = checkpoint.counters.episodes
-    model._n_updates = checkpoint.counters.updates
-    model.action_space.np_random.bit_generator.state = json.loads(checkpoint.action_rng)
-    torch.set_rng_state(tensors["torch_rng"])
-    position, has_gauss, gauss = arrays["numpy_rng_rest"].tolist()
-    keys = np.asarray(arrays["numpy_rng_keys"], dtype=np.uint32)
-    np.random.set_state(("MT19937", keys, int(position), int(has_gauss), float(gauss)))  # noqa: NPY002
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: dict[str, torch.Tensor]) -> None:
-    fresh = optimizer.state_dict()
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(prefix + "."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": fresh["param_groups"]})
+def _parts_in(buffer: ReplayBuffer, kind: str) -> dict[str, Array]:
+    """Return the replay's arrays of `observations` or `next_observations` by part."""
+    arrays = getattr(buffer, kind)
+    return arrays if isinstance(arrays, dict) else {ALONE: arrays}

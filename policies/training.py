@@ -1,40 +1,39 @@
-"""One training run: learn while the workers simulate, evaluate, keep checkpoints, stop when it is good enough."""
+"""One training run: learn while the worlds step, evaluate, keep checkpoints, stop when it is good enough.
+
+A checkpoint is taken when an episode ends, and there all worlds begin anew, with seeds that follow from the run's seed
+and its decisions. So a run that was killed goes on from its last checkpoint exactly as if it had never been: bit for
+bit with one world on a CPU; with several worlds in several processes as well, as long as none of these dies.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
+from numpy.typing import NDArray
 
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Recovered, read_newest, save_checkpoint
 from policies.config import TrainConfig
+from policies.errors import CheckpointError, NotFinite
 from policies.evaluation import EvaluationResult
-from policies.export import export_policy
+from policies.export import export_policy, network_actions
+from policies.learner import Learner, LearnerState
 from policies.ledger import Ledger, Progress
+from policies.off_policy import OffPolicy
 from policies.onnx_policy import OnnxPolicy
-from policies.sb3 import (
-    AveragedActor,
-    VectorAdapter,
-    Worlds,
-    actor_tensors,
-    build_sac,
-    capture,
-    entropy_coefficient,
-    replay_observations,
-    restore,
-    restore_actor,
-)
-from policies.workers import Curriculum, TrainingWorkers, evaluate_workers
+from policies.parts import Parts
+from policies.precision import choose_precision
+from policies.sb3 import Sb3Sac
+from policies.workers import Curriculum, Stepper, Worlds, evaluate_workers
 
 _GOLDEN_PAIRS = 64
+_LAST, _BEST = "last", "best"
 
 End = Literal["success", "budget", "interrupted"]
 
@@ -61,6 +60,16 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
 
 
+def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
+    """Return the learner that a run asks for; raises UnfitWorlds where it cannot work with these worlds."""
+    if config.algo == "sb3-sac":
+        return Sb3Sac(worlds, config.sac, config.discount, seed)
+    space, actions = worlds.single_observation_space, worlds.single_action_space
+    alone = len(config.sees) == 1 and not config.critic_sees
+    sees = () if alone else config.sees
+    return OffPolicy(space, actions, worlds.num_envs, config.sac, config.discount, seed, sees, config.critic_sees)
+
+
 def train(
     config: TrainConfig,
     simulations: Worlds,
@@ -77,9 +86,10 @@ def train(
     Learns in `simulations` and judges policies in `judges`, which stay the caller's to close. `curriculum` is the one
     that `simulations` follow, if any: its state is kept with the run. `resume` goes on from the newest sound
     checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
+    Raises NotFinite where an observation, a reward or a loss is no number: nothing that it spoilt is kept.
     """
     torch.set_num_threads(config.torch_threads)
-    folder.mkdir(parents=True, exist_ok=True)
+    choose_precision()
     run = _Run(config, simulations, judges, folder, manifest, seed, hooks or Hooks(), resume, curriculum)
     try:
         return run.finish(run.learn())
@@ -101,34 +111,31 @@ class _Run:
         curriculum: Curriculum | None,
     ) -> None:
         self._config, self._folder, self._manifest, self._seed, self._hooks = config, folder, manifest, seed, hooks
+        self._judges, self._curriculum = judges, curriculum
+        self._stepper = Stepper(simulations)
+        # What may be refused comes before anything is written.
+        self._learner = make_learner(config, simulations, seed)
+        folder.mkdir(parents=True, exist_ok=True)
         self._checkpoints = folder / "checkpoints"
-        recovered = read_newest(self._checkpoints, "last") if resume else None
+        recovered = read_newest(self._checkpoints, _LAST) if resume else None
         self._ledger = Ledger(config, folder, recovered.checkpoint.counters if recovered else None, hooks.on_progress)
-        self._curriculum = curriculum
-        self._judges = VectorAdapter(judges)
-        self._workers = TrainingWorkers(VectorAdapter(simulations), config.reward_scale)
-        self._model = build_sac(config, self._workers, seed, folder / "tensorboard")
-        self._actor = AveragedActor(self._model)
+        self._saved_at = self._ledger.counters.decisions
         if recovered:
             self._restore(recovered)
-        self._saved_s = time.monotonic()
+        self._over = False
         self.end: End | None = None
 
     def _restore(self, recovered: Recovered) -> None:
-        restore(self._model, self._actor, recovered.checkpoint)
-        if self._curriculum is not None and recovered.checkpoint.curriculum:
-            self._curriculum.resume(recovered.checkpoint.curriculum.encode())
-        decisions = recovered.checkpoint.counters.decisions
-        # The simulations themselves are not saved: new episodes, other than those the run began with.
-        self._workers.seed(_derived_seed(self._seed, decisions, "resumed"))
+        self._learner.restore(recovered.checkpoint.learner)
+        if self._curriculum is not None and recovered.checkpoint.worlds:
+            self._curriculum.resume(recovered.checkpoint.worlds.encode())
         for reason in recovered.refused:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
-        self._hooks.on_note(f"going on from {recovered.path.name}: {decisions} decisions")
+        self._hooks.on_note(f"going on from {recovered.path.name}: {recovered.checkpoint.counters.decisions} decisions")
 
     def close(self) -> None:
         """Close the files."""
         self._ledger.close()
-        self._model.logger.close()
 
     # Learning --------------------------------------------------------------------------------------------------------
     def learn(self) -> End:
@@ -136,86 +143,114 @@ class _Run:
         ledger, config = self._ledger, self._config
         if ledger.counters.streak >= config.stop_evaluations:
             return "success"
-        self._workers.while_stepping = self._update
         ledger.begin_learning()
-        remaining = config.max_decisions - ledger.counters.decisions
-        if remaining > 0:
-            self._model.learn(
-                remaining,
-                callback=_BetweenSteps(self),
-                log_interval=10**9,  # the ledger writes metrics and TensorBoard
-                reset_num_timesteps=False,
-            )
-        if self.end is not None:
-            # The step that told SB3 to stop was counted, but is not in the replay buffer: it does not count.
-            self._model.num_timesteps = ledger.counters.decisions
-        self._count()
+        self._begin()
+        while self.end is None and ledger.counters.decisions < config.max_decisions:
+            self._step()
+            self._between_steps()
         if self.end is None and ledger.counters.decisions > ledger.counters.last_evaluation:
             self._evaluate()
         if self.end is None:
             self.end = "budget"
         if self.end != "interrupted":
-            self.save()
+            self._save()
         return self.end
 
-    def _update(self) -> None:
-        config = self._config
-        if self._model.num_timesteps > config.learning_starts:
-            self._model.train(config.updates_per_step, config.batch_size)
-            # The average begins where the actor begins to learn: nearly all of it, then less and less.
-            share = max(config.averaging_rate, 1.0 / (1.0 + self._model._n_updates / config.updates_per_step))
-            self._actor.follow(self._model, min(1.0, share * config.updates_per_step))
+    def _begin(self) -> None:
+        """Begin new episodes in all worlds: which ones follows from the seed and the decisions so far."""
+        seed = _derived_seed(self._seed, self._ledger.counters.decisions, "episodes")
+        self._learner.begin(self._stepper.reset(seed))
 
-    def between_steps(self) -> None:
-        """Do what is due while no step is under way: count, report, evaluate, save, stop."""
-        self._count()
+    def _step(self) -> None:
+        try:
+            self._stepper.send(self._learner.act(self._stepper.observations))
+            self._learner.improve()
+            step = self._stepper.wait()
+        except NotFinite as error:
+            raise NotFinite(f"{self._where()}: {error}; {self._last_good()}") from error
+        rewards = step.rewards * self._config.reward_scale
+        self._learner.take_in(step._replace(rewards=rewards))
+        self._count(self._ledger.counters.decisions + self._stepper.count)
+        self._over = bool((step.terminated | step.truncated).any())
+
+    def _between_steps(self) -> None:
+        """Report, evaluate, save, stop: what is due while no step is under way."""
         if self._hooks.should_stop():
             self._interrupt()
             return
-        self._ledger.show_now_and_then()
-        if self._ledger.row_is_due:
+        ledger, config = self._ledger, self._config
+        ledger.show_now_and_then()
+        if ledger.row_is_due:
             self._write_row()
-        counters = self._ledger.counters
-        if counters.decisions - counters.last_evaluation >= self._config.evaluate_every:
+        counters = ledger.counters
+        if counters.decisions - counters.last_evaluation >= config.evaluate_every:
             self._evaluate()
-        if self.end is None and time.monotonic() - self._saved_s >= self._config.checkpoint_every_s:
-            self.save()
+        if self.end is None and self._over and counters.decisions - self._saved_at >= config.checkpoint_every:
+            self._save()
+            self._begin()
+
+    def _where(self) -> str:
+        counters = self._ledger.counters
+        return f"decision {counters.decisions:,}, update {self._learner.updates:,}"
+
+    def _last_good(self) -> str:
+        with suppress(CheckpointError):
+            return f"the last good checkpoint is {read_newest(self._checkpoints, _LAST).path}"
+        return "there is no checkpoint yet"
 
     def _write_row(self) -> None:
-        stage = self._curriculum.index if self._curriculum else None
-        self._ledger.write_row(entropy_coefficient(self._model), stage, self._model.logger)
+        scalars = self._learner.scalars()
+        strange = [name for name, value in scalars.items() if not np.isfinite(value)]
+        if strange:
+            raise NotFinite(
+                f"{self._where()}: {strange[0]} is {scalars[strange[0]]}; {self._last_good()}; a smaller learning rate "
+                "or reward scale may help"
+            )
+        self._ledger.write_row(scalars, self._curriculum.index if self._curriculum else None)
 
-    def _count(self) -> None:
-        lost = self._workers.take_lost()
-        if lost:
-            self._hooks.on_note(f"a simulation process died and was started again; episodes lost with it: {lost}")
-        self._ledger.count(self._model.num_timesteps, self._model._n_updates, self._workers.take_finished())
+    def _count(self, decisions: int) -> None:
+        stepper = self._stepper
+        if stepper.lost:
+            self._hooks.on_note(
+                f"a simulation process died and was started again; episodes lost with it: {stepper.lost}"
+            )
+        finished = [record for _, record in stepper.finished]
+        stepper.finished, stepper.lost = [], 0
+        self._ledger.count(decisions, self._learner.updates, finished)
 
     def _interrupt(self) -> None:
-        self.save()
+        self._save()
         self.end = "interrupted"
 
-    def save(self) -> None:
-        """Write the checkpoint that `resume` goes on from."""
-        state = self._curriculum.capture().decode() if self._curriculum else ""
-        checkpoint = capture(self._model, self._actor, self._ledger.counters)
-        save_checkpoint(self._checkpoints, "last", dataclasses.replace(checkpoint, curriculum=state))
-        self._saved_s = time.monotonic()
+    def _save(self) -> None:
+        """Write the checkpoint that `resume` goes on from; where there is no room, the one before stays."""
+        self._write_row()  # A loss that is no number must not be saved.
+        worlds = self._curriculum.capture().decode() if self._curriculum else ""
+        self._saved_at = self._ledger.counters.decisions
+        self._keep(_LAST, Checkpoint(self._ledger.counters, self._learner.capture(), worlds))
+
+    def _keep(self, kind: str, checkpoint: Checkpoint) -> None:
+        try:
+            save_checkpoint(self._checkpoints, kind, checkpoint)
+        except OSError as error:
+            self._hooks.on_note(f"a checkpoint could not be written: {error}; {self._last_good()}")
 
     def _evaluate(self) -> None:
         self._ledger.show("evaluate")
         # Other episodes every time: two good evaluations in a row must not be one lucky draw.
         seed = _derived_seed(self._seed, self._ledger.counters.decisions, "evaluation")
         config, stop = self._config, self._hooks.should_stop
+        policy = _NetworkPolicy(self._learner.policy)
         judged = evaluate_workers(
-            self._actor, self._judges, config.evaluation_episodes, seed, stop, config.screening_episodes
+            policy, self._judges, config.evaluation_episodes, seed, stop, config.screening_episodes
         )
-        self._count()
+        self._count(self._ledger.counters.decisions)
         if judged is None:
             self._interrupt()
             return
-        if self._ledger.write_evaluation(judged, self._model.logger):
-            save_checkpoint(self._checkpoints, "best", Checkpoint(self._ledger.counters, actor_tensors(self._actor)))
+        if self._ledger.write_evaluation(judged):
+            weights = {name: tensor.detach().cpu() for name, tensor in self._learner.policy.state_dict().items()}
+            self._keep(_BEST, Checkpoint(self._ledger.counters, LearnerState(weights)))
         self._ledger.show("train")
         if self._ledger.counters.streak >= self._config.stop_evaluations:
             self.end = "success"
@@ -224,14 +259,13 @@ class _Run:
     def finish(self, end: End) -> TrainResult:
         """Export the best policy and judge it on new episodes; an interrupted run is left as it stands."""
         final: EvaluationResult | None = None
-        self._write_row()
         if end != "interrupted":
             exported = self._export()
             self._ledger.show("evaluate")
             # Episodes that chose nothing: the best of several evaluations is partly luck.
             seed = _derived_seed(self._seed, 0, "final")
             final = evaluate_workers(exported, self._judges, self._config.final_episodes, seed, self._hooks.should_stop)
-        self._count()
+        self._count(self._ledger.counters.decisions)
         counters = self._ledger.counters
         return TrainResult(
             end=end if final else "interrupted",
@@ -245,29 +279,24 @@ class _Run:
 
     def _export(self) -> OnnxPolicy:
         self._ledger.show("export")
-        best = read_newest(self._checkpoints, "best")
+        best = read_newest(self._checkpoints, _BEST)
         for reason in best.refused:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
-        restore_actor(self._actor, best.checkpoint)
-        observations = replay_observations(self._model, _GOLDEN_PAIRS, self._seed)
-        return export_policy(self._folder / "policy", self._actor, self._manifest, observations)
+        policy = self._learner.policy
+        policy.load_state_dict(best.checkpoint.learner.tensors)
+        observations = self._learner.seen(_GOLDEN_PAIRS, np.random.default_rng(self._seed))
+        return export_policy(self._folder / "policy", policy, self._manifest, observations)
 
 
-def _derived_seed(seed: int, decisions: int, purpose: Literal["resumed", "evaluation", "final"]) -> int:
-    """Return a seed of its own for each purpose; kept below 2^31, since workers add their index."""
+@dataclass(frozen=True, slots=True)
+class _NetworkPolicy:
+    network: torch.nn.Module
+
+    def act_batch(self, observations: Parts) -> NDArray[np.float32]:
+        return network_actions(self.network, observations)
+
+
+def _derived_seed(seed: int, decisions: int, purpose: Literal["episodes", "evaluation", "final"]) -> int:
+    """Return a seed of its own for each purpose; kept below 2^31, since worlds add their index."""
     entropy = [seed, decisions, *purpose.encode()]
     return int(np.random.SeedSequence(entropy).generate_state(1)[0]) >> 1
-
-
-class _BetweenSteps(BaseCallback):
-    """Stable-Baselines3's way to be called before each step, and to be told to stop."""
-
-    def __init__(self, run: _Run) -> None:
-        super().__init__()
-        self._run = run
-
-    def _on_rollout_start(self) -> None:
-        self._run.between_steps()
-
-    def _on_step(self) -> bool:
-        return self._run.end is None

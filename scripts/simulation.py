@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import gymnasium
 
+import sim
+from bridge.observation import CameraView, ImageKind, ObservationSpec
 from sim.curriculum import make_curriculum
 from sim.randomization import Randomization, randomization
 from sim.ranges import Range
@@ -20,15 +22,14 @@ from urdf.errors import UnknownName
 if TYPE_CHECKING:
     from policies.config import TrainConfig
 
-_ENVIRONMENTS: Mapping[str, str] = {"grasp": "Tandem/Dofbot-Grasp-v0"}
-
 
 @dataclass(frozen=True, slots=True)
 class SimulatedTask:
     """Builds a task's environment."""
 
-    task: str
+    environment: str
     rig: str
+    spec: ObservationSpec
     action_repeat: int
     discount: float
     servo_zero_rad: float
@@ -40,8 +41,9 @@ class SimulatedTask:
     def __call__(self, index: int) -> gymnasium.Env:
         """Return a new environment; all are alike, whatever the index."""
         return gymnasium.make(
-            _ENVIRONMENTS[self.task],
+            self.environment,
             rig=self.rig,
+            spec=self.spec,
             action_repeat=self.action_repeat,
             # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
@@ -60,13 +62,48 @@ class SimulatedTask:
         return dataclasses.replace(named, servo_zero_rad=zero)
 
 
+def observation_spec(names: Sequence[str], picture_px: int, frames: int) -> ObservationSpec:
+    """Return the spec that has the parts `names`: state, proprioception, privileged, or CAMERA_KIND for pictures.
+
+    Raises UnknownName for a name that is none of these.
+    """
+    words = ("state", "proprioception", "privileged")
+    views: list[CameraView] = []
+    for name in dict.fromkeys(names):
+        camera, _, kind = name.rpartition("_")
+        if name in words:
+            continue
+        if not camera or kind not in list(ImageKind):
+            raise UnknownName("part of an observation", name, [*words, *(f"wrist_{kind}" for kind in ImageKind)])
+        views.append(CameraView(camera, ImageKind(kind), picture_px, picture_px))
+    return ObservationSpec(
+        state="state" in names,
+        proprioception="proprioception" in names,
+        views=tuple(views),
+        frames=frames,
+        privileged="privileged" in names,
+    )
+
+
+def environment_id(arm: str, task: str) -> str:
+    """Return the id under which a task of an arm is registered; raises UnknownName where there is none."""
+    assert sim.__name__ == "sim"  # importing it registers them
+    registered = {s.id: s.kwargs for s in gymnasium.registry.values() if s.id.startswith("Tandem/")}
+    arms = sorted({str(kwargs["arm"]) for kwargs in registered.values()})
+    tasks = sorted({str(kwargs["task"]) for kwargs in registered.values()})
+    if arm not in arms:
+        raise UnknownName("arm", arm, arms)
+    if task not in tasks:
+        raise UnknownName("task", task, tasks)
+    return next(name for name, kwargs in registered.items() if (kwargs["arm"], kwargs["task"]) == (arm, task))
+
+
 def simulated(config: TrainConfig, rig: str) -> WorldFactory:
     """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
-    if config.task not in _ENVIRONMENTS:
-        raise UnknownName("task", config.task, _ENVIRONMENTS)
     return SimulatedTask(
-        task=config.task,
+        environment=environment_id(config.arm, config.task),
         rig=rig,
+        spec=observation_spec((*config.sees, *config.critic_sees), config.picture_px, config.frames),
         action_repeat=config.action_repeat,
         discount=config.discount,
         servo_zero_rad=math.radians(config.servo_zero_deg),
@@ -78,9 +115,12 @@ def simulated(config: TrainConfig, rig: str) -> WorldFactory:
 
 
 def judged(config: TrainConfig, rig: str) -> WorldFactory:
-    """Return the factory of the environment that policies are judged in: nothing is off, as in what is promised."""
-    exact = dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0, randomization="none")
-    return simulated(exact, rig)
+    """Return the factory of the environment that policies are judged in: what is promised, and only what they read.
+
+    Nothing is off there but what `judged_randomization` draws.
+    """
+    told = dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0, critic_sees=())
+    return simulated(dataclasses.replace(told, randomization=config.judged_randomization), rig)
 
 
 def training_worlds(factory: WorldFactory, config: TrainConfig) -> SharedVectorEnv:

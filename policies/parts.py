@@ -1,0 +1,31 @@
+"""Observations as named parts: what every learner, memory and saved policy reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from policies.errors import UnfitWorlds
+
+Parts = Mapping[str, NDArray[np.generic]]
+Tensors = dict[str, torch.Tensor]
+#: The name of an observation that is one array and not a dict of them.
+ALONE = "observation"
+
+
+def parts_of(space: gymnasium.Space[object]) -> dict[str, gymnasium.spaces.Box]:
+    """Return the Boxes of an observation space by name; raises UnfitWorlds on anything else."""
+    boxes = dict(space.spaces) if isinstance(space, gymnasium.spaces.Dict) else {ALONE: space}
+    for name, box in boxes.items():
+        if not isinstance(box, gymnasium.spaces.Box):
+            raise UnfitWorlds(f"observation part {name!r} is {box}; learners read a Box or a Dict of Boxes")
+    return {name: box for name, box in boxes.items() if isinstance(box, gymnasium.spaces.Box)}
+
+
+def as_parts(observation: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]) -> Parts:
+    """Return an observation as named parts."""
+    return observation if isinstance(observation, Mapping) else {ALONE: observation}
