@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from policies.artifact import GoldenPairs, PolicyManifest, save_artifact
 from policies.onnx_policy import OnnxPolicy
+from policies.parts import Parts
 
 
-def network_actions(network: torch.nn.Module, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the actions (n, a) of a network for observations (n, d)."""
+def network_actions(network: torch.nn.Module, parts: Parts) -> NDArray[np.float32]:
+    """Return the actions (n, a) of a network for the named parts of n observations."""
     with torch.inference_mode():
-        return network(torch.from_numpy(np.ascontiguousarray(observations))).numpy()
+        return network({n: torch.from_numpy(np.ascontiguousarray(p)) for n, p in parts.items()}).numpy()
 
 
 def onnx_bytes(network: torch.nn.Module, observation_size: int) -> bytes:

@@ -32,9 +32,9 @@ def _parse(name: str, kind: type[Args], words: Sequence[str]) -> Args:
 
 
 def _train(words: Sequence[str]) -> int:
-    from scripts.train import TrainArgs, run
+    from scripts.train import parse, run
 
-    return run(_parse("train", TrainArgs, words))
+    return run(parse(words))
 
 
 def _evaluate(words: Sequence[str]) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Protocol, cast
+from typing import Annotated, Protocol, cast
 
 import msgspec
+import tyro
 from rich.console import Console
 
 from bridge.actions import ActionLayout
@@ -43,10 +45,7 @@ CURVE_NAME = "learning_curve.png"
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """Train a policy in simulation until two evaluations in a row reach 97 %, and export it as ONNX.
-
-    Leaves data/runs/<task>/<UTC>_<preset>_seed<n>/. Ctrl-C stops with a run that --resume goes on with.
-    """
+    """What to train, and in which run."""
 
     preset: str = "grasp"
     """Named settings: what is trained, and how."""
@@ -54,23 +53,43 @@ class TrainArgs:
     """How the arm is mounted: table or hanging."""
     seed: int = 0
     """Seed of networks, exploration and episodes."""
-    curriculum: str | None = None
-    """Named curriculum of the training episodes: none, reference or full (default: the preset's)."""
-    randomization: str | None = None
-    """Named ranges that the world of each training episode is drawn from: none, mild or hard.
-
-    Default: what the curriculum needs (full: mild), else the preset's."""
-    distractors: int | None = None
-    """Objects beside the one that is wanted, 0 to 4 (default: as many as the curriculum needs, full: 4)."""
-    renderer: str | None = None
-    """Who draws gray and RGB pictures: tiny, or egl where a driver is present (default: the preset's)."""
     steps: int | None = None
     """Decisions to train at most, those of the resumed run included (default: the preset's)."""
     resume: str | None = None
-    """Go on with a run: its folder, its name, or `newest`; preset, rig, seed, curriculum, randomization,
-    distractors and renderer are its own."""
+    """Go on with a run: its folder, its name, or `newest`. Its settings are its own; only --steps may be others."""
+    repeat: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """Train once more with the settings and the seed of a run: its folder, its name, or `newest`."""
     json: bool = False
     """Print one JSON object as the last line of stdout: run, success_rate, episodes, env_steps, wall_s."""
+    settings: Annotated[TrainConfig | None, tyro.conf.Suppress] = None
+    """The preset with what the options change; None: the preset as it is."""
+
+
+@dataclass(frozen=True)
+class _Options(TrainArgs):
+    """Train a policy in simulation until two evaluations in a row reach 97 %, and export it as ONNX.
+
+    Leaves data/runs/<task>/<UTC>_<preset>_seed<n>/. Ctrl-C stops with a run that --resume goes on with. Every setting
+    of the preset is an option; `tandem presets` lists what they are.
+    """
+
+    settings: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default_factory=lambda: find_preset("grasp")
+    )
+
+
+def parse(words: Sequence[str], presets: Mapping[str, TrainConfig] = PRESETS) -> TrainArgs:
+    """Return the arguments of `tandem train`: the settings of the preset that is named, changed by the options."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default=TrainArgs.preset)
+    preset = first.parse_known_args(list(words))[0].preset
+    default = _Options(preset=preset, settings=find_preset(preset, presets))
+    config = (tyro.conf.EnumChoicesFromValues,)
+    args = tyro.cli(_Options, prog="tandem train", default=default, args=list(words), config=config)
+    changed = args.settings != default.settings
+    if changed and (args.resume or args.repeat):
+        raise BadConfig("--resume and --from keep the settings of their run: leave out every other setting but --steps")
+    return args
 
 
 class RobotEnvironment(Protocol):
@@ -224,12 +243,13 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
         folder = resolve_run(args.resume)
         config = run_folder.read_run_config(folder)
     else:
-        settings = _settings(args, presets)
+        known = run_folder.read_run_config(resolve_run(args.repeat)) if args.repeat is not None else None
+        settings = known.train if known else _settings(args, presets)
         config = RunConfig(
             schema=run_folder.SCHEMA,
-            preset=args.preset,
-            rig=args.rig,
-            seed=args.seed,
+            preset=known.preset if known else args.preset,
+            rig=known.rig if known else args.rig,
+            seed=known.seed if known else args.seed,
             train=settings,
             git_commit=git_commit(),
             versions={**versions(), "renderer": driver_name(member_of(Renderer, settings.renderer, "renderer"))},
@@ -241,23 +261,18 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
 
 
 def _settings(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> TrainConfig:
-    """Return the preset with what the options change; an unknown name must not leave a run behind."""
-    settings = find_preset(args.preset, presets)
-    if args.curriculum is not None:
-        needs = curriculum_preset(args.curriculum)
-        settings = dataclasses.replace(
-            settings,
-            curriculum=args.curriculum,
-            randomization=needs.randomization if needs.randomization != "none" else settings.randomization,
-            distractors=max(needs.distractors, settings.distractors),
-        )
-    if args.randomization is not None:
-        randomization(args.randomization)
-        settings = dataclasses.replace(settings, randomization=args.randomization)
-    if args.distractors is not None:
-        settings = dataclasses.replace(settings, distractors=args.distractors)
-    if args.renderer is not None:
-        settings = dataclasses.replace(settings, renderer=args.renderer)
+    """Return the settings of a new run; an unknown name must not leave a run behind."""
+    preset = find_preset(args.preset, presets)
+    settings = args.settings or preset
+    randomization(settings.randomization)
+    randomization(settings.judged_randomization)
+    needs = curriculum_preset(settings.curriculum)
+    if settings.curriculum != preset.curriculum:
+        # A curriculum brings what its stages grade, where nobody asked for something else.
+        if settings.randomization == preset.randomization and needs.randomization != "none":
+            settings = dataclasses.replace(settings, randomization=needs.randomization)
+        if settings.distractors == preset.distractors:
+            settings = dataclasses.replace(settings, distractors=max(needs.distractors, settings.distractors))
     return settings
 
 
