@@ -8,7 +8,7 @@ of an episode. Ref: Sutton and Barto, Reinforcement Learning (2018), chapter 7.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import gymnasium
@@ -46,6 +46,15 @@ def parts_of(space: gymnasium.Space[object]) -> dict[str, gymnasium.spaces.Box]:
     return {name: box for name, box in boxes.items() if isinstance(box, gymnasium.spaces.Box)}
 
 
+def chosen_parts(space: gymnasium.Space[object], names: Sequence[str]) -> dict[str, gymnasium.spaces.Box]:
+    """Return the named parts of an observation space, all of them without names; raises UnfitWorlds on others."""
+    boxes = parts_of(space)
+    unknown = [name for name in names if name not in boxes]
+    if unknown:
+        raise UnfitWorlds(f"the observation has no part {unknown[0]!r}; it has {', '.join(boxes)}")
+    return {name: boxes[name] for name in names} if names else boxes
+
+
 def as_parts(observation: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]) -> Parts:
     """Return an observation as named parts."""
     return observation if isinstance(observation, Mapping) else {ALONE: observation}
@@ -68,7 +77,7 @@ class Replay:
             raise BadConfig(f"steps {steps} must be 1 or more, a capacity for {worlds} worlds {least}: got {capacity}")
         self.capacity, self.steps, self.discount = capacity, steps, discount
         self.arrays: dict[str, NDArray[np.generic]] = {
-            f"seen.{name}": np.zeros((capacity, *box.shape), _stored(box.dtype))
+            f"seen.{name}": np.zeros((capacity, *box.shape), stored_dtype(box.dtype))
             for name, box in parts_of(space).items()
         }
         self.arrays |= {
@@ -183,7 +192,7 @@ class Replay:
             array[self.filled :] = 0
 
 
-def _stored(dtype: np.dtype[np.generic] | None) -> np.dtype[np.generic]:
-    """Return how a part is kept: pictures as they are, everything else as float32."""
+def stored_dtype(dtype: np.dtype[np.generic] | None) -> np.dtype[np.generic]:
+    """Return how a part of an observation is kept: pictures as they are, everything else as float32."""
     kept = np.dtype(np.float32 if dtype is None else dtype)
     return kept if kept in (np.dtype(np.uint8), np.dtype(np.float16)) else np.dtype(np.float32)
