@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
+_FIRST, _SECOND = 0.9, 0.999
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
@@ -24,11 +24,19 @@ def flatten(tensors: Sequence[Tensor]) -> Tensor:
 class FlatAdam:
     """Adam with its usual constants. Ref: Kingma and Ba, arXiv 1412.6980, algorithm 1.
 
-    `row` holds the parameters.
+    `row` (n,) holds the parameters, `mean` and `square` (n,) the moments. `learning_rate` may change between steps.
+    Gradients longer than `longest` are made that long: all parameters together, as PPO's are.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], learning_rate: float) -> None:
-        self._parameters, self._learning_rate = list(parameters), learning_rate
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        learning_rate: float,
+        epsilon: float = 1e-8,
+        longest: float | None = None,
+    ) -> None:
+        self._parameters, self.learning_rate = list(parameters), learning_rate
+        self._epsilon, self._longest = epsilon, longest
         self.row = flatten(self._parameters)
         self.mean, self.square = torch.zeros_like(self.row), torch.zeros_like(self.row)
         self.steps = 0
@@ -45,7 +53,9 @@ class FlatAdam:
     def follow(self, gradient: Tensor) -> None:
         """Take one step down a gradient (n,)."""
         self.steps += 1
+        if self._longest is not None:
+            gradient = gradient * (self._longest / gradient.norm().clamp(min=self._longest))
         self.mean.lerp_(gradient, 1.0 - _FIRST)
         self.square.mul_(_SECOND).addcmul_(gradient, gradient, value=1.0 - _SECOND)
-        scale = self.square.sqrt().div_(math.sqrt(1.0 - _SECOND**self.steps)).add_(_EPSILON)
-        self.row.addcdiv_(self.mean, scale, value=-self._learning_rate / (1.0 - _FIRST**self.steps))
+        scale = self.square.sqrt().div_(math.sqrt(1.0 - _SECOND**self.steps)).add_(self._epsilon)
+        self.row.addcdiv_(self.mean, scale, value=-self.learning_rate / (1.0 - _FIRST**self.steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import Literal
 from policies.errors import BadConfig
 from urdf.errors import UnknownName
 
-Algorithm = Literal["sac", "sb3-sac"]
+Algorithm = Literal["sac", "ppo", "sb3-sac", "sb3-ppo"]
 
 
 class EncoderKind(StrEnum):
@@ -23,6 +24,15 @@ class EncoderKind(StrEnum):
     """Ref: Mnih et al., Human-level control through deep reinforcement learning, Nature 518 (2015)."""
     IMPALA = "impala"
     """Ref: Espeholt et al., IMPALA, arXiv 1802.01561."""
+
+
+class Head(StrEnum):
+    """What numbers of an action are drawn from."""
+
+    GAUSSIAN = "gaussian"
+    """Its spread is learned, but the same whatever is seen; what is drawn beyond the bounds is clipped to them."""
+    BETA = "beta"
+    """Bounded, and with one peak: both of its parameters are above 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +73,59 @@ class SacConfig:
     """Pictures are moved at random by up to so many pixels in training."""
 
     def __post_init__(self) -> None:
-        _within("learning_rate", self.learning_rate, 0.0, 1.0)
-        _within("target_rate", self.target_rate, 0.0, 1.0)
-        _within("averaging_rate", self.averaging_rate, 0.0, 1.0)
+        for name in ("learning_rate", "target_rate", "averaging_rate"):
+            _check(name, value := getattr(self, name), 0.0 < value <= 1.0, "more than 0, at most 1")
         for name in ("batch_size", "steps", "capacity", "picture_features"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("warm_up", self.warm_up, 0)
-        _at_least("shift_px", self.shift_px, 0)
+            _check(name, value := getattr(self, name), value >= 1, "1 or more")
+        _check("hidden", self.hidden, all(width >= 1 for width in self.hidden), "widths of 1 or more")
+        for name in ("updates_per_decision", "initial_temperature"):
+            _check(name, value := getattr(self, name), 0.0 < value < math.inf, "above 0")
+        for name in ("warm_up", "shift_px"):
+            _check(name, value := getattr(self, name), value >= 0, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class PpoConfig:
+    """Settings of proximal policy optimisation (policies/ppo.py). Ref: Schulman et al., arXiv 1707.06347."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    learning_rate: float = 3e-4
+    anneal_over: int | None = None
+    """Decisions of all worlds together over which learning rate and clip fall to 0 (the paper's table 5)."""
+    rollout_steps: int = 256
+    """Decisions of each world between two updates."""
+    epochs: int = 10
+    batch_size: int = 64
+    """Decisions in a minibatch; they are of nearly equal size, and never larger."""
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_clip: float | None = None
+    """How far a value may move from what the critic said before the update; None: as far as it likes."""
+    entropy_coefficient: float = 0.0
+    value_coefficient: float = 0.5
+    max_grad_norm: float = 0.5
+    target_kl: float | None = None
+    """The epochs end at the minibatch where the policy has moved farther than this, in nats; None: never."""
+    head: Head = Head.GAUSSIAN
+    initial_std: float = 1.0
+    """Spread of a Gaussian at first; the bounds are 2 apart."""
+    normalise_observations: bool = False
+    """Vectors are brought to mean 0 and variance 1 by what was seen; the policy carries the numbers."""
+    normalise_advantages: bool = True
+    encoder: EncoderKind = EncoderKind.STRIDED
+    picture_features: int = 64
+    spatial_softmax: bool = False
+    coordinates: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rollout_steps", "epochs", "batch_size", "picture_features", "anneal_over"):
+            _check(name, value := getattr(self, name), value is None or value >= 1, "1 or more")
+        _check("hidden", self.hidden, all(width >= 1 for width in self.hidden), "widths of 1 or more")
+        for name in ("learning_rate", "value_coefficient", "max_grad_norm", "initial_std", "value_clip", "target_kl"):
+            _check(name, value := getattr(self, name), value is None or 0.0 < value < math.inf, "above 0")
+        _check("gae_lambda", self.gae_lambda, 0.0 <= self.gae_lambda <= 1.0, "in [0, 1]")
+        _check("clip", self.clip, 0.0 < self.clip < 1.0, "in (0, 1)")
+        _check("entropy_coefficient", self.entropy_coefficient, 0.0 <= self.entropy_coefficient < math.inf, "0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +162,9 @@ class TrainConfig:
     reward_scale: float = 10.0
     """Factor on the reward before learning; it sets what a success is worth against entropy."""
     sac: SacConfig = field(default_factory=SacConfig)
+    """Settings of sac and sb3-sac."""
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    """Settings of ppo and sb3-ppo."""
     max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
@@ -142,7 +201,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts = ("action_repeat", "max_decisions", "workers", "evaluate_every", "evaluation_episodes", "frames")
         for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations", "checkpoint_every"):
-            _at_least(name, getattr(self, name), 1)
+            _check(name, value := getattr(self, name), value >= 1, "1 or more")
         if not 0.0 < self.discount < 1.0 or self.reward_scale <= 0.0:
             raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
         if not self.sees:
@@ -150,7 +209,7 @@ class TrainConfig:
         if "privileged" in self.sees:
             raise BadConfig("sees names `privileged`, which only a simulator knows; it belongs into critic_sees")
         if self.critic_sees and self.algo.startswith("sb3"):
-            raise BadConfig(f"critic_sees needs a learner of our own, got algo {self.algo}; valid: sac")
+            raise BadConfig(f"critic_sees needs a learner of our own, got algo {self.algo}; valid: sac, ppo")
 
     @property
     def worlds(self) -> int:
@@ -158,14 +217,9 @@ class TrainConfig:
         return self.workers * self.worlds_per_worker
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise BadConfig(f"{name} is {value}; expected {least} or more")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low < value <= high:
-        raise BadConfig(f"{name} is {value}; expected more than {low:g}, at most {high:g}")
+def _check(name: str, value: object, holds: bool, valid: str) -> None:
+    if not holds:
+        raise BadConfig(f"{name} is {value}; expected {valid}")
 
 
 #: Settings on which the grasp from state was learnt; entropy of -0.5: success asks no precision, only a block somewhere

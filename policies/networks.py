@@ -152,6 +152,31 @@ def mlp(size: int, hidden: Sequence[int], out: int, layer_norm: bool = False) ->
     return nn.Sequential(*layers, nn.Linear(size, out))
 
 
+def orthogonal_mlp(size: int, hidden: Sequence[int], out: int, gain: float, rng: torch.Generator) -> nn.Sequential:
+    """Return a multi-layer perceptron with tanh, whose layers are orthogonal; `gain` is that of the last."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(size, width), nn.Tanh()]
+        size = width
+    last = nn.Linear(size, out)
+    body = nn.Sequential(*layers, last)
+    make_orthogonal(body, math.sqrt(2.0), rng)
+    make_orthogonal(last, gain, rng)
+    return body
+
+
+def make_orthogonal(module: nn.Module, gain: float, rng: torch.Generator) -> None:
+    """Draw the weights of all linear and convolutional layers anew, orthogonal and `gain` long; biases become 0.
+
+    Ref: Saxe et al., arXiv 1312.6120; for PPO: Engstrom et al., Implementation Matters, arXiv 2005.12729.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, gain, generator=rng)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class Critics(nn.Module):
     """Several critics computed as one batched matrix product a layer: features (b, d) and actions (b, a) -> (n, b).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import gymnasium
 import numpy as np
@@ -24,6 +24,15 @@ def parts_of(space: gymnasium.Space[object]) -> dict[str, gymnasium.spaces.Box]:
         if not isinstance(box, gymnasium.spaces.Box):
             raise UnfitWorlds(f"observation part {name!r} is {box}; learners read a Box or a Dict of Boxes")
     return {name: box for name, box in boxes.items() if isinstance(box, gymnasium.spaces.Box)}
+
+
+def chosen_parts(space: gymnasium.Space[object], names: Sequence[str]) -> dict[str, gymnasium.spaces.Box]:
+    """Return the named parts of an observation space, all of them without names; raises UnfitWorlds on others."""
+    boxes = parts_of(space)
+    unknown = [name for name in names if name not in boxes]
+    if unknown:
+        raise UnfitWorlds(f"the observation has no part {unknown[0]!r}; it has {', '.join(boxes)}")
+    return {name: boxes[name] for name in names} if names else boxes
 
 
 def as_parts(observation: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]) -> Parts:

@@ -58,7 +58,7 @@ class Replay:
             raise BadConfig(f"steps {steps} must be 1 or more, a capacity for {worlds} worlds {least}: got {capacity}")
         self.capacity, self.steps, self.discount = capacity, steps, discount
         self.arrays: dict[str, NDArray[np.generic]] = {
-            f"seen.{name}": np.zeros((capacity, *box.shape), _stored(box.dtype))
+            f"seen.{name}": np.zeros((capacity, *box.shape), stored_dtype(box.dtype))
             for name, box in parts_of(space).items()
         }
         self.arrays |= {
@@ -171,7 +171,7 @@ class Replay:
             array[self.filled :] = 0
 
 
-def _stored(dtype: np.dtype[np.generic] | None) -> np.dtype[np.generic]:
-    """Return how a part is kept: pictures as they are, everything else as float32."""
+def stored_dtype(dtype: np.dtype[np.generic] | None) -> np.dtype[np.generic]:
+    """Return how a part of an observation is kept: pictures as they are, everything else as float32."""
     kept = np.dtype(np.float32 if dtype is None else dtype)
     return kept if kept in (np.dtype(np.uint8), np.dtype(np.float16)) else np.dtype(np.float32)

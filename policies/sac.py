@@ -29,7 +29,7 @@ from policies.config import SacConfig
 from policies.distributions import squashed
 from policies.errors import UnfitWorlds
 from policies.networks import Critics, Encoder, mlp
-from policies.parts import Parts, Tensors, parts_of
+from policies.parts import Parts, Tensors, chosen_parts
 from policies.replay import Batch
 
 _LOG_STD_LOWER, _LOG_STD_UPPER = -10.0, 2.0
@@ -142,7 +142,7 @@ class Sac:
             )
         self.config, self._rng, self.device = config, rng, device or torch.device("cpu")
         self.action_size = action_space.shape[0]
-        self._seen = _Seen(_chosen(space, actor_sees), _chosen(space, critic_sees or actor_sees))
+        self._seen = _Seen(chosen_parts(space, actor_sees), chosen_parts(space, critic_sees or actor_sees))
         encoder = self._encoder(self._seen.critic)
         self.actor_encoder = encoder if self._seen.shared else self._encoder(self._seen.actor)
         self.critic_encoder = encoder
@@ -243,11 +243,3 @@ def random_shift(pictures: Tensor, most_px: int, rng: torch.Generator) -> Tensor
     columns = (torch.arange(w, device=pictures.device) + moves[1]).clamp(0, w - 1)
     index = torch.arange(b, device=pictures.device)[:, None, None]
     return pictures.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _chosen(space: gymnasium.Space[object], names: Sequence[str]) -> dict[str, gymnasium.spaces.Box]:
-    boxes = parts_of(space)
-    unknown = [name for name in names if name not in boxes]
-    if unknown:
-        raise UnfitWorlds(f"the observation has no part {unknown[0]!r}; it has {', '.join(boxes)}")
-    return {name: boxes[name] for name in names} if names else boxes

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,8 +29,10 @@ from policies.ledger import Ledger, Progress
 from policies.off_policy import OffPolicy
 from policies.onnx_policy import OnnxPolicy
 from policies.parts import Parts
+from policies.ppo import Ppo
 from policies.precision import choose_precision
-from policies.sb3 import Sb3Sac
+from policies.sb3_ppo import Sb3Ppo
+from policies.sb3_sac import Sb3Sac
 from policies.workers import Curriculum, Stepper, Worlds, evaluate_workers
 
 _GOLDEN_PAIRS = 64
@@ -62,12 +65,19 @@ class Hooks:
 
 def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
     """Return the learner that a run asks for; raises UnfitWorlds where it cannot work with these worlds."""
-    if config.algo == "sb3-sac":
-        return Sb3Sac(worlds, config.sac, config.discount, seed)
-    space, actions = worlds.single_observation_space, worlds.single_action_space
-    alone = len(config.sees) == 1 and not config.critic_sees
-    sees = () if alone else config.sees
-    return OffPolicy(space, actions, worlds.num_envs, config.sac, config.discount, seed, sees, config.critic_sees)
+    space, actions, count = worlds.single_observation_space, worlds.single_action_space, worlds.num_envs
+    # One part alone is no dict, and has no name.
+    sees = config.sees if isinstance(space, gymnasium.spaces.Dict) else ()
+    match config.algo:
+        case "sac":
+            return OffPolicy(space, actions, count, config.sac, config.discount, seed, sees, config.critic_sees)
+        case "ppo":
+            rng = torch.Generator().manual_seed(seed)
+            return Ppo(space, actions, config.ppo, rng, count, config.discount, None, sees, config.critic_sees)
+        case "sb3-sac":
+            return Sb3Sac(worlds, config.sac, config.discount, seed)
+        case "sb3-ppo":
+            return Sb3Ppo(worlds, config.ppo, config.discount, seed)
 
 
 def train(

@@ -1,0 +1,119 @@
+"""A rollout: what many worlds went through since the policy last changed, and how much better than expected it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.learner import WorldStep
+from policies.parts import Parts, Tensors
+from policies.replay import stored_dtype
+
+
+class Rollout:
+    """`steps` decisions of `worlds` worlds; `seen` has one row more, for what followed the last of them.
+
+    Its arrays are made once. `actions` are as they were drawn, `log_probabilities` what they were drawn with. Where an
+    episode was cut off, `last` has what it ended with, by step and world.
+    """
+
+    def __init__(
+        self,
+        boxes: Mapping[str, gymnasium.spaces.Box],
+        action_space: gymnasium.spaces.Box | gymnasium.spaces.Discrete,
+        worlds: int,
+        steps: int,
+    ) -> None:
+        self.worlds, self.steps = worlds, steps
+        self.seen: Tensors = {
+            name: torch.from_numpy(np.zeros((steps + 1, worlds, *box.shape), stored_dtype(box.dtype)))
+            for name, box in boxes.items()
+        }
+        self.actions = (
+            torch.zeros(steps, worlds, *action_space.shape)
+            if isinstance(action_space, gymnasium.spaces.Box)
+            else torch.zeros(steps, worlds, dtype=torch.int64)
+        )
+        self.log_probabilities, self.rewards = torch.zeros(2, steps, worlds)
+        self.terminated, self.over, self.lost = (torch.zeros(steps, worlds, dtype=torch.bool) for _ in range(3))
+        self.last: dict[tuple[int, int], Tensors] = {}
+        self.at = 0
+        self._rows_met = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether all steps were taken."""
+        return self.at == self.steps
+
+    def begin(self, observations: Parts) -> None:
+        """Start anew from the first observations (worlds, ...) after a reset."""
+        self.at = 0
+        self.last.clear()
+        self._see(observations)
+
+    def add(self, drawn: Tensor, log_probabilities: Tensor, step: WorldStep) -> None:
+        """Take in one step, with the actions (worlds, ...) as they were drawn."""
+        t = self.at
+        lost = torch.tensor([world in step.lost for world in range(self.worlds)])
+        self.actions[t], self.log_probabilities[t] = drawn, log_probabilities
+        self.rewards[t] = torch.from_numpy(step.rewards)
+        self.terminated[t] = torch.from_numpy(step.terminated) & ~lost
+        self.over[t] = torch.from_numpy(step.terminated | step.truncated) | lost
+        self.lost[t] = lost
+        for world in (self.over[t] & ~self.terminated[t] & ~lost).nonzero().flatten().tolist():
+            ended = step.last[world]
+            self.last[t, world] = {n: torch.tensor(np.asarray(ended[n]), dtype=p.dtype) for n, p in self.seen.items()}
+        self.at += 1
+        self._see(step.following)
+
+    def restart(self) -> None:
+        """Go on where a full rollout ended."""
+        for part in self.seen.values():
+            part[0] = part[self.at]
+        self.at = 0
+        self.last.clear()
+
+    def met(self, count: int, names: Mapping[str, object], rng: np.random.Generator) -> Parts:
+        """Return the named parts of up to `count` observations, drawn from this rollout and what is left of others."""
+        met = self._rows_met * self.worlds
+        rows = torch.from_numpy(rng.choice(met, min(count, met), replace=False))
+        return {name: self.seen[name].flatten(0, 1)[rows].numpy() for name in names}
+
+    def _see(self, observations: Parts) -> None:
+        for name, part in self.seen.items():
+            part[self.at] = torch.from_numpy(np.asarray(observations[name]))
+        self._rows_met = max(self._rows_met, self.at + 1)
+
+
+def advantages(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    over: Tensor,
+    discount: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Return how much better than expected each action was (t, worlds): equations 11 and 12 of arXiv 1707.06347.
+
+    delta = r + discount * V(s') - V(s), A = delta + discount * lambda * A'. What terminated has no V(s'); where an
+    episode is `over`, terminated or cut off, there is no A'. `next_values` are of the episode's own next observation.
+    Ref: Schulman et al., High-Dimensional Continuous Control Using Generalized Advantage Estimation, arXiv 1506.02438.
+    """
+    errors = rewards + discount * next_values * ~terminated - values
+    carried = discount * gae_lambda * ~over
+    found = torch.empty_like(errors)
+    later = torch.zeros_like(errors[0])
+    for t in reversed(range(len(errors))):
+        found[t] = later = errors[t] + carried[t] * later
+    return found
+
+
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """Return the share of the variance of the returns that the values foretold: 1 at best, 0 where nothing varies."""
+    variance = returns.var(correction=0)
+    return float(1.0 - (returns - values).var(correction=0) / variance) if variance > 0.0 else 0.0
