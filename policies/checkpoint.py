@@ -82,7 +82,7 @@ def save_checkpoint(root: Path, kind: str, checkpoint: Checkpoint, keep: int = _
     state = CheckpointState(
         schema=SCHEMA,
         counters=checkpoint.counters,
-        facts=learner.facts,
+        facts=dict(learner.facts),
         worlds=checkpoint.worlds,
         files_sha256={name: sha256_of(data) for name, data in files.items()},
     )

@@ -35,9 +35,9 @@ class WorldStep(NamedTuple):
 class LearnerState:
     """All that a learner needs to go on: weights and moments, arrays, and what else can be written as text."""
 
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    arrays: dict[str, Array] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    arrays: Parts = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Learner(Protocol):

@@ -93,6 +93,7 @@ class VectorAdapter(VecEnv):
 
 
 def refuse_privileged(space: gymnasium.Space[object]) -> None:
+    """Raise UnfitWorlds where an observation has a part that is for a critic alone."""
     if isinstance(space, spaces.Dict) and "privileged" in space.spaces:
         raise UnfitWorlds(
             "the part `privileged` of an observation is for a critic alone, and in Stable-Baselines3 actor and critics "
@@ -126,6 +127,7 @@ def copies_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def fill(tensors: Mapping[str, torch.Tensor], state: LearnerState) -> None:
+    """Copy what was kept into these tensors; raises CheckpointError where it has another shape."""
     for name, tensor in tensors.items():
         stored = state.tensors.get(name)
         if stored is None or stored.shape != tensor.shape:
@@ -139,6 +141,7 @@ def fill(tensors: Mapping[str, torch.Tensor], state: LearnerState) -> None:
 
 
 def restore_generators(state: LearnerState) -> None:
+    """Set the global generators of NumPy and torch, from which SB3 draws."""
     keys, position, has_gauss = json.loads(state.facts["sampler"])
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, 0.0))  # noqa: NPY002
     torch.set_rng_state(state.tensors["noise"])
@@ -151,6 +154,7 @@ def sampler_state() -> str:
 
 
 def policy_for(space: gymnasium.Space[object]) -> tuple[str]:
+    """Return SB3's name of the policy for an observation space."""
     if isinstance(space, spaces.Dict):
         return ("MultiInputPolicy",)
     return ("CnnPolicy" if space.shape is not None and len(space.shape) == 3 else "MlpPolicy",)

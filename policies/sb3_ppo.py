@@ -50,7 +50,8 @@ class ClippedActor(torch.nn.Module):
         observation = parts[ALONE] if self._alone else dict(parts)
         network = self.network
         features = network.extract_features(observation, network.pi_features_extractor)  # pyright: ignore
-        return network.action_net(network.mlp_extractor.forward_actor(features)).clamp(-1.0, 1.0)
+        hidden = network.mlp_extractor.forward_actor(features)  # pyright: ignore[reportArgumentType]
+        return network.action_net(hidden).clamp(-1.0, 1.0)
 
 
 class Sb3Ppo:

@@ -80,7 +80,6 @@ class Sb3Sac:
             ent_coef=f"auto_{config.initial_temperature}",
             policy_kwargs={
                 "net_arch": list(config.hidden),
-                "optimizer_kwargs": {"fused": True},
                 **picture_settings(space),
             },
             seed=seed,
@@ -145,7 +144,7 @@ class Sb3Sac:
         """Return what the last updates said, and the temperature."""
         said = self._model.logger.name_to_value
         temperature = self._model.log_ent_coef
-        told = {"temperature": float(temperature.exp()) if temperature is not None else 0.0}
+        told = {"temperature": float(temperature.detach().exp()) if temperature is not None else 0.0}
         names = {"critic": "train/critic_loss", "actor": "train/actor_loss"}
         return told | {name: float(said[key]) for name, key in names.items() if key in said}
 

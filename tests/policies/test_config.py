@@ -23,6 +23,8 @@ def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> No
         TrainConfig(task="grasp", **{field: value})  # pyright: ignore[reportArgumentType]
 
 
-def test_updates_follow_the_number_of_workers() -> None:
-    assert TrainConfig(task="t", workers=2, updates_per_decision=1.5).updates_per_step == 3
-    assert TrainConfig(task="t", workers=2, updates_per_decision=0.1).updates_per_step == 1
+def test_what_only_a_simulator_knows_is_for_critics_of_our_own() -> None:
+    with pytest.raises(BadConfig, match="belongs into critic_sees"):
+        TrainConfig(task="t", sees=("state", "privileged"))
+    with pytest.raises(BadConfig, match="critic_sees needs a learner of our own"):
+        TrainConfig(task="t", algo="sb3-sac", critic_sees=("privileged",))

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from policies.errors import BadConfig, CheckpointError
-from policies.replay import Parts, Replay
+from policies.learner import WorldStep
+from policies.parts import Parts
+from policies.replay import Replay
 
 SPACE = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
 NO, YES = np.array([False]), np.array([True])
@@ -37,7 +39,7 @@ def transitions(replay: Replay) -> set[tuple[float, float, float, float, float]]
 
 
 def act(replay: Replay, action: float, reward: float, following: float) -> None:
-    replay.add(np.array([[action]], np.float32), np.array([reward]), NO, NO, seen(following), {})
+    replay.add(WorldStep(np.array([[action]], np.float32), np.array([reward]), NO, NO, seen(following), {}))
 
 
 def test_rewards_of_several_steps_are_discounted_and_summed() -> None:
@@ -53,14 +55,9 @@ def test_rewards_of_several_steps_are_discounted_and_summed() -> None:
 def test_an_episodes_end_closes_what_waits(terminated: np.ndarray, truncated: np.ndarray) -> None:
     replay = memory(steps=3)
     act(replay, 10.0, 1.0, 1.0)
-    replay.add(
-        np.array([[11.0]], np.float32),
-        np.array([2.0]),
-        terminated,
-        truncated,
-        seen(50.0),
-        {0: {"observation": np.array([9.0])}},
-    )
+    last = {0: {"observation": np.array([9.0])}}
+    actions = np.array([[11.0]], np.float32)
+    replay.add(WorldStep(actions, np.array([2.0]), terminated, truncated, seen(50.0), last))
     # Cut off, the last observation still has a value; terminated, it has none.
     left = 0.0 if terminated[0] else 1.0
     assert transitions(replay) == {(0.0, 10.0, 2.0, 0.25 * left, 9.0), (1.0, 11.0, 2.0, 0.5 * left, 9.0)}
@@ -68,6 +65,17 @@ def test_an_episodes_end_closes_what_waits(terminated: np.ndarray, truncated: np
     act(replay, 13.0, 0.0, 52.0)
     act(replay, 14.0, 0.0, 53.0)
     assert (50.0, 12.0, 0.0, 0.125, 53.0) in transitions(replay)
+
+
+def test_of_a_lost_episode_only_what_was_complete_is_kept() -> None:
+    replay = memory(steps=2)
+    for k in range(3):
+        act(replay, 10.0 + k, 1.0, k + 1.0)
+    lost = WorldStep(np.array([[13.0]], np.float32), np.zeros(1), NO, YES, seen(50.0), {0: seen(3.0)}, frozenset({0}))
+    replay.add(lost)
+    act(replay, 14.0, 0.0, 51.0)
+    act(replay, 15.0, 0.0, 52.0)
+    assert {(row[0], row[1], row[4]) for row in transitions(replay)} == {(0, 10, 2), (1, 11, 3), (50, 14, 52)}
 
 
 def test_the_oldest_is_overwritten_and_nothing_half_overwritten_is_drawn() -> None:
@@ -88,7 +96,8 @@ def test_worlds_do_not_mix() -> None:
     replay.begin({"observation": np.array([[0.0], [100.0], [200.0]], np.float32)})
     for k in range(20):
         following = {"observation": np.array([[k + 1.0], [k + 101.0], [k + 201.0]], np.float32)}
-        replay.add(np.zeros((3, 1), np.float32), np.ones(3), np.zeros(3, bool), np.zeros(3, bool), following, {})
+        running = np.zeros(3, bool)
+        replay.add(WorldStep(np.zeros((3, 1), np.float32), np.ones(3), running, running, following, {}))
     assert all(following == observation + 2 for observation, _, _, _, following in transitions(replay))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ import torch
 from scipy import integrate, stats
 
 from policies.adam import FlatAdam
+from policies.config import SacConfig
 from policies.distributions import squashed
 from policies.errors import BadConfig, UnfitWorlds
+from policies.learner import WorldStep
 from policies.networks import Critics
 from policies.replay import Batch, Replay
-from policies.sac import Sac, SacConfig, actor_loss, critic_loss, random_shift, soft_target, temperature_gradient
+from policies.sac import Sac, actor_loss, critic_loss, random_shift, soft_target, temperature_gradient
 
 PICTURES = gymnasium.spaces.Dict(
     {
@@ -26,9 +30,16 @@ VECTOR = gymnasium.spaces.Box(-1.0, 1.0, (5,), np.float32)
 ACTIONS = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
 
-def learner(config: SacConfig, space: gymnasium.Space[object] = VECTOR, seed: int = 0) -> Sac:
+def learner(
+    config: SacConfig,
+    space: gymnasium.Space[object] = VECTOR,
+    seed: int = 0,
+    actor_sees: Sequence[str] = (),
+    critic_sees: Sequence[str] = (),
+) -> Sac:
     torch.manual_seed(seed)
-    return Sac(space, ACTIONS, config, torch.Generator().manual_seed(seed))
+    rng = torch.Generator().manual_seed(seed)
+    return Sac(space, ACTIONS, config, rng, None, actor_sees, critic_sees)
 
 
 def batch_of(space: gymnasium.Space[object], count: int, seed: int = 0) -> Batch:
@@ -44,7 +55,8 @@ def batch_of(space: gymnasium.Space[object], count: int, seed: int = 0) -> Batch
     replay.begin(one())
     for _ in range(count):
         action = rng.uniform(-1, 1, (1, 2)).astype(np.float32)
-        replay.add(action, rng.normal(size=1), np.array([False]), np.array([False]), one(), {})
+        running = np.array([False])
+        replay.add(WorldStep(action, rng.normal(size=1), running, running, one(), {}))
     return replay.sample(count, rng)
 
 
@@ -136,7 +148,7 @@ def test_the_targets_follow_by_the_target_rate() -> None:
 
 
 def test_asymmetric_critics_look_at_no_picture() -> None:
-    sac = learner(SacConfig(hidden=(8,), actor_sees=("depth", "joints"), critic_sees=("truth", "joints")), PICTURES)
+    sac = learner(SacConfig(hidden=(8,)), PICTURES, 0, ("depth", "joints"), ("truth", "joints"))
     assert list(sac.critic_encoder.parameters()) == []
     assert sac.act({"depth": np.zeros((3, 1, 64, 64), np.float16), "joints": np.zeros((3, 6), np.float32)}).shape == (
         3,
@@ -207,9 +219,8 @@ def test_a_bandit_is_solved() -> None:
     for step in range(300):
         actions = sac.act(seen)
         rewards = -np.square(actions - best).sum(1)
-        replay.add(
-            actions, rewards, ended, running, seen, {k: {"observation": np.zeros(5, np.float32)} for k in range(8)}
-        )
+        last = {k: {"observation": np.zeros(5, np.float32)} for k in range(8)}
+        replay.add(WorldStep(actions, rewards.astype(np.float64), ended, running, seen, last))
         if step > 10:
             sac.update(replay.sample(64, rng))
     with torch.inference_mode():
@@ -227,8 +238,8 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
     with pytest.raises(UnfitWorlds, match="RescaleAction"):
         Sac(VECTOR, gymnasium.spaces.Box(-2.0, 2.0, (1,), np.float32), SacConfig(), rng)
     with pytest.raises(UnfitWorlds, match=r"no part 'depht'; it has depth, joints, truth"):
-        Sac(PICTURES, ACTIONS, SacConfig(actor_sees=("depht",)), rng)
+        Sac(PICTURES, ACTIONS, SacConfig(), rng, None, ("depht",))
     with pytest.raises(UnfitWorlds, match="part 'choice'"):
         Sac(gymnasium.spaces.Dict({"choice": gymnasium.spaces.Discrete(3)}), ACTIONS, SacConfig(), rng)
-    with pytest.raises(BadConfig, match=r"discount 1\.5"):
-        SacConfig(discount=1.5)
+    with pytest.raises(BadConfig, match=r"target_rate is 1\.5; expected more than 0, at most 1"):
+        SacConfig(target_rate=1.5)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -18,11 +15,10 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from bridge.observation import ObservationSpec
-from policies.config import TrainConfig
-from policies.errors import UnfitWorlds
-from policies.sb3 import VectorAdapter, build_sac, split_infos
-from policies.workers import TrainingWorkers, evaluate_workers
+from policies.errors import NotFinite, UnfitWorlds
+from policies.parts import Parts
+from policies.sb3 import VectorAdapter
+from policies.workers import Stepper, evaluate_workers, split_infos
 from sim.vector import SharedVectorEnv
 from tests.fakes.odd_worlds import Views, point
 from tests.fakes.point_env import PointEnv
@@ -132,24 +128,65 @@ def test_infos_are_split_by_their_masks() -> None:
 
 
 def test_a_lost_episode_is_truncated_and_enters_no_book(shared: SharedVectorEnv) -> None:
-    workers = TrainingWorkers(VectorAdapter(shared), reward_scale=10.0)
-    workers.seed(3)
-    before = workers.reset()
+    stepper = Stepper(shared)
+    before = stepper.reset(3)["observation"]
     os.kill(shared.worker_pids[0], signal.SIGKILL)
     still = np.zeros((4, 2), np.float32)
-    _, rewards, dones, infos = workers.step(still)
-    assert dones.tolist() == [True, True, False, False]
+    stepper.send(still)
+    step = stepper.wait()
+    assert step.lost == {0, 1}
+    assert (step.truncated.tolist(), step.terminated.any()) == ([True, True, False, False], False)
     for world in (0, 1):
-        assert infos[world]["lost"]
-        assert infos[world]["TimeLimit.truncated"] is True
-        np.testing.assert_array_equal(infos[world]["terminal_observation"], before[world])
-        assert rewards[world] == 0.0
-    assert workers.take_finished() == []
-    assert (workers.take_lost(), workers.take_lost()) == (2, 0)
+        np.testing.assert_array_equal(step.last[world]["observation"], before[world])
+        assert step.rewards[world] == 0.0
+    assert (stepper.finished, stepper.lost) == ([], 2)
     for _ in range(20):
-        _, _, dones, _ = workers.step(still)
-    finished = workers.take_finished()
-    assert [episode.decisions for episode in finished] == [20] * 4, "the new episodes count from their own start"
+        stepper.send(still)
+        stepper.wait()
+    lengths = [episode.decisions for _, episode in stepper.finished]
+    assert lengths == [20] * 4, "the new episodes count from their own start"
+
+
+def test_the_same_seed_begins_the_same_episodes(shared: SharedVectorEnv) -> None:
+    stepper = Stepper(shared)
+    first = stepper.reset(3)["observation"].copy()
+    stepper.send(np.ones((4, 2), np.float32))
+    stepper.wait()
+    assert not np.array_equal(stepper.reset(4)["observation"], first)
+    np.testing.assert_array_equal(stepper.reset(3)["observation"], first)
+
+
+class Spoilt(PointEnv):
+    """Says nothing sensible at its third step."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where, self._steps = where, 0
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        self._steps += 1
+        if self._steps == 3 and self._where == "reward":
+            reward = float("nan")
+        elif self._steps == 3:
+            observation[1] = np.inf
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("reward", "the reward of world 0 is nan"), ("observation", "'observation' of the observation of world 0 is inf")],
+)
+def test_what_is_no_number_is_named(where: str, said: str) -> None:
+    worlds = SyncVectorEnv([lambda: Spoilt(where), PointEnv], autoreset_mode=AutoresetMode.SAME_STEP)
+    stepper = Stepper(worlds)  # pyright: ignore[reportArgumentType]
+    stepper.reset(0)
+    for _ in range(2):
+        stepper.send(np.zeros((2, 2), np.float32))
+        stepper.wait()
+    stepper.send(np.zeros((2, 2), np.float32))
+    with pytest.raises(NotFinite, match=said):
+        stepper.wait()
 
 
 class Straight:
@@ -158,44 +195,32 @@ class Straight:
     def __init__(self, shared: SharedVectorEnv | None) -> None:
         self._shared, self._decisions = shared, 0
 
-    def act_batch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act_batch(self, observations: Parts) -> NDArray[np.float32]:
         self._decisions += 1
         if self._shared is not None and self._decisions == 5:
             os.kill(self._shared.worker_pids[0], signal.SIGKILL)
-        return np.clip(observations / 0.3, -1.0, 1.0)
+        return np.clip(np.asarray(observations["observation"], np.float32) / 0.3, -1.0, 1.0)
 
 
 def test_an_evaluation_counts_whole_episodes_though_a_worker_dies(shared: SharedVectorEnv) -> None:
-    workers = VectorAdapter(shared)
-    undisturbed = evaluate_workers(Straight(None), workers, 40, 5, lambda: False)
-    disturbed = evaluate_workers(Straight(shared), workers, 40, 5, lambda: False)
+    undisturbed = evaluate_workers(Straight(None), shared, 40, 5, lambda: False)
+    disturbed = evaluate_workers(Straight(shared), shared, 40, 5, lambda: False)
     assert undisturbed is not None
     assert disturbed is not None
     assert shared.lost_episodes >= 1
     assert (undisturbed.successes, undisturbed.episodes) == (disturbed.successes, disturbed.episodes) == (40, 40)
-    again = evaluate_workers(Straight(None), workers, 40, 5, lambda: False)
+    again = evaluate_workers(Straight(None), shared, 40, 5, lambda: False)
     assert again is not None
     assert again.mean_return == undisturbed.mean_return
 
 
 def test_an_evaluation_stops_when_told_and_after_a_bad_screening(shared: SharedVectorEnv) -> None:
-    workers = VectorAdapter(shared)
-    assert evaluate_workers(Straight(None), workers, 10, 0, lambda: True) is None
+    assert evaluate_workers(Straight(None), shared, 10, 0, lambda: True) is None
 
     class Idle:
-        def act_batch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        def act_batch(self, observations: Parts) -> NDArray[np.float32]:
             return np.zeros((4, 2), np.float32)
 
-    judged = evaluate_workers(Idle(), workers, 100, 0, lambda: False, screening=8)
+    judged = evaluate_workers(Idle(), shared, 100, 0, lambda: False, screening=8)
     assert judged is not None
     assert judged.episodes == 8
-
-
-def test_what_is_for_the_critic_alone_reaches_no_actor_that_shares_its_input(tmp_path: Path) -> None:
-    spec = ObservationSpec(privileged=True)
-    worlds = SyncVectorEnv(
-        [lambda: gymnasium.make("Tandem/Dofbot-Grasp-v0", spec=spec, disable_env_checker=True)],
-        autoreset_mode=AutoresetMode.SAME_STEP,
-    )
-    with closing(worlds), pytest.raises(UnfitWorlds, match="for a critic alone"):
-        build_sac(TrainConfig(task="grasp"), VectorAdapter(worlds), 0, tmp_path)

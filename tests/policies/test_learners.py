@@ -1,0 +1,171 @@
+"""What every learner must do behind the one interface: be kept and go on, say its loss, and learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
+from policies.config import Algorithm, PpoConfig, SacConfig, TrainConfig
+from policies.errors import CheckpointError, UnfitWorlds
+from policies.learner import Learner
+from policies.training import make_learner
+from policies.workers import Stepper, Worlds
+from tests.fakes.point_env import PointEnv
+
+COUNTERS = Counters(100, 9, 50, 3.5, 80, (0.5, 1.0), 80, 1)
+TINY = TrainConfig(
+    task="point",
+    sac=SacConfig(hidden=(16, 16), learning_rate=3e-3, batch_size=32, warm_up=20, updates_per_decision=0.5),
+    ppo=PpoConfig(hidden=(16, 16), rollout_steps=16, epochs=2, batch_size=16),
+)
+every_learner = pytest.mark.parametrize("algo", ["sac", "ppo", "sb3-sac", "sb3-ppo"])
+
+
+class Seen(gymnasium.ObservationWrapper):
+    """The point, with a picture of it and what only a critic may read."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        box = gymnasium.spaces.Box
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "state": env.observation_space,
+                "wrist_depth": box(0.0, 3.0, (1, 64, 64), np.float16),
+                "privileged": box(-4.0, 4.0, (2,), np.float32),
+            }
+        )
+
+    def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        depth = np.full((1, 64, 64), abs(observation[0]), np.float16)
+        return {"state": observation, "wrist_depth": depth, "privileged": observation}
+
+
+def worlds_of(make: Callable[[], gymnasium.Env], count: int = 2) -> Worlds:
+    return SyncVectorEnv([make] * count, autoreset_mode=AutoresetMode.SAME_STEP)  # pyright: ignore[reportReturnType]
+
+
+def run(learner: Learner, stepper: Stepper, steps: int, seed: int) -> None:
+    """Do what the training loop does between two checkpoints."""
+    learner.begin(stepper.reset(seed))
+    for _ in range(steps):
+        stepper.send(learner.act(stepper.observations))
+        learner.improve()
+        learner.take_in(stepper.wait())
+
+
+def weights(learner: Learner) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in learner.policy.state_dict().values()]
+
+
+@every_learner
+def test_a_restored_learner_goes_on_exactly_as_the_one_that_was_kept(algo: Algorithm, tmp_path: Path) -> None:
+    config = replace(TINY, algo=algo)
+    worlds = worlds_of(PointEnv)
+    kept = make_learner(config, worlds, 0)
+    run(kept, Stepper(worlds), 60, seed=1)
+    save_checkpoint(tmp_path, "last", Checkpoint(COUNTERS, kept.capture()))
+    before = weights(kept)
+    run(kept, Stepper(worlds), 60, seed=2)
+    expected, updates = weights(kept), kept.updates
+
+    restored = make_learner(config, worlds, 5)
+    restored.restore(read_newest(tmp_path, "last").checkpoint.learner)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(restored), strict=True))
+    run(restored, Stepper(worlds), 60, seed=2)
+    assert restored.updates == updates > 0
+    assert all(torch.equal(a, b) for a, b in zip(expected, weights(restored), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before, expected, strict=True))
+
+
+@every_learner
+def test_another_network_is_refused(algo: Algorithm, tmp_path: Path) -> None:
+    worlds = worlds_of(PointEnv)
+    kept = make_learner(replace(TINY, algo=algo), worlds, 0)
+    run(kept, Stepper(worlds), 40, seed=1)
+    state = kept.capture()
+    other = replace(TINY, algo=algo, sac=replace(TINY.sac, hidden=(32,)), ppo=replace(TINY.ppo, hidden=(32,)))
+    with pytest.raises(CheckpointError, match="the settings"):
+        make_learner(other, worlds, 0).restore(state)
+
+
+@every_learner
+def test_what_was_met_and_what_is_said_can_be_read(algo: Algorithm) -> None:
+    worlds = worlds_of(PointEnv)
+    learner = make_learner(replace(TINY, algo=algo), worlds, 0)
+    run(learner, Stepper(worlds), 60, seed=1)
+    met = learner.seen(20, np.random.default_rng(0))
+    assert {name: part.shape for name, part in met.items()} == {"observation": (20, 2)}
+    assert np.abs(met["observation"]).max() <= 4.0
+    said = learner.scalars()
+    assert len(said) >= 2
+    assert all(np.isfinite(value) for value in said.values())
+    actions = learner.policy({"observation": torch.from_numpy(np.asarray(met["observation"], np.float32))})
+    assert actions.shape == (20, 2)
+    assert float(actions.detach().abs().max()) <= 1.0
+
+
+@every_learner
+def test_pictures_and_numbers_are_learnt_from_together(algo: Algorithm) -> None:
+    def seen() -> gymnasium.Env:
+        return gymnasium.wrappers.FilterObservation(Seen(PointEnv()), ["state", "wrist_depth"])
+
+    config = replace(TINY, algo=algo, sees=("state", "wrist_depth"))
+    worlds = worlds_of(seen)
+    learner = make_learner(config, worlds, 0)
+    before = weights(learner)
+    run(learner, Stepper(worlds), 24, seed=1)
+    assert learner.updates > 0
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(learner), strict=True))
+    met = learner.seen(4, np.random.default_rng(0))
+    assert met["wrist_depth"].shape == (4, 1, 64, 64)
+
+
+@pytest.mark.parametrize("algo", ["sac", "ppo"])
+def test_critics_may_read_what_the_policy_may_not(algo: Algorithm) -> None:
+    config = replace(TINY, algo=algo, sees=("wrist_depth",), critic_sees=("privileged",))
+    worlds = worlds_of(lambda: Seen(PointEnv()))
+    learner = make_learner(config, worlds, 0)
+    run(learner, Stepper(worlds), 24, seed=1)
+    met = learner.seen(4, np.random.default_rng(0))
+    assert set(met) == {"wrist_depth"}
+    assert learner.policy({"wrist_depth": torch.from_numpy(np.asarray(met["wrist_depth"]))}).shape == (4, 2)
+
+
+@pytest.mark.parametrize("algo", ["sb3-sac", "sb3-ppo"])
+def test_what_is_for_a_critic_alone_reaches_no_actor_that_shares_its_input(algo: Algorithm) -> None:
+    with pytest.raises(UnfitWorlds, match="for a critic alone"):
+        make_learner(replace(TINY, algo=algo), worlds_of(lambda: Seen(PointEnv())), 0)
+
+
+@pytest.mark.parametrize("algo", ["sac", "sb3-sac", "sb3-ppo"])
+def test_actions_that_it_cannot_take_are_refused(algo: Algorithm) -> None:
+    worlds = worlds_of(lambda: gymnasium.make("CartPole-v1"))
+    with pytest.raises(UnfitWorlds, match="Box of actions"):
+        make_learner(replace(TINY, algo=algo), worlds, 0)
+
+
+def test_the_average_begins_with_the_policy_and_then_follows_slowly() -> None:
+    from policies.off_policy import OffPolicy
+
+    worlds = worlds_of(PointEnv)
+    learner = make_learner(TINY, worlds, 0)
+    assert isinstance(learner, OffPolicy)
+    run(learner, Stepper(worlds), 11, seed=1)  # the warm-up and the first updates
+    assert learner.updates == 1
+
+    def far() -> float:
+        pairs = zip(learner.average.parameters(), learner.sac.policy.parameters(), strict=True)
+        return max(float((mine - live).abs().max()) for mine, live in pairs)
+
+    first = far()
+    run(learner, Stepper(worlds), 200, seed=2)
+    assert first < 5e-3  # half of Adam's first step at most
+    assert far() > 2 * first
