@@ -26,6 +26,7 @@ from policies.checkpoint import Checkpoint, Counters
 from policies.config import TrainConfig
 from policies.errors import CheckpointError, UnfitWorlds
 from policies.export import network_actions
+from policies.replay import ALONE
 
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 _ACTOR, _LEARNER = "actor.", "learner."
@@ -141,7 +142,7 @@ def split_infos(infos: Mapping[str, object], count: int) -> list[Info]:
 
 
 class AveragedActor(torch.nn.Module):
-    """The policy that is evaluated and exported: observation (n, d) -> tanh of the mean action (n, a).
+    """The policy that is evaluated and exported: the only part of an observation (n, d) -> tanh of the mean action.
 
     Its weights are a running average of the learning actor's. Ref: Polyak and Juditsky, Acceleration of Stochastic
     Approximation by Averaging, SIAM J. Control Optim. 30 (1992).
@@ -153,13 +154,13 @@ class AveragedActor(torch.nn.Module):
         self.mean = copy.deepcopy(model.actor.mu)
         self.requires_grad_(False)
 
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Return the actions."""
-        return torch.tanh(self.mean(self.hidden(observation)))
+    def forward(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the actions (n, a)."""
+        return torch.tanh(self.mean(self.hidden(parts[ALONE])))
 
     def act_batch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the actions (n, a) for observations (n, d)."""
-        return network_actions(self, observations)
+        return network_actions(self, {ALONE: observations})
 
     def follow(self, model: SAC, share: float) -> None:
         """Move by `share` of the way to the learning actor."""

@@ -20,6 +20,7 @@ from policies.evaluation import EvaluationResult
 from policies.export import export_policy
 from policies.ledger import Ledger, Progress
 from policies.onnx_policy import OnnxPolicy
+from policies.replay import ALONE
 from policies.sb3 import (
     AveragedActor,
     VectorAdapter,
@@ -250,7 +251,7 @@ class _Run:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
         restore_actor(self._actor, best.checkpoint)
         observations = replay_observations(self._model, _GOLDEN_PAIRS, self._seed)
-        return export_policy(self._folder / "policy", self._actor, self._manifest, observations)
+        return export_policy(self._folder / "policy", self._actor, self._manifest, {ALONE: observations})
 
 
 def _derived_seed(seed: int, decisions: int, purpose: Literal["resumed", "evaluation", "final"]) -> int:

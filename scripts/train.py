@@ -16,8 +16,9 @@ from rich.console import Console
 
 from bridge.actions import ActionLayout
 from bridge.encoding import ObservationLayout
+from bridge.observation import ObservationSpec
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
-from policies.artifact import LayoutRecord, PolicyManifest, write_json
+from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
 from policies.errors import BadConfig, SimulationFailed
 from policies.metrics import read_metrics
@@ -77,6 +78,7 @@ class RobotEnvironment(Protocol):
     """What an environment tells about the robot behind it."""
 
     description: ArmDescription
+    observation_spec: ObservationSpec
     observation_layout: ObservationLayout
     action_layout: ActionLayout
     control_rate_hz: float
@@ -117,7 +119,7 @@ class StopOnSignal:
 
 
 def manifest_for(config: RunConfig, make_environment: WorldFactory) -> PolicyManifest:
-    """Return the manifest of a policy trained in this environment; name and hashes are filled in later."""
+    """Return the manifest of a policy trained in this environment; name, inputs and hashes are filled in later."""
     environment = make_environment(0)
     try:
         robot = cast(RobotEnvironment, environment.unwrapped)
@@ -128,7 +130,10 @@ def manifest_for(config: RunConfig, make_environment: WorldFactory) -> PolicyMan
             rig=config.rig,
             arm=robot.description.name,
             arm_sha256=robot.description.sha256,
+            reads=SpecRecord.of(robot.observation_spec),
+            inputs=(),
             observation=LayoutRecord.of(robot.observation_layout),
+            proprioception=proprioception_record(robot.description, robot.observation_spec),
             action=LayoutRecord(action.name, action.version, action.names),
             control_rate_hz=float(robot.control_rate_hz),
             action_repeat=int(robot.action_repeat),

@@ -134,8 +134,8 @@ def test_the_run_folder_holds_no_pickle(finished: tuple[Path, dict[str, object],
 def test_the_golden_pairs_are_observations_of_the_task(finished: tuple[Path, dict[str, object], str]) -> None:
     folder, _, _ = finished
     with np.load(folder / "policy" / "golden.npz", allow_pickle=False) as golden:
-        assert golden["observations"].shape == (64, 2)
-        assert 0.05 < np.abs(golden["observations"]).mean() < 2.0
+        assert golden["observation.state"].shape == (64, 2)
+        assert 0.05 < np.abs(golden["observation.state"]).mean() < 2.0
 
 
 def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> None:
