@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeAlias
 
-from bridge.errors import BridgeError
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.errors import BridgeError, PolicyMismatch
 from urdf.checks import check_whole, member_of
+from urdf.errors import UnknownName
 
 MAX_FRAMES = 16
 MAX_SIDE_PX = 1024
+#: The names of the parts that are no pictures; a view has its own, `CameraView.key`.
+STATE, PROPRIOCEPTION, PRIVILEGED = "state", "proprioception", "privileged"
+
+Part: TypeAlias = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
+#: What a policy is given: one part alone, or several by name.
+Observed: TypeAlias = Part | Mapping[str, Part]
 
 
 class ImageKind(StrEnum):
@@ -71,3 +83,32 @@ class ObservationSpec:
         keys = [view.key for view in self.views]
         if len(set(keys)) != len(keys):
             raise BridgeError(f"a camera may give one picture of each kind, got {keys}")
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The names of the parts, in the order that observations have them."""
+        vectors = ((STATE, self.state), (PROPRIOCEPTION, self.proprioception))
+        asked = [name for name, wanted in vectors if wanted] + [view.key for view in self.views]
+        return (*asked, PRIVILEGED) if self.privileged else tuple(asked)
+
+    def only(self, names: Sequence[str]) -> ObservationSpec:
+        """Return the spec of the named parts alone; raises UnknownName for a part that this one has not."""
+        for name in names:
+            if name not in self.part_names:
+                raise UnknownName("part of an observation", name, self.part_names)
+        return replace(
+            self,
+            state=STATE in names,
+            proprioception=PROPRIOCEPTION in names,
+            views=tuple(view for view in self.views if view.key in names),
+            privileged=PRIVILEGED in names,
+        )
+
+
+def state_of(observation: Observed) -> NDArray[np.float32]:
+    """Return the state (n,), for who reads nothing else; raises PolicyMismatch where there is none."""
+    part = observation.get(STATE) if isinstance(observation, Mapping) else observation
+    if part is None or part.dtype != np.float32:
+        found = ", ".join(observation) if isinstance(observation, Mapping) else f"{observation.dtype} numbers"
+        raise PolicyMismatch(f"this policy reads the part {STATE!r}, float32; the observation has {found}")
+    return part.astype(np.float32, copy=False)

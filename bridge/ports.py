@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.messages import JointCommand, RobotState
+from bridge.observation import Observed
 from urdf.description import ArmDescription
 from urdf.pose import Array, Pose
 
@@ -132,8 +133,8 @@ class BlockSource(Protocol):
 class Policy(Protocol):
     """Whatever decides."""
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the action in [-1, 1] for one observation."""
+    def act(self, observation: Observed) -> NDArray[np.float32]:
+        """Return the action in [-1, 1] for one observation: one part alone, or several by name."""
         ...
 
 

@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.observation import Observed
 from bridge.ports import Policy
 
 if TYPE_CHECKING:
     import gymnasium
+
+_Observation = TypeVar("_Observation", bound=Observed)
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -68,9 +71,7 @@ def _never() -> bool:
     return False
 
 
-def play(
-    policy: Policy, env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]], seed: int
-) -> tuple[bool, float, int]:
+def play(policy: Policy, env: gymnasium.Env[_Observation, NDArray[np.float32]], seed: int) -> tuple[bool, float, int]:
     """Play one episode; return (success, undiscounted return, decisions)."""
     observation, info = env.reset(seed=seed)
     over, total, decisions = False, 0.0, 0
@@ -84,7 +85,7 @@ def play(
 
 def evaluate(
     policy: Policy,
-    env: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]],
+    env: gymnasium.Env[_Observation, NDArray[np.float32]],
     episodes: int,
     seed: int,
     on_episode: Callable[[int, int], None] | None = None,

@@ -101,7 +101,7 @@ class PictureEncoder(nn.Module):
         x = pictures.float() * self._scale
         grid = self.get_buffer("grid")
         if len(grid):
-            x = torch.cat([x, grid.expand(len(x), -1, -1, -1)], dim=1)
+            x = torch.cat([x, grid.expand(x.shape[0], -1, -1, -1)], dim=1)
         return self.features(self.maps(x))
 
 

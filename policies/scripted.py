@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from bridge.actions import MAX_LATERAL_STEP_M, MAX_STEP_M
 from bridge.encoding import OFFSET_SCALE_M, PICK_PLACE_STATE, PLACE_SCALE_M, REACH_STATE, ObservationLayout
+from bridge.observation import Observed, state_of
 from bridge.ports import Policy
 from policies.scripted_place import PickPlacePolicy
 from urdf.errors import UnknownName
@@ -18,7 +19,7 @@ class HoldPolicy:
     def __init__(self, action_size: int) -> None:
         self._action = np.zeros(action_size, dtype=np.float32)
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return zeros."""
         return self._action.copy()
 
@@ -30,7 +31,7 @@ class RandomPolicy:
         self._action_size = action_size
         self._rng = rng
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return uniform numbers."""
         return self._rng.uniform(-1.0, 1.0, self._action_size).astype(np.float32)
 
@@ -47,11 +48,12 @@ class StraightPolicy:
         self._reach_m = MAX_LATERAL_STEP_M * action_repeat
         self._to_block = to_block
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return the motion towards the point, as far as one decision goes."""
-        error_m = OFFSET_SCALE_M * observation[self._error].astype(np.float64)
+        state = state_of(observation)
+        error_m = OFFSET_SCALE_M * state[self._error].astype(np.float64)
         if not self._to_block:
-            error_m -= PLACE_SCALE_M * observation[self._block]  # the area's middle as seen from the command
+            error_m -= PLACE_SCALE_M * state[self._block]  # the area's middle as seen from the command
         motion = error_m / self._reach_m
         return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 
@@ -70,12 +72,13 @@ class ReachPolicy:
         self._goal_from_tool = [REACH_STATE.index(f"goal_from_tool_{axis}") for axis in "xyz"]
         self._tool = [REACH_STATE.index(f"tool_{axis}") for axis in "xyz"]
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return the motion towards the point, as far as one decision goes."""
-        error_m = OFFSET_SCALE_M * observation[self._goal].astype(np.float64)
+        state = state_of(observation)
+        error_m = OFFSET_SCALE_M * state[self._goal].astype(np.float64)
         if self._blind:
-            tool_from_command = error_m - OFFSET_SCALE_M * observation[self._goal_from_tool]
-            error_m = tool_from_command - PLACE_SCALE_M * observation[self._tool] + [0.0, 0.0, BLIND_REACH_M]
+            tool_from_command = error_m - OFFSET_SCALE_M * state[self._goal_from_tool]
+            error_m = tool_from_command - PLACE_SCALE_M * state[self._tool] + [0.0, 0.0, BLIND_REACH_M]
         motion = error_m / self._reach_m
         return (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
 

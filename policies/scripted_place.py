@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bridge.actions import MAX_STEP_M, MAX_TURN_RAD
 from bridge.encoding import OFFSET_SCALE_M, OPENING_SCALE_M, PICK_PLACE_STATE, PLACE_SCALE_M
+from bridge.observation import Observed, state_of
 from urdf.pose import Array
 
 #: Over a point: near enough to go down.
@@ -49,9 +50,9 @@ class PickPlacePolicy:
         self._opening, self._closing = layout.index("opening"), layout.index("closing")
         self._holding = layout.index("holding")
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return the next motion."""
-        o = observation.astype(np.float64)
+        o = state_of(observation).astype(np.float64)
         block, block_from_tool = OFFSET_SCALE_M * o[self._block_from_command], OFFSET_SCALE_M * o[self._block_from_tool]
         turn_rad = math.atan2(o[self._turn[1]], o[self._turn[0]]) / 4
         placed = math.hypot(*(OFFSET_SCALE_M * o[self._block_from_goal[:2]])) < _PLACED_M

@@ -28,7 +28,7 @@ from policies.learner import Learner, LearnerState
 from policies.ledger import Ledger, Progress
 from policies.off_policy import OffPolicy
 from policies.onnx_policy import OnnxPolicy
-from policies.parts import Parts
+from policies.parts import ALONE, Parts
 from policies.ppo import Ppo
 from policies.precision import choose_precision
 from policies.sb3_ppo import Sb3Ppo
@@ -274,7 +274,8 @@ class _Run:
             self._ledger.show("evaluate")
             # Episodes that chose nothing: the best of several evaluations is partly luck.
             seed = _derived_seed(self._seed, 0, "final")
-            final = evaluate_workers(exported, self._judges, self._config.final_episodes, seed, self._hooks.should_stop)
+            policy, stop = _ExportedPolicy(exported), self._hooks.should_stop
+            final = evaluate_workers(policy, self._judges, self._config.final_episodes, seed, stop)
         self._count(self._ledger.counters.decisions)
         counters = self._ledger.counters
         return TrainResult(
@@ -304,6 +305,14 @@ class _NetworkPolicy:
 
     def act_batch(self, observations: Parts) -> NDArray[np.float32]:
         return network_actions(self.network, observations)
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportedPolicy:
+    policy: OnnxPolicy
+
+    def act_batch(self, observations: Parts) -> NDArray[np.float32]:
+        return self.policy.act_batch(observations.get(ALONE, observations))
 
 
 def _derived_seed(seed: int, decisions: int, purpose: Literal["episodes", "evaluation", "final"]) -> int:

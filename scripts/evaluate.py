@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.encoding import ObservationLayout
+from bridge.observation import ObservationSpec
 from bridge.ports import Policy
 from policies.artifact import MANIFEST_NAME
 from policies.errors import ArtifactError
@@ -26,11 +25,8 @@ from policies.onnx_policy import OnnxPolicy
 from policies.scripted import SCRIPTED_NAMES, scripted_policy
 from scripts.cli import data_root, emit_json, resolve_run, run_folders
 from scripts.exit_codes import BAD_INPUT, DONE
-from sim.env import ArmEnv
+from sim.env import STATE_ONLY, ArmEnv
 from urdf.errors import UnknownName
-
-if TYPE_CHECKING:
-    import gymnasium
 
 DEFAULT_ARM, DEFAULT_TASK = "dofbot", "grasp"
 
@@ -78,17 +74,19 @@ class PolicyChoice:
     action_repeat: int
     arm: str = DEFAULT_ARM
     task: str = DEFAULT_TASK
+    spec: ObservationSpec = STATE_ONLY
+    """What the policy reads."""
 
     def make_env(self) -> ArmEnv:
         """Return a new environment that fits the policy; raises UnknownName."""
-        return ArmEnv(arm=self.arm, task=self.task, rig=self.rig, action_repeat=self.action_repeat)
+        return ArmEnv(arm=self.arm, task=self.task, rig=self.rig, spec=self.spec, action_repeat=self.action_repeat)
 
     def make_policy(self, env: ArmEnv, seed: int) -> Policy:
         """Return the policy; raises PolicyMismatch where it was trained for something else."""
         if self.folder is None:
             return self.make_scripted(env.observation_layout, len(env.action_layout.names), seed)
         policy = OnnxPolicy(self.folder)
-        policy.check(env.description, env.rig.name, env.observation_layout)
+        policy.check(env.description, env.rig.name, env.observation_layout, env.observation_spec)
         action = env.action_layout
         policy.check_control(action.name, action.version, action.names, env.control_rate_hz)
         return policy
@@ -115,9 +113,10 @@ def choose_policy(name: str, rig: str | None, arm: str | None = None, task: str 
     except UnknownName:
         runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
         raise UnknownName("policy", name, [*SCRIPTED_NAMES, *runs]) from None
-    manifest = OnnxPolicy(folder).manifest
+    policy = OnnxPolicy(folder)
+    manifest = policy.manifest
     return PolicyChoice(
-        "", folder, rig or manifest.rig, manifest.action_repeat, arm or manifest.arm, task or manifest.task
+        "", folder, rig or manifest.rig, manifest.action_repeat, arm or manifest.arm, task or manifest.task, policy.spec
     )
 
 
@@ -236,5 +235,4 @@ def _begin_worker(choice: PolicyChoice) -> None:
 def _play_one(seed: int) -> bool:
     assert _worker is not None
     choice, env, policy = _worker
-    states = cast("gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]", env)  # it observes the state alone
-    return play(policy or choice.make_policy(env, seed), states, seed)[0]
+    return play(policy or choice.make_policy(env, seed), env, seed)[0]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 
-from bridge.observation import ObservationSpec
+from bridge.observation import CameraView, ObservationSpec
 from bridge.ports import Policy
 from policies.evaluation import episode_seeds
 from policies.scripted import SCRIPTED_NAMES
@@ -166,7 +165,7 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         arm=choice.arm,
         task=choice.task,
         rig=choice.rig,
-        spec=ObservationSpec(views=views),
+        spec=_with_views(choice.spec, views),
         action_repeat=choice.action_repeat,
         objects=args.objects,
         distractors=args.distractors,
@@ -179,6 +178,12 @@ def _open(args: ObserveArgs, choice: PolicyChoice, film: EnvFilm | None) -> Gene
         yield env, audience
     finally:
         env.close()
+
+
+def _with_views(spec: ObservationSpec, views: Sequence[CameraView]) -> ObservationSpec:
+    """Return what the policy reads and, besides, the views to show; what it reads is shown as it reads it."""
+    keys = [view.key for view in spec.views]
+    return dataclasses.replace(spec, views=(*spec.views, *(view for view in views if view.key not in keys)))
 
 
 def _play_all(
@@ -199,19 +204,12 @@ def _play(env: ArmEnv, policy: Policy, seed: int, number: int, audience: Audienc
     over = truncated = False
     info: dict[str, object] = {}
     while not over:
-        observation, _, terminated, truncated, info = env.step(policy.act(_state(observation)))
+        observation, _, terminated, truncated, info = env.step(policy.act(observation))
         over = terminated or truncated
     success, time_s = bool(info["is_success"]), env.robot.now_ns() * 1e-9
     tally.outcomes.append(success)
     tally.simulated_s += time_s
     audience.end(success, _verdict(success, truncated, time_s))
-
-
-def _state(observation: object) -> NDArray[np.float32]:
-    """Return the part of an observation that a policy of the state reads."""
-    state = observation["state"] if isinstance(observation, dict) else observation
-    assert isinstance(state, np.ndarray)
-    return state
 
 
 def _verdict(success: bool, truncated: bool, time_s: float) -> str:

@@ -20,6 +20,7 @@ from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
 from bridge.remote import RemoteRobot
+from bridge.sensing import SensingPolicy, refuse_pictures
 from hardware.cameras.remote import RemoteCamera
 from perception.tracker import BlockTracker
 from policies.evaluation import wilson_interval
@@ -146,7 +147,8 @@ def make_policy(choice: PolicyChoice, description: ArmDescription, rig: Rig) -> 
     if choice.folder is None:
         return choice.make_scripted(GRASP_STATE, len(LATERAL_ACTION.names), 0)
     policy = OnnxPolicy(choice.folder)
-    policy.check(description, rig.name, GRASP_STATE)
+    refuse_pictures(policy.spec)
+    policy.check(description, rig.name, GRASP_STATE, policy.spec)
     policy.check_control(LATERAL_ACTION.name, LATERAL_ACTION.version, LATERAL_ACTION.names, CONTROL_HZ)
     return policy
 
@@ -212,7 +214,8 @@ def run_on(
         tracker = BlockTracker(camera, rig)
         stack.callback(tracker.close)
         stage = _stage(address, console, stack)
-        runner = RobotRun(robot, rig, tracker, policy, choice.action_repeat)
+        sensing = SensingPolicy(policy, choice.spec, GRASP_STATE, robot, rig)
+        runner = RobotRun(robot, rig, tracker, sensing, choice.action_repeat)
         runner.watcher.onward = on_step
         runner.watcher.on_waiting = lambda missing: _say(console, f"the arm holds: {missing}")
         runner.go_home()

@@ -18,8 +18,9 @@ from rich.console import Console
 
 from bridge.actions import ActionLayout
 from bridge.encoding import ObservationLayout
+from bridge.observation import ObservationSpec
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
-from policies.artifact import LayoutRecord, PolicyManifest, write_json
+from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
 from policies.errors import BadConfig, SimulationFailed
 from policies.metrics import read_metrics
@@ -96,6 +97,7 @@ class RobotEnvironment(Protocol):
     """What an environment tells about the robot behind it."""
 
     description: ArmDescription
+    observation_spec: ObservationSpec
     observation_layout: ObservationLayout
     action_layout: ActionLayout
     control_rate_hz: float
@@ -136,7 +138,7 @@ class StopOnSignal:
 
 
 def manifest_for(config: RunConfig, make_environment: WorldFactory) -> PolicyManifest:
-    """Return the manifest of a policy trained in this environment; name and hashes are filled in later."""
+    """Return the manifest of a policy trained in this environment; name, inputs and hashes are filled in later."""
     environment = make_environment(0)
     try:
         robot = cast(RobotEnvironment, environment.unwrapped)
@@ -147,7 +149,10 @@ def manifest_for(config: RunConfig, make_environment: WorldFactory) -> PolicyMan
             rig=config.rig,
             arm=robot.description.name,
             arm_sha256=robot.description.sha256,
+            reads=SpecRecord.of(robot.observation_spec),
+            inputs=(),
             observation=LayoutRecord.of(robot.observation_layout),
+            proprioception=proprioception_record(robot.description, robot.observation_spec),
             action=LayoutRecord(action.name, action.version, action.names),
             control_rate_hz=float(robot.control_rate_hz),
             action_repeat=int(robot.action_repeat),
@@ -182,8 +187,10 @@ def train_once(
     """Train, export, draw and record; return what came of it and the exit code."""
     config, folder = _prepare(args, presets)
     factory = environments(config.train, config.rig)
-    # Built before the folder is made, so that a rig that does not exist leaves nothing behind.
-    manifest = manifest_for(config, factory)
+    judged_in = judged(config.train, config.rig) if environments is simulated else factory
+    # Built before the folder is made, so that a rig that does not exist leaves nothing behind. Judges show what a policy
+    # reads and no more.
+    manifest = manifest_for(config, judged_in)
     resumed = folder is not None
     if folder is None:
         folder = run_folder.create_run_folder(data_root(), config)
@@ -191,7 +198,6 @@ def train_once(
     _tell(console, _opening(config, folder, resumed))
     with StopOnSignal() as stop, TrainingProgress(console) as progress:
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
-        judged_in = judged(config.train, config.rig) if environments is simulated else factory
         result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)

@@ -125,6 +125,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.loop = ControlLoop(self.robot, self.robot, self._block, self.attempt, recorder)
         self.observation_layout = self.attempt.observation_layout
         self.action_layout = self.attempt.action_layout
+        #: What is observed; Gymnasium's `spec` is another thing.
+        self.observation_spec = spec
         self.observer = Observer(spec, self.attempt, self.robot, self.world, depth_engine)
         self.observation_space = self.observer.space()  # pyright: ignore[reportAttributeAccessIssue]
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (len(self.action_layout.names),), np.float32)

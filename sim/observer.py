@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from bridge.attempt import Attempt
 from bridge.encoding import ToolFrame, encode_proprioception, proprioception_layout
-from bridge.observation import CameraView, ImageKind, ObservationSpec
+from bridge.observation import PRIVILEGED, PROPRIOCEPTION, STATE, CameraView, ImageKind, ObservationSpec, Part
 from bridge.ports import Robot
 from sim.sim_camera import DepthEngine, SimCamera
 from sim.world import ArmWorld
 
-Part: TypeAlias = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
 #: One part alone, or several by name.
 Observation: TypeAlias = Part | dict[str, Part]
 
@@ -65,13 +64,13 @@ class Observer:
         """Return the observation space."""
         spaces: dict[str, gymnasium.spaces.Box] = {}
         if self.spec.state:
-            spaces["state"] = _vector_space(len(self._kept))
+            spaces[STATE] = _vector_space(len(self._kept))
         if self.spec.proprioception:
-            spaces["proprioception"] = _vector_space(proprioception_layout(self._attempt.description).size)
+            spaces[PROPRIOCEPTION] = _vector_space(proprioception_layout(self._attempt.description).size)
         for view in self.spec.views:
             spaces[view.key] = self._picture_space(view)
         if self.spec.privileged:
-            spaces["privileged"] = _vector_space(len(privileged_names(self._world.description.joint_names)))
+            spaces[PRIVILEGED] = _vector_space(len(privileged_names(self._world.description.joint_names)))
         if len(spaces) == 1:
             return next(iter(spaces.values()))
         return gymnasium.spaces.Dict(dict(spaces))
@@ -99,9 +98,9 @@ class Observer:
         """Return the observation; `state` is the attempt's own (n,)."""
         parts: dict[str, Part] = {}
         if self.spec.state:
-            parts["state"] = state[self._kept]
+            parts[STATE] = state[self._kept]
         if self.spec.proprioception:
-            parts["proprioception"] = encode_proprioception(self._robot.read_state(), self._frame)
+            parts[PROPRIOCEPTION] = encode_proprioception(self._robot.read_state(), self._frame)
         for key, camera in self.cameras.items():
             stack = self._stacks[key]
             picture: Part = self._under_way[key][0] if self._under_way else camera.read()
@@ -110,7 +109,7 @@ class Observer:
                 stack.appendleft(picture)
             parts[key] = stack[0] if self.spec.frames == 1 else _stacked(stack)
         if self.spec.privileged:
-            parts["privileged"] = self._privileged()
+            parts[PRIVILEGED] = self._privileged()
         return parts if len(parts) > 1 else next(iter(parts.values()))
 
     def _picture_space(self, view: CameraView) -> gymnasium.spaces.Box:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.ports import Policy
@@ -21,7 +20,6 @@ from policies.scripted import scripted_policy
 from scripts.programs import bench_depth, bench_vector
 from scripts.programs.figures import Row, at_least, at_most
 from sim.env import ArmEnv
-from sim.observer import Observation
 from sim.sim_camera import DepthEngine
 from sim.world import ArmWorld
 
@@ -65,11 +63,6 @@ class Played:
         return statistics.median(self.steps_s)
 
 
-def _state(observation: Observation) -> NDArray[np.float32]:
-    part = observation["state"] if isinstance(observation, dict) else observation
-    return part.astype(np.float32, copy=False)
-
-
 def _play(env: ArmEnv, policy: Policy, seeds: range) -> Played:
     """Play episodes to their ends, close and lift included."""
     played = Played()
@@ -77,7 +70,7 @@ def _play(env: ArmEnv, policy: Policy, seeds: range) -> Played:
         observation, _ = env.reset(seed=seed)
         over = False
         while not over:
-            action = policy.act(_state(observation))
+            action = policy.act(observation)
             started = time.process_time()
             observation, _, terminated, truncated, _ = env.step(action)
             played.steps_s.append(time.process_time() - started)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.actions import ActionLayout
+from bridge.observation import Observed
 from scripts.keyboard import ESCAPE
 
 LEAVE, NEXT = ("q", ESCAPE), "n"
@@ -79,7 +80,7 @@ class KeyboardPolicy:
         """Begin an episode: the jaws are open."""
         self._situation = Situation(decisions=self._situation.decisions)
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return the action of the next key; raises PersonLeft or PersonSkipped."""
         self._show(self._situation)
         action: NDArray[np.float32] | None = None

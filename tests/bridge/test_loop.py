@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bridge.encoding import GRASP_STATE, Phase
 from bridge.loop import LoopStatistics, run_episode
+from bridge.observation import Observed, state_of
 from tests.bridge.desk import PERIOD_NS, PERIOD_S, RIG, START_NS, Bench, bench
 
 Action = NDArray[np.float32]
@@ -23,9 +24,9 @@ class Counting:
         self.asked_ns: list[int] = []
         self.actions: list[Action] = []
 
-    def act(self, observation: Action) -> Action:
+    def act(self, observation: Observed) -> Action:
         self.asked_ns.append(self._at.clock.now_ns())
-        motion = observation[:2] * (0.1 / (0.010 * self._repeat))
+        motion = state_of(observation)[:2] * (0.1 / (0.010 * self._repeat))
         action = (motion / max(1.0, float(np.linalg.norm(motion)))).astype(np.float32)
         self.actions.append(action)
         return action

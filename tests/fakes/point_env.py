@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bridge.actions import ActionLayout
 from bridge.encoding import ObservationLayout
+from bridge.observation import ObservationSpec
 from urdf.description import load_arm
 
 
@@ -25,6 +26,7 @@ class PointEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = gymnasium.spaces.Box(-4.0, 4.0, (2,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.description = load_arm("dofbot")
+        self.observation_spec = ObservationSpec()
         self.observation_layout = ObservationLayout("point", 1, ("goal_x", "goal_y"))
         self.action_layout = ActionLayout("point-move", 1, ("x", "y"))
         self.control_rate_hz = 20.0

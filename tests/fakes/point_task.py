@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from policies.config import TrainConfig
+from policies.config import PpoConfig, SacConfig, TrainConfig
 from sim.vector_worker import WorldFactory
 from tests.fakes.odd_worlds import FailingTask, StagedEnv
 from tests.fakes.point_env import PointEnv, PointTask
@@ -19,18 +20,25 @@ POINT = TrainConfig(
     action_repeat=1,
     discount=0.9,
     reward_scale=3.0,
-    network=(32, 32),
-    learning_rate=3e-3,
-    batch_size=64,
-    updates_per_decision=0.5,
-    learning_starts=200,
+    sac=SacConfig(
+        hidden=(32, 32),
+        learning_rate=3e-3,
+        batch_size=64,
+        updates_per_decision=0.5,
+        warm_up=200,
+        target_rate=0.01,
+        entropy_per_action=-0.5,
+    ),
+    ppo=PpoConfig(hidden=(32, 32), learning_rate=3e-3, rollout_steps=64, batch_size=64),
     max_decisions=6_000,
     evaluate_every=500,
     evaluation_episodes=20,
     final_episodes=20,
-    checkpoint_every_s=0.3,
+    checkpoint_every=100,
 )
-PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT, "point-staged": POINT}
+#: One world in one process, and no evaluation that could end it early.
+ALONE = dataclasses.replace(POINT, workers=1, evaluate_every=700, stop_evaluations=99)
+PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT, "point-staged": POINT, "point-alone-slow": ALONE}
 
 
 def environments(config: TrainConfig, rig: str) -> PointTask:
@@ -64,11 +72,9 @@ ENVIRONMENTS: Mapping[str, Callable[[TrainConfig, str], WorldFactory]] = {
 
 def main() -> int:
     """Run `tandem train` on this task: the process that tests interrupt and kill."""
-    import tyro
+    from scripts.train import parse, run
 
-    from scripts.train import TrainArgs, run
-
-    args = tyro.cli(TrainArgs)
+    args = parse(sys.argv[1:], PRESETS)
     words = args.preset if args.resume is None else args.resume.partition("_seed")[0]
     return run(args, ENVIRONMENTS.get(words.rpartition("-")[2], environments), PRESETS)
 

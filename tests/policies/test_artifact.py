@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +14,20 @@ import torch
 
 from bridge.errors import PolicyMismatch
 from policies import artifact
-from policies.artifact import GoldenPairs, LayoutRecord, PolicyManifest, load_artifact, load_manifest, sha256_of
+from policies.artifact import (
+    GoldenPairs,
+    InputRecord,
+    LayoutRecord,
+    PolicyManifest,
+    load_artifact,
+    load_manifest,
+    sha256_of,
+)
 from policies.errors import ArtifactError
 from policies.export import export_policy, network_actions
 from policies.onnx_policy import OnnxPolicy
+from policies.parts import ALONE
+from tests.fakes.policy_folder import STATE, make_manifest
 from urdf.description import load_arm
 
 FEATURES = tuple(f"feature_{i}" for i in range(7))
@@ -24,36 +35,27 @@ LAYOUT = LayoutRecord("state", 2, FEATURES)
 
 
 def manifest() -> PolicyManifest:
-    return PolicyManifest(
-        schema=artifact.SCHEMA,
-        task="grasp",
-        rig="table",
-        arm="dofbot",
-        arm_sha256=load_arm("dofbot").sha256,
-        observation=LAYOUT,
-        action=LayoutRecord("lateral", 1, ("x", "y")),
-        control_rate_hz=20.0,
-        action_repeat=2,
-        normaliser="none",
-        training_run="a_run",
-        git_commit="abc",
-        versions={"torch": "1"},
-        onnx_sha256="",
-        golden_sha256="",
-    )
+    return msgspec.structs.replace(make_manifest(), observation=LAYOUT)
 
 
-def network(seed: int = 0) -> torch.nn.Module:
-    torch.manual_seed(seed)
-    layers = [torch.nn.Linear(7, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32), torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers, torch.nn.Linear(32, 2), torch.nn.Tanh())
+class Lone(torch.nn.Module):
+    """Reads an observation that is one array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [torch.nn.Linear(7, 32), torch.nn.ReLU(), torch.nn.Linear(32, 32), torch.nn.ReLU()]
+        self.layers = torch.nn.Sequential(*layers, torch.nn.Linear(32, 2), torch.nn.Tanh())
+
+    def forward(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.layers(parts[ALONE])
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "policy"
     observations = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
-    export_policy(folder, network(), manifest(), observations)
+    export_policy(folder, Lone(), manifest(), {ALONE: observations})
     return folder
 
 
@@ -71,7 +73,7 @@ def rewrite_golden(folder: Path, change: float) -> None:
     buffer = io.BytesIO()
     actions = golden.actions.copy()
     actions[3, 1] += change
-    np.savez(buffer, observations=golden.observations, actions=actions)
+    np.savez(buffer, allow_pickle=False, actions=actions, **{"observation.state": golden.observations["state"]})
     (folder / artifact.GOLDEN_NAME).write_bytes(buffer.getvalue())
     artifact.write_json(
         folder / artifact.MANIFEST_NAME, msgspec.structs.replace(stored, golden_sha256=sha256_of(buffer.getvalue()))
@@ -81,7 +83,7 @@ def rewrite_golden(folder: Path, change: float) -> None:
 def test_the_exported_policy_is_the_trained_one(exported: Path) -> None:
     policy = OnnxPolicy(exported)
     observations = np.random.default_rng(7).normal(scale=3.0, size=(500, 7)).astype(np.float32)
-    expected = network_actions(network(), observations)
+    expected = network_actions(Lone(), {ALONE: observations})
     assert np.abs(policy.act_batch(observations) - expected).max() < 1e-5
     single = np.array([policy.act(o) for o in observations])
     assert single.shape == (500, 2)
@@ -92,7 +94,8 @@ def test_the_exported_policy_is_the_trained_one(exported: Path) -> None:
 
 def test_the_manifest_survives_the_round_trip(exported: Path) -> None:
     stored = load_manifest(exported)
-    assert msgspec.structs.replace(stored, onnx_sha256="", golden_sha256="") == manifest()
+    assert msgspec.structs.replace(stored, inputs=(), onnx_sha256="", golden_sha256="") == manifest()
+    assert stored.inputs == (InputRecord("state", (7,), "float32"),)
     assert stored.onnx_sha256 == sha256_of((exported / "policy.onnx").read_bytes())
 
 
@@ -155,10 +158,20 @@ def test_a_manifest_of_another_schema_is_refused(folder: Path) -> None:
         load_manifest(folder)
 
 
+def test_a_manifest_of_the_first_schema_is_refused_for_its_schema_alone(folder: Path) -> None:
+    path = folder / "manifest.json"
+    fields = msgspec.json.decode(path.read_bytes())
+    for name in ("reads", "inputs", "proprioception"):
+        del fields[name]
+    path.write_bytes(msgspec.json.encode({**fields, "schema": 1}))
+    with pytest.raises(ArtifactError, match="schema 1, this version reads 2: train the policy again"):
+        load_manifest(folder)
+
+
 def test_pickled_golden_arrays_are_not_unpickled(folder: Path) -> None:
     stored, _, _ = load_artifact(folder)
     buffer = io.BytesIO()
-    np.savez(buffer, observations=np.array([{"a": 1}], dtype=object), actions=np.zeros((1, 2)))
+    np.savez(buffer, **{"observation.state": np.array([{"a": 1}], dtype=object), "actions": np.zeros((1, 2))})
     (folder / "golden.npz").write_bytes(buffer.getvalue())
     artifact.write_json(
         folder / "manifest.json", msgspec.structs.replace(stored, golden_sha256=sha256_of(buffer.getvalue()))
@@ -177,32 +190,33 @@ class LiveLayout:
 
 
 def test_the_setup_it_was_trained_for_is_accepted(exported: Path) -> None:
-    OnnxPolicy(exported).check(load_arm("dofbot"), "table", LiveLayout())
+    OnnxPolicy(exported).check(load_arm("dofbot"), "table", LiveLayout(), STATE)
 
 
 def test_a_foreign_arm_rig_or_layout_is_refused_and_named(exported: Path) -> None:
     policy, arm = OnnxPolicy(exported), load_arm("dofbot")
     with pytest.raises(PolicyMismatch, match="arm 'dofbot', this arm is 'dofbot-se'"):
-        policy.check(replace(arm, name="dofbot-se"), "table", LiveLayout())
+        policy.check(replace(arm, name="dofbot-se"), "table", LiveLayout(), STATE)
     with pytest.raises(PolicyMismatch, match="description"):
-        policy.check(replace(arm, sha256="0" * 64), "table", LiveLayout())
+        policy.check(replace(arm, sha256="0" * 64), "table", LiveLayout(), STATE)
     with pytest.raises(PolicyMismatch, match="rig 'table', this rig is 'hanging'"):
-        policy.check(arm, "hanging", LiveLayout())
+        policy.check(arm, "hanging", LiveLayout(), STATE)
     with pytest.raises(PolicyMismatch, match=r"state v2 .*state v3"):
-        policy.check(arm, "table", LiveLayout(version=3))
+        policy.check(arm, "table", LiveLayout(version=3), STATE)
     swapped = (FEATURES[1], FEATURES[0], *FEATURES[2:])
     with pytest.raises(PolicyMismatch, match="first difference at number 0: 'feature_0', now 'feature_1'"):
-        policy.check(arm, "table", LiveLayout(feature_names=swapped))
+        policy.check(arm, "table", LiveLayout(feature_names=swapped), STATE)
 
 
 def test_an_observation_of_another_size_is_refused(exported: Path) -> None:
-    with pytest.raises(PolicyMismatch, match="7 numbers"):
+    with pytest.raises(PolicyMismatch, match=r"part 'state' must be float32 \(7,\), got float32 \(6,\)"):
         OnnxPolicy(exported).act(np.zeros(6, dtype=np.float32))
 
 
 def test_golden_pairs_of_another_size_are_refused(tmp_path: Path) -> None:
-    golden = GoldenPairs(np.zeros((4, 6), np.float32), np.zeros((4, 2), np.float32))
-    artifact.save_artifact(tmp_path, manifest(), b"onnx", golden)
+    golden = GoldenPairs({"state": np.zeros((4, 6), np.float32)}, np.zeros((4, 2), np.float32))
+    stored = msgspec.structs.replace(manifest(), inputs=manifest().expected_inputs())
+    artifact.save_artifact(tmp_path, stored, b"onnx", golden)
     with pytest.raises(ArtifactError, match=r"\(4, 6\)"):
         load_artifact(tmp_path)
 

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
+from bridge.observation import Observed, state_of
 from policies.evaluation import episode_seeds, evaluate, wilson_interval
 from policies.scripted import HoldPolicy, RandomPolicy
 from tests.fakes.point_task import PointEnv
@@ -35,8 +36,8 @@ def test_wilson_interval_refuses_more_successes_than_trials() -> None:
 class Straight:
     """Moves straight to the goal."""
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.clip(observation / 0.3, -1.0, 1.0).astype(np.float32)
+    def act(self, observation: Observed) -> NDArray[np.float32]:
+        return np.clip(state_of(observation) / 0.3, -1.0, 1.0).astype(np.float32)
 
 
 def test_evaluate_counts_what_the_task_calls_success() -> None:

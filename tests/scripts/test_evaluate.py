@@ -13,8 +13,10 @@ import pytest
 from scipy.stats import binomtest
 
 from bridge.encoding import GRASP_STATE
+from bridge.observation import CameraView, ImageKind, ObservationSpec
 from scripts.evaluate import PolicyChoice, choose_policy, evaluate_policy
 from scripts.programs import bench_tasks
+from tests.fakes.policy_folder import export_untrained, make_manifest
 from urdf.errors import UnknownName
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,6 +50,23 @@ def test_every_arm_and_task_can_be_evaluated(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert (result["successes"], result["episodes"]) == (4, 4)
     assert "ur5 reach, oracle on rig table: 4 of 4 episodes succeeded" in done.stderr
+
+
+def test_a_policy_that_sees_by_its_wrist_camera_is_played_with_one(tmp_path: Path) -> None:
+    spec = ObservationSpec(state=False, proprioception=True, views=(CameraView("wrist", ImageKind.DEPTH),), frames=2)
+    export_untrained(tmp_path / "runs" / "grasp" / "20260101T000000Z_depth_seed0" / "policy", make_manifest(spec))
+    done = evaluate(tmp_path, "--policy", "newest", "--episodes", "3", "--workers", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["episodes"] == 3
+    assert result["successes"] < 3  # nobody trained it
+
+
+def test_a_policy_of_another_rig_is_refused(tmp_path: Path) -> None:
+    export_untrained(tmp_path / "runs" / "grasp" / "20260101T000000Z_grasp_seed0" / "policy", make_manifest())
+    done = evaluate(tmp_path, "--policy", "newest", "--rig", "hanging", "--episodes", "1")
+    assert done.returncode == 2
+    assert "trained on rig 'table', this rig is 'hanging'" in done.stderr
 
 
 def test_unknown_arms_and_tasks_are_bad_input(tmp_path: Path) -> None:

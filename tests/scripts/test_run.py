@@ -15,25 +15,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-import torch
 
-from bridge.actions import LATERAL_ACTION
 from bridge.clock import MonotonicClock
 from bridge.encoding import GRASP_STATE
 from bridge.grasp import GraspAttempt
 from bridge.loop import ControlLoop, run_episode
+from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.remote import RemoteRobot
 from hardware.cameras.remote import RemoteCamera
 from perception.tracker import BlockTracker
-from policies import artifact
-from policies.artifact import LayoutRecord, PolicyManifest
-from policies.export import export_policy
 from policies.scripted import scripted_policy
 from scripts.programs.lab import running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.run import RunSummary
 from sim.lab_truth import TruthFile
+from tests.fakes.policy_folder import STATE, export_untrained, make_manifest
 from tests.scripts.open_lab import ARM, RIG, ROOT, TORQUE, OpenLab
 from tests.scripts.test_lab import children_of, wait_for
 from urdf.kinematics import PinocchioKinematics
@@ -57,30 +54,10 @@ def open_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenLab]:
         lab.close()
 
 
-def make_run(data: Path, rig: str = "table", arm_sha256: str = ARM.sha256) -> str:
+def make_run(data: Path, rig: str = "table", arm_sha256: str = ARM.sha256, spec: ObservationSpec = STATE) -> str:
     """Leave an untrained policy as a run; return the run's name."""
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Linear(GRASP_STATE.size, 2), torch.nn.Tanh())
-    manifest = PolicyManifest(
-        schema=artifact.SCHEMA,
-        task="grasp",
-        rig=rig,
-        arm="dofbot",
-        arm_sha256=arm_sha256,
-        observation=LayoutRecord.of(GRASP_STATE),
-        action=LayoutRecord(LATERAL_ACTION.name, LATERAL_ACTION.version, LATERAL_ACTION.names),
-        control_rate_hz=20.0,
-        action_repeat=3,
-        normaliser="none",
-        training_run="made_up",
-        git_commit="abc",
-        versions={},
-        onnx_sha256="",
-        golden_sha256="",
-    )
-    observations = np.random.default_rng(0).normal(size=(8, GRASP_STATE.size)).astype(np.float32)
     folder = data / "runs" / "grasp" / "20260101T000000Z_grasp_seed0"
-    export_policy(folder / "policy", network, manifest, observations)
+    export_untrained(folder / "policy", make_manifest(spec, rig=rig, arm_sha256=arm_sha256))
     return folder.name
 
 
@@ -127,6 +104,16 @@ def test_a_policy_of_another_arm_is_refused_before_a_lab_is_started(tmp_path: Pa
     done = run_tandem(tmp_path, "--policy", name, "--episodes", "1")
     assert done.returncode == 2
     assert "kinematics, limits, gripper or tool changed" in done.stderr
+    assert not (tmp_path / "labs").exists()
+
+
+def test_a_policy_of_pictures_is_refused_before_a_lab_is_started(tmp_path: Path) -> None:
+    spec = ObservationSpec(state=False, proprioception=True, views=(CameraView("wrist", ImageKind.DEPTH),))
+    name = make_run(tmp_path, spec=spec)
+    done = run_tandem(tmp_path, "--policy", name, "--episodes", "1")
+    assert done.returncode == 2
+    assert "wrist_depth (64x64) of camera 'wrist'" in done.stderr
+    assert "no camera for them" in done.stderr
     assert not (tmp_path / "labs").exists()
 
 

@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from policies.config import PRESETS, TrainConfig
+from policies.errors import BadConfig
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder
 from scripts.simulation import judged, simulated
-from scripts.train import TrainArgs, train_once
+from scripts.train import TrainArgs, parse, train_once
 from sim.curriculum import CURRICULA, make_curriculum
 from sim.env import ArmEnv
 from sim.randomization import HARD, MILD, NONE, Randomization
@@ -63,12 +64,15 @@ def settings(args: TrainArgs) -> TrainConfig:
 
 def test_the_options_and_what_a_curriculum_needs_reach_the_worlds() -> None:
     assert settings(TrainArgs()) == GRASP
-    assert settings(TrainArgs(curriculum="reference")) == dataclasses.replace(GRASP, curriculum="reference")
-    full = settings(TrainArgs(curriculum="full"))
+    asked = settings(parse(["--curriculum", "reference"]))
+    assert asked == dataclasses.replace(GRASP, curriculum="reference")
+    full = settings(parse(["--curriculum", "full"]))
     assert full == dataclasses.replace(GRASP, curriculum="full", randomization="mild", distractors=4)
-    own = settings(TrainArgs(curriculum="full", randomization="hard", distractors=0))
-    assert own == dataclasses.replace(full, randomization="hard", distractors=0)
-    assert settings(TrainArgs(distractors=3)) == dataclasses.replace(GRASP, distractors=3)
+    own = settings(parse(["--curriculum", "full", "--randomization", "hard", "--distractors", "1"]))
+    assert own == dataclasses.replace(full, randomization="hard", distractors=1)
+    assert settings(parse(["--distractors", "3"])) == dataclasses.replace(GRASP, distractors=3)
+    nested = settings(parse(["--sac.learning-rate", "0.002", "--sac.encoder", "impala", "--sees", "proprioception"]))
+    assert (nested.sac.learning_rate, nested.sac.encoder.value, nested.sees) == (0.002, "impala", ("proprioception",))
 
 
 def test_a_resumed_run_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +80,10 @@ def test_a_resumed_run_keeps_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
     asked = dataclasses.replace(GRASP, curriculum="full", randomization="hard", distractors=1)
     config = RunConfig(SCHEMA, "grasp", "table", 0, asked, "", {}, "20260101T000000Z")
     folder = create_run_folder(tmp_path, config)
-    assert settings(TrainArgs(resume=folder.name, curriculum="none", distractors=0)) == asked
+    assert settings(parse(["--resume", folder.name])) == asked
+    assert settings(parse(["--from", folder.name])) == asked
+    with pytest.raises(BadConfig, match="leave out every other setting"):
+        parse(["--resume", folder.name, "--distractors", "0"])
 
 
 @pytest.mark.parametrize("name", ["reference", "full"])

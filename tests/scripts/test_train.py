@@ -134,8 +134,8 @@ def test_the_run_folder_holds_no_pickle(finished: tuple[Path, dict[str, object],
 def test_the_golden_pairs_are_observations_of_the_task(finished: tuple[Path, dict[str, object], str]) -> None:
     folder, _, _ = finished
     with np.load(folder / "policy" / "golden.npz", allow_pickle=False) as golden:
-        assert golden["observations"].shape == (64, 2)
-        assert 0.05 < np.abs(golden["observations"]).mean() < 2.0
+        assert golden["observation.state"].shape == (64, 2)
+        assert 0.05 < np.abs(golden["observation.state"]).mean() < 2.0
 
 
 def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> No
     assert not (folder / "policy").exists()
     stopped = newest_state(tmp_path)
     with np.load(max(folder.glob("checkpoints/last_*")) / "replay.npz", allow_pickle=False) as replay:
-        assert replay["rewards"].size == stopped.counters.decisions
+        assert replay["replay.ready"].size >= stopped.counters.decisions
     assert f"--resume {folder.name}" in err
 
     target = stopped.counters.decisions + 300
@@ -166,7 +166,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_where_it_stopped(tmp_path: Path) -> No
     assert after.counters.updates > stopped.counters.updates
     assert after.counters.wall_s > stopped.counters.wall_s
     with np.load(max(folder.glob("checkpoints/last_*")) / "replay.npz", allow_pickle=False) as replay:
-        assert replay["rewards"].size == after.counters.decisions, "the replay of before the stop is still there"
+        assert replay["replay.ready"].size >= after.counters.decisions, "the replay of before the stop is still there"
 
 
 def test_sigterm_to_the_whole_process_group_stops_as_orderly(tmp_path: Path) -> None:
@@ -251,6 +251,55 @@ def test_sigkill_loses_at_most_what_came_after_the_last_checkpoint(killed: Path,
     assert (folder / "run.json").exists()
 
 
+def weights_of(data: Path, decisions: int) -> dict[str, bytes]:
+    """Return what the checkpoint at so many decisions holds, by file."""
+    folder = only_run(data) / "checkpoints" / f"last_{decisions:09d}"
+    return {name: (folder / name).read_bytes() for name in ("weights.safetensors", "state.json")}
+
+
+def test_a_killed_run_goes_on_bit_by_bit_as_one_that_never_was(tmp_path: Path) -> None:
+    """One world in one process; killed twice, at moments that nothing chose."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    process = start(whole, "--preset", "point-alone-slow", "--steps", "1500", "--json")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+
+    process = start(broken, "--preset", "point-alone-slow", "--steps", "1500", "--json")
+    for beyond in (300, 800):
+        wait_for_checkpoint(broken, process, beyond)
+        time.sleep(0.13)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+        process = start(broken, "--resume", only_run(broken).name, "--steps", "1500", "--json")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+
+    def rows(data: Path) -> list[EvaluationRow]:
+        found = read_metrics(only_run(data) / "metrics.jsonl")
+        return [msgspec.structs.replace(row, wall_s=0.0) for row in found if isinstance(row, EvaluationRow)]
+
+    assert [row.decisions for row in rows(whole)] == [700, 1400, 1500]
+    assert rows(broken) == rows(whole)
+    last = newest_state(whole).counters.decisions
+    assert newest_state(broken).counters.decisions == last
+    assert weights_of(broken, last)["weights.safetensors"] == weights_of(whole, last)["weights.safetensors"]
+    assert newest_state(broken).facts == newest_state(whole).facts
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sb3-sac", "sb3-ppo"])
+def test_every_algorithm_trains_exports_and_goes_on(tmp_path: Path, algo: str) -> None:
+    process = start(tmp_path, "--preset", "point", "--algo", algo, "--steps", "600", "--json")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["env_steps"] == 600
+    assert OnnxPolicy(only_run(tmp_path) / "policy").act(np.array([0.5, -0.5], np.float32)).shape == (2,)
+    again, said = resumed(tmp_path, 100)
+    assert "going on from last_000000600" in said
+    assert again["env_steps"] == 700
+    record = msgspec.json.decode((only_run(tmp_path) / "run.json").read_bytes(), type=RunRecord)
+    assert record.config.train.algo == algo
+
+
 def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_said(killed: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(killed, tmp_path / "data"))
     older, newer = sorted(only_run(data).glob("checkpoints/last_*"))
@@ -274,7 +323,7 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
     assert process.returncode == 0, err
     # Two worlds with episodes of 2 and of 3 decisions end 25 episodes in all, each a success: two promotions.
     assert stages(tmp_path) == [2]
-    state = json.loads(newest_state(tmp_path).curriculum)
+    state = json.loads(newest_state(tmp_path).worlds)
     assert state["stage"] == "half"
     assert 0 < len(state["outcomes"]) < 10
     events = EventAccumulator(str(next(only_run(tmp_path).glob("tensorboard"))))
@@ -285,7 +334,7 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert stages(tmp_path) == [2, 2]
-    after = json.loads(newest_state(tmp_path).curriculum)
+    after = json.loads(newest_state(tmp_path).worlds)
     assert after["stage"] == "half"
     assert len(after["outcomes"]) > len(state["outcomes"])
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import cast
 
-import gymnasium
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from policies.evaluation import episode_seeds, play
 from scripts.evaluate import scripted_choice
@@ -21,8 +17,7 @@ BARS = (("oracle", 3, 3, 3), ("hold", 2, 0, 0), ("random", 2, 0, 1), ("blind", 2
 
 def successes(env: ArmEnv, case: Case, policy: str, episodes: int) -> int:
     choice = scripted_choice(policy, case.rig, case.arm, case.task)
-    states = cast("gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]", env)
-    return sum(play(choice.make_policy(env, seed), states, seed)[0] for seed in episode_seeds(2026, episodes))
+    return sum(play(choice.make_policy(env, seed), env, seed)[0] for seed in episode_seeds(2026, episodes))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label.replace(" ", "-"))

@@ -1,0 +1,46 @@
+"""From the state that the control loop gives to what a policy reads, on any arm."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bridge.encoding import ObservationLayout, ToolFrame, encode_proprioception
+from bridge.errors import PolicyMismatch
+from bridge.observation import PROPRIOCEPTION, STATE, ObservationSpec, Observed, Part, state_of
+from bridge.ports import Policy, Robot
+from urdf.description import Rig
+
+
+class SensingPolicy:
+    """A policy that is given what its spec asks for, where the loop gives the whole state of `layout`.
+
+    Raises PolicyMismatch for a spec with pictures: nothing here has a camera.
+    """
+
+    def __init__(
+        self, policy: Policy, spec: ObservationSpec, layout: ObservationLayout, robot: Robot, rig: Rig
+    ) -> None:
+        refuse_pictures(spec)
+        self._policy, self._spec, self._robot = policy, spec, robot
+        self._kept = list(range(layout.size) if spec.object_pose else layout.without_object())
+        self._frame = ToolFrame(robot.description, rig)
+
+    def act(self, observation: Observed) -> NDArray[np.float32]:
+        """Return the policy's action; proprioception is of now."""
+        parts: dict[str, Part] = {}
+        if self._spec.state:
+            parts[STATE] = state_of(observation)[self._kept]
+        if self._spec.proprioception:
+            parts[PROPRIOCEPTION] = encode_proprioception(self._robot.read_state(), self._frame)
+        return self._policy.act(parts)
+
+
+def refuse_pictures(spec: ObservationSpec) -> None:
+    """Raise PolicyMismatch where a spec asks for pictures."""
+    if spec.views:
+        wanted = ", ".join(f"{v.key} ({v.width_px}x{v.height_px}) of camera {v.camera!r}" for v in spec.views)
+        raise PolicyMismatch(
+            f"the policy reads the pictures {wanted}, and this run has no camera for them; `tandem evaluate` and "
+            "`tandem observe` play it in simulation"
+        )
