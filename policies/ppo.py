@@ -2,8 +2,8 @@
 
 Schulman et al., Proximal Policy Optimization Algorithms, arXiv 1707.06347; the numbers below are its equations. Every
 `rollout_steps` steps of all worlds the critic judges the rollout (equations 11 and 12, in `policies.rollout`), it is
-gone through `epochs` times in minibatches, and forgotten. What the paper leaves open is as in Huang et al., The 37 Implementation Details of Proximal Policy
-Optimization, ICLR blog track 2022. Beyond that:
+gone through `epochs` times in minibatches, and forgotten. What the paper leaves open is as in Huang et al., The 37
+Implementation Details of Proximal Policy Optimization, ICLR blog track 2022. Beyond that:
 
 - an episode that is cut off counts as if it went on: its last observation is judged in place of what never came
   (Pardo et al., Time Limits in Reinforcement Learning, arXiv 1712.00378);
@@ -46,7 +46,7 @@ class PpoConfig:
     hidden: tuple[int, ...] = (64, 64)
     learning_rate: float = 3e-4
     anneal_over: int | None = None
-    """Decisions of all worlds together over which learning rate and clip fall to 0 (the paper's table 5), to stay there."""
+    """Decisions of all worlds together over which learning rate and clip fall to 0, and stay (the paper's table 5)."""
     rollout_steps: int = 256
     """Decisions of each world between two updates."""
     epochs: int = 10
@@ -319,7 +319,7 @@ class Ppo:
         kept = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
         own = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if kept != own:
-            other = sorted(name for name in {*kept, *own} if kept.get(name) != own.get(name))[0]
+            other = next(name for name in own | kept if kept.get(name) != own.get(name))
             raise CheckpointError(
                 f"the checkpoint has {kept.get(other)} for {other}, this run's PPO {own.get(other)}: "
                 f"resume it with the settings it was begun with"
