@@ -17,7 +17,7 @@ from policies.errors import BadConfig, CheckpointError, UnfitWorlds
 from policies.export import onnx_bytes
 from policies.learner import Learner, LearnerState, WorldStep
 from policies.normalize import Normaliser
-from policies.ppo import Ppo, PpoConfig, approximate_kl, clipped_objective, value_loss
+from policies.ppo import Batch, Ppo, PpoConfig, approximate_kl, clipped_objective, value_loss
 from policies.replay import Parts, as_parts, parts_of
 from policies.rollout import Rollout, advantages, explained_variance
 from tests.fakes.point_env import PointTask
@@ -375,12 +375,31 @@ def test_the_epochs_end_where_the_policy_moved_too_far() -> None:
 
 
 def test_learning_rate_and_clip_fall_to_zero_over_the_budget() -> None:
-    ppo = learner(dataclasses.replace(SMALL, learning_rate=0.1, anneal_over=2 * 4 * WORLDS))
-    rates: list[float] = []
+    ppo = learner(dataclasses.replace(SMALL, learning_rate=0.1, clip=0.2, anneal_over=2 * 4 * WORLDS))
+    said: list[tuple[float, float]] = []
     for _ in range(3):
         live(ppo, 4)
-        rates.append(ppo.scalars()["learning_rate"])
-    assert rates == pytest.approx([0.1, 0.05, 0.0])
+        said.append((ppo.scalars()["learning_rate"], ppo.scalars()["clip"]))
+    assert np.array(said) == pytest.approx(np.array([(0.1, 0.2), (0.05, 0.1), (0.0, 0.0)]))
+
+
+def test_what_is_made_small_is_equation_9() -> None:
+    """Nothing has moved yet: the objective is the mean advantage, the entropy that of two unit Gaussians."""
+    config = dataclasses.replace(SMALL, normalise_advantages=False, value_coefficient=0.25, entropy_coefficient=0.5)
+    ppo = learner(config)
+    ppo.act({"observation": np.zeros((WORLDS, 5), np.float32)})
+    nothing = torch.zeros(WORLDS)
+    batch = Batch(
+        observations={"observation": torch.zeros(WORLDS, 5)},
+        actions=ppo._drawn,
+        log_probabilities=ppo._log_probabilities,
+        values=nothing,
+        advantages=torch.tensor([1.0, 2.0, 6.0]),
+        returns=torch.full((WORLDS,), 2.0),
+    )
+    # Biases begin at 0, so what sees only zeros says 0, and is 2 off; the entropy of a number is log(2 pi e) / 2.
+    expected = -3.0 + 0.25 * 4.0 - 0.5 * float(np.log(2 * np.pi * np.e))
+    assert ppo._loss(batch, clip=0.2)[0].item() == pytest.approx(expected, abs=1e-6)
 
 
 # Keeping -------------------------------------------------------------------------------------------------------------
