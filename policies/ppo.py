@@ -165,11 +165,12 @@ class Ppo:
         left = 1.0
         if self.config.anneal_over is not None:
             left = max(0.0, 1.0 - self._learnt_from / self.config.anneal_over)
-        self.adam.learning_rate = left * self.config.learning_rate
-        said = self._epochs(batch, left * self.config.clip)
+        self.adam.learning_rate, clip = left * self.config.learning_rate, left * self.config.clip
+        said = self._epochs(batch, clip)
         if said:
             mean = Losses(*np.mean(said, axis=0).tolist())
-            self._scalars = {**mean._asdict(), "kl": said[-1].kl, "learning_rate": self.adam.learning_rate}
+            self._scalars = {**mean._asdict(), "kl": said[-1].kl}
+            self._scalars |= {"learning_rate": self.adam.learning_rate, "clip": clip}
             self._scalars["explained_variance"] = explained_variance(batch.values, batch.returns)
             for normaliser in self.networks.normalisers():
                 normaliser.take_in(batch.observations)
@@ -270,7 +271,7 @@ class Ppo:
         kept = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
         own = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if kept != own:
-            other = sorted(name for name in {*kept, *own} if kept.get(name) != own.get(name))[0]
+            other = next(name for name in own | kept if kept.get(name) != own.get(name))
             raise CheckpointError(
                 f"the checkpoint has {kept.get(other)} for {other}, this run's PPO {own.get(other)}: "
                 f"resume it with the settings it was begun with"

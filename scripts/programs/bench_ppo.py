@@ -1,6 +1,6 @@
 """How well our PPO learns CartPole-v1: the mean return of 100 episodes that no training saw, for three seeds.
 
-`python -m scripts.programs.bench_ppo` trains and judges them, half a minute each.
+`python -m scripts.programs.bench_ppo` trains and judges them, 20 seconds each.
 """
 
 from __future__ import annotations
