@@ -76,7 +76,10 @@ def read_run(folder: Path) -> RunCurves:
     if not evaluations:
         raise ArtifactError(f"{folder}: this run has no evaluation yet; wait for its first one")
     training = tuple(row for row in rows if isinstance(row, TrainRow))
-    return RunCurves(folder, identity, settings, evaluations, training, _read_ending(folder / RUN_NAME))
+    ending = _read_ending(folder / RUN_NAME)
+    if ending is not None and ending.decisions < max(row.decisions for row in rows):
+        ending = None  # that of an earlier end: the run has been resumed since
+    return RunCurves(folder, identity, settings, evaluations, training, ending)
 
 
 def _read_config(path: Path) -> tuple[RunIdentity, Mapping[str, str]]:

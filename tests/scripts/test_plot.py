@@ -111,6 +111,15 @@ def test_two_seeds_are_one_group_and_their_figures_are_the_mean_and_the_range(
     assert (two["wilson_low"], two["wilson_high"]) == pytest.approx(wilson_interval(30, 50))
 
 
+def test_the_ending_of_a_run_that_was_resumed_since_does_not_count(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(data, judged=(*EARLY, (4000, 6.0, 45, 50)), ended=(97, 100))  # which ended after 3,000
+    (group,) = plotted(capsys, folder)["groups"]
+    (one,) = json.loads(json.dumps(group["runs"]))
+    assert (one["finished"], one["decisions"], one["final_success"]) == (False, 4000, 0.9)
+
+
 def test_minutes_to_95_are_the_mean_when_every_run_got_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(data, seed=0)
     write_run(data, seed=1, judged=((1000, 7.0, 19, 20),))
