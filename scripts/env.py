@@ -18,8 +18,9 @@ from scripts.evaluate import DEFAULT_ARM, DEFAULT_TASK, SCRIPTED_ACTION_REPEAT
 from scripts.exit_codes import DONE
 from scripts.programs.env_facts import EnvShown, ReachRow, SpaceRow, describe, list_environments
 from scripts.programs.feature_units import Feature
+from scripts.programs.picture_file import check_picture
 from scripts.programs.reach_map import ReachMap, draw_reach_map
-from scripts.programs.reach_plot import check_suffix, write_reach_map
+from scripts.programs.reach_plot import write_reach_map
 from sim.env import ArmEnv
 from urdf.description import load_arm
 from urdf.errors import ArmError
@@ -81,7 +82,7 @@ def run_show(args: EnvShowArgs) -> int:
     if args.out is not None:
         if not args.map:
             raise ArmError(f"--no-map and --out {args.out} contradict each other: leave one of them out")
-        check_suffix(args.out)
+        check_picture(args.out, "a reach map")
     env = ArmEnv(arm=args.arm, task=args.task, rig=args.rig, action_repeat=SCRIPTED_ACTION_REPEAT)
     try:
         shown = describe(env, args.task)

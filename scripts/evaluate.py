@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,11 @@ from policies.onnx_policy import OnnxPolicy
 from policies.scripted import SCRIPTED_NAMES, scripted_policy
 from scripts.cli import data_root, emit_json, resolve_run, run_folders
 from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.programs.area_map import Area, PlacedEpisode, Region, area_of, count_regions, place_of
+from scripts.programs.area_plot import draw_area_map
+from scripts.programs.picture_file import check_picture
 from sim.env import STATE_ONLY, ArmEnv
-from urdf.errors import UnknownName
+from urdf.errors import ArmError, UnknownName
 
 DEFAULT_ARM, DEFAULT_TASK = "dofbot", "grasp"
 
@@ -49,12 +52,16 @@ class EvaluateArgs:
     """Seed of the episodes."""
     workers: int = 0
     """Processes (0: one per core)."""
+    map: bool = False
+    """Draw success by place: the area in cells, and every episode where its object lay (reach: where its goal was)."""
+    out: Path | None = None
+    """Where to write that map, .png, .pdf or .svg (default: under evaluation/ in the run, or in the data folder)."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
 
-class EvaluateSummary(msgspec.Struct, frozen=True):
-    """The JSON line."""
+class EvaluateSummary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The JSON line; with --map also its file, and the cells in metres of the desk frame."""
 
     success_rate: float
     successes: int
@@ -62,6 +69,8 @@ class EvaluateSummary(msgspec.Struct, frozen=True):
     wilson_low: float
     wilson_high: float
     wall_s: float
+    map: str | None = None
+    regions: tuple[Region, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,30 +155,65 @@ def run(args: EvaluateArgs) -> int:
             )
             return BAD_INPUT
     choice = choose_policy(args.policy, args.rig, args.arm, args.task)
-    _check(choice)
+    path = _map_path(args, choice)
+    area = _check(choice, args.map)
     start = time.monotonic()
     with _progress(console, args, choice) as advance:
-        outcomes = evaluate_policy(choice, args.episodes, args.seed, args.workers, advance)
-    successes = sum(outcomes)
+        episodes = evaluate_places(choice, args.episodes, args.seed, args.workers, advance)
+    successes = sum(episode.success for episode in episodes)
     low, high = wilson_interval(successes, args.episodes)
     wall_s = round(time.monotonic() - start, 3)
-    console.print(
+    _tell(
+        console,
         f"{choice.arm} {choice.task}, {args.policy} on rig {choice.rig}: {successes} of {args.episodes} episodes "
         f"succeeded ({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence), {wall_s:.0f} s",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
-    rate = successes / args.episodes
-    emit_json(EvaluateSummary(rate, successes, args.episodes, low, high, wall_s), args.json)
+    summary = EvaluateSummary(successes / args.episodes, successes, args.episodes, low, high, wall_s)
+    if path is not None and area is not None:
+        regions = _draw_map(choice, args, area, episodes, path)
+        _tell(console, f"Map: {path}")
+        summary = msgspec.structs.replace(summary, map=str(path), regions=regions)
+    emit_json(summary, args.json)
     return DONE
 
 
-def _check(choice: PolicyChoice) -> None:
-    """Refuse a policy that does not fit before any worker starts."""
+def _tell(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _map_path(args: EvaluateArgs, choice: PolicyChoice) -> Path | None:
+    """Return where the map goes, if there is to be one; raises ArmError where it cannot."""
+    if not args.map:
+        if args.out is not None:
+            raise ArmError(f"--out {args.out} is the file of the map: add --map")
+        return None
+    folder = data_root() / "evaluation" if choice.folder is None else choice.folder.parent / "evaluation"
+    who = f"{choice.scripted}_" if choice.folder is None else ""
+    name = f"{who}{choice.arm}_{choice.task}_{choice.rig}_seed{args.seed}_{args.episodes}.png"
+    path = args.out or folder / name
+    check_picture(path, "a map")
+    return path
+
+
+def _draw_map(
+    choice: PolicyChoice, args: EvaluateArgs, area: Area, episodes: Sequence[PlacedEpisode], path: Path
+) -> tuple[Region, ...]:
+    """Draw success by place; return the cells."""
+    regions = count_regions(episodes, area)
+    name = args.policy if choice.folder is None else choice.folder.resolve().parent.name
+    draw_area_map(episodes, regions, area, f"{choice.arm} {choice.task}, rig {choice.rig}, {name}", path)
+    return tuple(regions)
+
+
+def _check(choice: PolicyChoice, placed: bool) -> Area | None:
+    """Refuse what does not fit before any worker starts; return where its episodes are `placed`, if that is asked."""
     env = choice.make_env()
     try:
         choice.make_policy(env, 0)
+        if not placed:
+            return None
+        env.reset(seed=0)
+        return area_of(env.rig, env.scene)
     finally:
         env.close()
 
@@ -178,14 +222,21 @@ def evaluate_policy(
     choice: PolicyChoice, episodes: int, seed: int, workers: int, advance: Callable[[bool], None]
 ) -> list[bool]:
     """Return whether each of the episodes succeeded; `advance(success)` follows the progress."""
+    return [episode.success for episode in evaluate_places(choice, episodes, seed, workers, advance)]
+
+
+def evaluate_places(
+    choice: PolicyChoice, episodes: int, seed: int, workers: int, advance: Callable[[bool], None]
+) -> list[PlacedEpisode]:
+    """Return whether each of the episodes succeeded and where its object lay; `advance(success)` follows."""
     seeds = episode_seeds(seed, episodes)
     count = min(workers or os.cpu_count() or 1, episodes)
-    outcomes: list[bool] = []
+    outcomes: list[PlacedEpisode] = []
     context = multiprocessing.get_context("spawn")
     with context.Pool(count, initializer=_begin_worker, initargs=(choice,)) as pool:
-        for success in pool.imap(_play_one, seeds, chunksize=4):
-            outcomes.append(success)
-            advance(success)
+        for outcome in pool.imap(_play_one, seeds, chunksize=4):
+            outcomes.append(outcome)
+            advance(outcome.success)
     return outcomes
 
 
@@ -232,7 +283,8 @@ def _begin_worker(choice: PolicyChoice) -> None:
     _worker = (choice, env, choice.make_policy(env, 0) if choice.folder else None)
 
 
-def _play_one(seed: int) -> bool:
+def _play_one(seed: int) -> PlacedEpisode:
     assert _worker is not None
     choice, env, policy = _worker
-    return play(policy or choice.make_policy(env, seed), env, seed)[0]
+    success = play(policy or choice.make_policy(env, seed), env, seed)[0]
+    return PlacedEpisode(success, place_of(env.scene))

@@ -43,6 +43,18 @@ def _evaluate(words: Sequence[str]) -> int:
     return run(_parse("evaluate", EvaluateArgs, words))
 
 
+def _plot(words: Sequence[str]) -> int:
+    from scripts.plot import PlotArgs, run
+
+    return run(_parse("plot", PlotArgs, words))
+
+
+def _presets(words: Sequence[str]) -> int:
+    from scripts.presets import PresetsArgs, run
+
+    return run(_parse("presets", PresetsArgs, words))
+
+
 def _observe(words: Sequence[str]) -> int:
     from scripts.observe import ObserveArgs, run
 
@@ -113,6 +125,8 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("train, start the lab, run the policy on it and write a report: no questions asked", _demo),
     "train": Command("train a policy in simulation", _train),
     "evaluate": Command("count how often a policy succeeds in simulation", _evaluate),
+    "plot": Command("draw the learning curves of several runs in one picture", _plot),
+    "presets": Command("list the named settings of training, curricula and randomisation", _presets),
     "observe": Command("watch a policy, the oracle or yourself act in any environment: window or film", _observe),
     "env list": Command("list the registered environments", _env_list),
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),

@@ -188,8 +188,8 @@ def train_once(
     config, folder = _prepare(args, presets)
     factory = environments(config.train, config.rig)
     judged_in = judged(config.train, config.rig) if environments is simulated else factory
-    # Built before the folder is made, so that a rig that does not exist leaves nothing behind. Judges show what a policy
-    # reads and no more.
+    # Built before the folder is made, so that a rig that does not exist leaves nothing behind; judges show what a
+    # policy reads and no more.
     manifest = manifest_for(config, judged_in)
     resumed = folder is not None
     if folder is None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.artifacts import write_atomic
 from scripts.programs.lettering import BAD, INK, SOFT
+from scripts.programs.picture_file import check_picture, write_picture
 from scripts.programs.reach_map import ONLY_TILTED, SERVED, TOO_FAR, ReachMap, Verdicts
-from urdf.errors import ArmError
 from urdf.pose import Array
 
 if TYPE_CHECKING:
@@ -28,28 +26,16 @@ _ROWS, _COLUMNS = 2, 3
 _LEFT, _RIGHT, _RIGHT_WIDTH = 0.06, 0.72, 0.265
 
 
-#: What a reach map can be written as.
-SUFFIXES = (".png", ".pdf", ".svg")
-
-
-def check_suffix(path: Path) -> None:
-    """Raise ArmError unless the file's name ends as a picture that can be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ArmError(f"--out {path}: a reach map ends in one of {', '.join(SUFFIXES)}")
-
-
 def write_reach_map(reach: ReachMap, path: Path) -> None:
-    """Write the picture as what its name ends in; raises ArmError where that is none of `SUFFIXES`."""
-    check_suffix(path)
+    """Write the picture as what its name ends in; raises ArmError where that cannot be."""
+    check_picture(path, "a reach map")
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 8.5, "axes.linewidth": 0.6, "text.color": INK}):
         figure = Figure(figsize=(13.0, 6.6), dpi=130, facecolor="white")
         _fill(figure, reach)
-        data = io.BytesIO()
-        figure.savefig(data, format=path.suffix.lower()[1:], facecolor="white")
-    write_atomic(path, data.getvalue())
+        write_picture(figure, path)
 
 
 def _fill(figure: Figure, reach: ReachMap) -> None:

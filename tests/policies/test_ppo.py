@@ -19,8 +19,8 @@ from policies.errors import BadConfig, CheckpointError, UnfitWorlds
 from policies.export import onnx_bytes
 from policies.learner import Learner, LearnerState, WorldStep
 from policies.normalize import Normaliser
-from policies.ppo import Batch, Ppo, approximate_kl, clipped_objective, value_loss
 from policies.parts import Parts, as_parts, parts_of
+from policies.ppo import Batch, Ppo, approximate_kl, clipped_objective, value_loss
 from policies.rollout import Rollout, advantages, explained_variance
 from tests.fakes.point_env import PointTask
 
@@ -247,7 +247,9 @@ def test_the_normaliser_is_exported_with_the_policy() -> None:
     live(ppo, 8)
 
     asked = np.random.default_rng(1).normal(2.0, 3.0, (4, 5)).astype(np.float32)
-    session = onnxruntime.InferenceSession(onnx_bytes(ppo.policy, {"observation": InputRecord("observation", (5,), "float32")}))
+    session = onnxruntime.InferenceSession(
+        onnx_bytes(ppo.policy, {"observation": InputRecord("observation", (5,), "float32")})
+    )
     (exported,) = session.run(None, {"observation": asked})
     with torch.inference_mode():
         assert np.abs(exported - ppo.policy({"observation": torch.from_numpy(asked)}).numpy()).max() < 1e-6
