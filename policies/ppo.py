@@ -137,7 +137,7 @@ class Ppo:
         return DeterministicPolicy(self.networks)
 
     def begin(self, observations: Parts) -> None:
-        """Take in the first observations after a reset of all worlds; a rollout under way is forgotten."""
+        """Take in the first observations after a reset of all worlds: the episodes before it are cut off."""
         self._rollout.begin(observations)
 
     def act(self, observations: Parts) -> NDArray[np.generic]:
@@ -255,9 +255,10 @@ class Ppo:
         return self._rollout.met(count, self._sees, rng)
 
     def capture(self) -> LearnerState:
-        """Return weights, moments, normalisers and the generator; a rollout under way is not kept."""
+        """Return weights, moments, normalisers, the generator and the rollout under way."""
         return LearnerState(
             tensors={name: tensor.detach().clone() for name, tensor in self._tensors().items()},
+            arrays=self._rollout.capture(),
             facts={
                 "generator": self._rng.get_state().numpy().tobytes().hex(),
                 "updates": str(self.adam.steps),
@@ -284,6 +285,7 @@ class Ppo:
             raise CheckpointError(f"the checkpoint's facts about PPO are damaged: {error!r}") from error
         for name, tensor in tensors.items():
             tensor.copy_(state.tensors[name])
+        self._rollout.restore({name: np.asarray(array) for name, array in state.arrays.items()})
         self.adam.steps, self._learnt_from, self._scalars = updates, learnt_from, {}
 
     def _tensors(self) -> Tensors:

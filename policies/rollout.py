@@ -13,6 +13,9 @@ from policies.learner import WorldStep
 from policies.parts import Parts, Tensors
 from policies.replay import stored_dtype
 
+#: The tensors with a row for every step, beside what was seen.
+_ROWS = ("actions", "log_probabilities", "rewards", "terminated", "over", "lost")
+
 
 class Rollout:
     """`steps` decisions of `worlds` worlds; `seen` has one row more, for what followed the last of them.
@@ -50,9 +53,12 @@ class Rollout:
         return self.at == self.steps
 
     def begin(self, observations: Parts) -> None:
-        """Start anew from the first observations (worlds, ...) after a reset."""
-        self.at = 0
-        self.last.clear()
+        """Go on from the first observations (worlds, ...) after a reset: the episodes under way are cut off."""
+        if self.at:
+            t = self.at - 1
+            for world in (~self.over[t]).nonzero().flatten().tolist():
+                self.over[t, world] = True
+                self.last[t, world] = {name: part[self.at, world].clone() for name, part in self.seen.items()}
         self._see(observations)
 
     def add(self, drawn: Tensor, log_probabilities: Tensor, step: WorldStep) -> None:
@@ -76,6 +82,28 @@ class Rollout:
             part[0] = part[self.at]
         self.at = 0
         self.last.clear()
+
+    def capture(self) -> dict[str, np.ndarray]:
+        """Return copies of what was gone through so far."""
+        at, ends = self.at, list(self.last)
+        kept = {f"seen.{name}": part[: at + 1] for name, part in self.seen.items()}
+        kept |= {name: getattr(self, name)[:at] for name in _ROWS}
+        kept |= {f"last.{n}": torch.stack([self.last[end][n] for end in ends]) for n in self.seen if ends}
+        arrays = {f"rollout.{name}": tensor.numpy().copy() for name, tensor in kept.items()}
+        return {**arrays, "rollout.ends": np.array(ends, np.int64).reshape(-1, 2)}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what `capture` returned."""
+        self.at = len(arrays["rollout.rewards"])
+        for name, part in self.seen.items():
+            part[: self.at + 1] = torch.from_numpy(arrays[f"rollout.seen.{name}"])
+        for name in _ROWS:
+            getattr(self, name)[: self.at] = torch.from_numpy(arrays[f"rollout.{name}"])
+        self.last = {
+            (int(step), int(world)): {n: torch.from_numpy(arrays[f"rollout.last.{n}"][k].copy()) for n in self.seen}
+            for k, (step, world) in enumerate(arrays["rollout.ends"])
+        }
+        self._rows_met = self.at + 1
 
     def met(self, count: int, names: Mapping[str, object], rng: np.random.Generator) -> Parts:
         """Return the named parts of up to `count` observations, drawn from this rollout and what is left of others."""

@@ -5,6 +5,7 @@ Ref: https://stable-baselines3.readthedocs.io/en/master/modules/ppo.html
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -30,10 +31,11 @@ from policies.sb3 import (
     restore_generators,
     sampler_state,
 )
-from policies.workers import Worlds
+from policies.workers import Array, Worlds
 
 #: Steps whose observations are kept beyond their rollout, for the golden pairs of a policy.
 _KEPT_STEPS = 64
+_ROLLOUT_ARRAYS = ("actions", "rewards", "episode_starts", "values", "log_probs")
 _SAID = ("policy_gradient_loss", "value_loss", "entropy_loss", "approx_kl", "clip_fraction")
 
 
@@ -103,9 +105,14 @@ class Sb3Ppo:
         return tensors.get(ALONE, tensors)
 
     def begin(self, observations: Parts) -> None:
-        """Take in the first observations after a reset; a rollout under way is forgotten."""
+        """Take in the first observations after a reset of all worlds: the episodes before it are cut off."""
+        buffer = self._model.rollout_buffer
+        if buffer.pos:
+            with torch.no_grad():
+                values = self._model.policy.predict_values(self._tensors_of(self._now)).flatten().numpy()  # pyright: ignore
+            # Worth what was expected of it, as where a time limit ends an episode.
+            buffer.rewards[buffer.pos - 1] += self._discount * values * (1.0 - self._starts)
         self._now, self._starts = observations, np.ones(self._worlds)
-        self._model.rollout_buffer.reset()
 
     def act(self, observations: Parts) -> NDArray[np.float32]:
         """Return actions (n, a) as the policy draws them, clipped to their bounds."""
@@ -143,22 +150,38 @@ class Sb3Ppo:
 
     def seen(self, count: int, rng: np.random.Generator) -> Parts:
         """Return up to `count` of the last observations."""
-        rows = {name: np.concatenate([parts[name] for parts in self._met]) for name in self._now}
+        rows = {name: np.concatenate([parts[name] for parts in (*self._met, self._now)]) for name in self._now}
         met = len(next(iter(rows.values())))
         picks = rng.choice(met, min(count, met), replace=False)
         return {name: part[picks] for name, part in rows.items()}
 
     def capture(self) -> LearnerState:
-        """Return copies of weights, moments and generators; a rollout under way is not kept."""
-        facts = {"updates": str(self._model._n_updates), "sampler": sampler_state()}
-        return LearnerState(copies_of(self._tensors()), {}, facts)
+        """Return copies of weights, moments, generators and the rollout under way."""
+        buffer = self._model.rollout_buffer
+        facts = {"counters": json.dumps([self._model._n_updates, buffer.pos]), "sampler": sampler_state()}
+        arrays = {f"rollout.{name}": getattr(buffer, name).copy() for name in _ROLLOUT_ARRAYS}
+        arrays |= {f"rollout.seen.{name}": part.copy() for name, part in self._seen_arrays().items()}
+        arrays |= {f"now.{name}": np.array(part) for name, part in self._now.items()}
+        return LearnerState(copies_of(self._tensors()), {**arrays, "starts": self._starts.copy()}, facts)
 
     def restore(self, state: LearnerState) -> None:
         """Take over what `capture` returned; raises CheckpointError where the networks are others."""
         make_moments(self._model.policy.optimizer)
         fill(self._tensors(), state)
-        self._model._n_updates = int(state.facts["updates"])
+        buffer = self._model.rollout_buffer
+        self._model._n_updates, buffer.pos = json.loads(state.facts["counters"])
+        for name in _ROLLOUT_ARRAYS:
+            getattr(buffer, name)[:] = state.arrays[f"rollout.{name}"]
+        for name, part in self._seen_arrays().items():
+            part[:] = state.arrays[f"rollout.seen.{name}"]
+        self._now = {n.removeprefix("now."): part for n, part in state.arrays.items() if n.startswith("now.")}
+        self._starts = np.asarray(state.arrays["starts"], np.float64)
         restore_generators(state)
+
+    def _seen_arrays(self) -> dict[str, Array]:
+        """Return the rollout's observations by part."""
+        arrays = self._model.rollout_buffer.observations
+        return dict(arrays) if isinstance(arrays, dict) else {ALONE: arrays}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         weights = {f"policy.{name}": tensor for name, tensor in self._model.policy.state_dict().items()}

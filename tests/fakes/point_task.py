@@ -38,7 +38,14 @@ POINT = TrainConfig(
 )
 #: One world in one process, and no evaluation that could end it early.
 ALONE = dataclasses.replace(POINT, workers=1, evaluate_every=700, stop_evaluations=99)
-PRESETS = {"point": POINT, "point-slow": POINT, "point-mortal": POINT, "point-staged": POINT, "point-alone-slow": ALONE}
+PRESETS = {
+    "grasp": POINT,  # what `tandem train` takes where no preset is named
+    "point": POINT,
+    "point-slow": POINT,
+    "point-mortal": POINT,
+    "point-staged": POINT,
+    "point-alone-slow": ALONE,
+}
 
 
 def environments(config: TrainConfig, rig: str) -> PointTask:

@@ -70,7 +70,7 @@ def test_a_restored_learner_goes_on_exactly_as_the_one_that_was_kept(algo: Algor
     config = replace(TINY, algo=algo)
     worlds = worlds_of(PointEnv)
     kept = make_learner(config, worlds, 0)
-    run(kept, Stepper(worlds), 60, seed=1)
+    run(kept, Stepper(worlds), 61, seed=1)  # in the middle of a rollout
     save_checkpoint(tmp_path, "last", Checkpoint(COUNTERS, kept.capture()))
     before = weights(kept)
     run(kept, Stepper(worlds), 60, seed=2)
@@ -83,6 +83,16 @@ def test_a_restored_learner_goes_on_exactly_as_the_one_that_was_kept(algo: Algor
     assert restored.updates == updates > 0
     assert all(torch.equal(a, b) for a, b in zip(expected, weights(restored), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(before, expected, strict=True))
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sb3-ppo"])
+def test_resets_more_often_than_rollouts_do_not_keep_it_from_learning(algo: Algorithm) -> None:
+    worlds = worlds_of(PointEnv)
+    learner = make_learner(replace(TINY, algo=algo), worlds, 0)
+    stepper = Stepper(worlds)
+    for k in range(4):
+        run(learner, stepper, 7, seed=k)  # a rollout is 16 steps
+    assert learner.updates > 0
 
 
 @every_learner
@@ -163,7 +173,7 @@ def test_the_average_begins_with_the_policy_and_then_follows_slowly() -> None:
 
     def far() -> float:
         pairs = zip(learner.average.parameters(), learner.sac.policy.parameters(), strict=True)
-        return max(float((mine - live).abs().max()) for mine, live in pairs)
+        return max(float((mine - live).detach().abs().max()) for mine, live in pairs)
 
     first = far()
     run(learner, Stepper(worlds), 200, seed=2)

@@ -38,7 +38,8 @@ def write_run(
         for decisions, minutes, successes, episodes in judged:
             file.write(json.dumps({
                 "kind": "train", "decisions": decisions, "episodes": 1, "updates": 1, "wall_s": 60 * minutes,
-                "success_rate": 0.5, "mean_return": 1.0, "mean_decisions": 16.0, "learner": {"temperature": temperature},
+                "success_rate": 0.5, "mean_return": 1.0, "mean_decisions": 16.0,
+                "learner": {"temperature": temperature},
             }) + "\n")  # fmt: skip
             file.write(json.dumps({
                 "kind": "evaluation", "decisions": decisions, "wall_s": 60 * minutes, "successes": successes,

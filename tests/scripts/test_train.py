@@ -288,7 +288,8 @@ def test_a_killed_run_goes_on_bit_by_bit_as_one_that_never_was(tmp_path: Path) -
 
 @pytest.mark.parametrize("algo", ["ppo", "sb3-sac", "sb3-ppo"])
 def test_every_algorithm_trains_exports_and_goes_on(tmp_path: Path, algo: str) -> None:
-    process = start(tmp_path, "--preset", "point", "--algo", algo, "--steps", "600", "--json")
+    words = ("--preset", "point", "--algo", algo, "--steps", "600", "--stop-evaluations", "99")
+    process = start(tmp_path, *words, "--json")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["env_steps"] == 600
