@@ -18,8 +18,8 @@ Array = NDArray[np.generic]
 class WorldStep(NamedTuple):
     """One step of all worlds (n, ...). Where an episode ended, `following` is the first observation of the next.
 
-    `last[world]` is what the episode of that world ended with; `lost` the worlds whose episode was lost with its process:
-    cut off, and nothing to learn from.
+    `last[world]` is what the episode of that world ended with; `lost` are the worlds whose episode was lost with its
+    process: cut off, and nothing to learn from.
     """
 
     actions: Array
@@ -33,7 +33,7 @@ class WorldStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LearnerState:
-    """All that a learner needs to go on: weights and moments, arrays, and numbers and generators as JSON can hold them."""
+    """All that a learner needs to go on: weights and moments, arrays, and what else can be written as text."""
 
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
