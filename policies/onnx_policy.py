@@ -201,10 +201,10 @@ def _check_network(session: onnxruntime.InferenceSession, manifest: PolicyManife
     """Raise ArtifactError unless the network has the inputs that the manifest lists, and an action."""
     found = [(i.name, list(i.shape[1:]), i.type) for i in session.get_inputs()]
     expected = [(i.name, list(i.shape), _ONNX_TYPES[i.dtype]) for i in manifest.inputs]
-    outputs = [output.name for output in session.get_outputs()]
-    if found != expected or outputs != _ACTION:
+    outputs, wanted = [(o.name, o.type) for o in session.get_outputs()], [(_ACTION[0], _ONNX_TYPES["float32"])]
+    if found != expected or outputs != wanted:
         raise ArtifactError(
-            f"{folder}: the manifest lists inputs {expected} and the output {_ACTION}, the network has {found} and "
+            f"{folder}: the manifest asks for inputs {expected} and the output {wanted}, the network has {found} and "
             f"{outputs}; copy the folder again"
         )
 

@@ -45,6 +45,12 @@ def _env(on_progress: Progress, only: str) -> list[Row]:
     return measure(on_progress)
 
 
+def _policy(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_policy import measure
+
+    return measure(on_progress, only)
+
+
 def _training(on_progress: Progress, only: str) -> list[Row]:
     from scripts.programs.bench_training import measure
 
@@ -56,6 +62,7 @@ BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "kinematics": _kinematics,
     "env": _env,
     "grasp": _grasp,
+    "policy": _policy,
     "tasks": _tasks,
     "training": _training,
 }
@@ -71,11 +78,11 @@ class BenchArgs:
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour), tasks (every arm's,
-    hours), or `all`: each of them but grasp, which is a part of tasks."""
+    """Which bench: policy (seconds), kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour),
+    tasks (every arm's, hours), or `all`: each of them but grasp, which is a part of tasks."""
     only: str = ""
-    """Show and judge only the rows whose figure contains this word; grasp and tasks measure no others. The file keeps
-    the rows that were not measured again."""
+    """Show and judge only the rows whose figure contains this word; policy, grasp and tasks measure no others. The file
+    keeps the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bridge.sensing import SensingPolicy
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice
 from scripts.programs.film import Take
@@ -20,7 +21,9 @@ def film_side_by_side(choice: PolicyChoice, takes: Sequence[Take], path: Path, c
     """Write the GIF of all takes, one after the other."""
     env = choice.make_env()
     try:
-        rehearsal = Rehearsal(env, choice.make_policy(env, 0), HALF_PX)
+        policy = choice.make_policy(env, 0)
+        sensing = SensingPolicy(policy, choice.spec, env.observation_layout, env.robot, env.rig)
+        rehearsal = Rehearsal(env, sensing, HALF_PX)
         frames: list[Image] = []
         with CountedProgress(console, "attempts", len(takes)) as progress:
             for take in takes:

@@ -20,13 +20,13 @@ import pybullet as bullet
 import pytest
 
 from bridge.actions import LATERAL_ACTION, TOOL_ACTION
-from bridge.observation import ImageKind
+from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.pick_place import PickPlaceAttempt
 from bridge.reach import ReachAttempt
 from scripts import main as tandem
 from scripts.evaluate import choose_policy, evaluate_policy
-from scripts.observe import ObserveArgs, run
-from scripts.programs.film_env import WindowPace
+from scripts.observe import ObserveArgs, _open, run
+from scripts.programs.film_env import EnvFilm, WindowPace
 from scripts.programs.gif import gif_frames
 from scripts.programs.keyboard_policy import KeyboardPolicy, PersonLeft, PersonSkipped, Situation, help_line
 from scripts.programs.reel import MAX_GIF_BYTES, Reel
@@ -36,6 +36,7 @@ from sim.display import has_display
 from sim.env import ArmEnv
 from sim.errors import SimError
 from sim.scene_view import FOV_Y_RAD, orbit, scene_view
+from tests.fakes.policy_folder import export_untrained, make_manifest
 from urdf.description import load_arm
 from urdf.errors import ArmError, UnknownName
 
@@ -83,6 +84,26 @@ def test_the_episodes_are_those_of_evaluate_and_a_lost_one_is_told(
     outcomes = evaluate_policy(choose_policy("random", None, None, "reach"), 2, 9, 1, lambda _: None)
     assert result["successes"] == sum(outcomes)
     assert not all(outcomes)
+
+
+@pytest.mark.slow
+def test_a_policy_of_pictures_is_watched_with_what_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    spec = ObservationSpec(state=False, proprioception=True, views=(CameraView("wrist", ImageKind.DEPTH, 48, 48),))
+    folder = tmp_path / "runs" / "grasp" / "20260101T000000Z_depth_seed0"
+    export_untrained(folder / "policy", make_manifest(spec))
+    views = ("wrist:depth:64x64", "wrist:gray:32x32")
+    args = ObserveArgs(policy="newest", episodes=1, view=views, out=tmp_path / "depth.gif", json=True)
+    with _open(args, choose_policy("newest", None), EnvFilm("", "", 1)) as (env, _):
+        # What it reads is shown as it reads it.
+        assert [view.key for view in env.observation_spec.views] == ["wrist_depth", "wrist_gray"]
+        assert env.observation_spec.views[0].width_px == 48
+    assert run(args) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["policy"], result["episodes"], result["successes"]) == ("newest", 1, 0)  # nobody trained it
+    assert len(gif_frames(tmp_path / "depth.gif")) >= 10
 
 
 def test_an_mp4_has_every_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,3 +157,16 @@ def test_other_objects_with_clutter_beside_them_can_be_grasped(kind: ObjectKind)
                 assert apart > 0.05
     finally:
         env.close()
+
+
+def test_a_spec_knows_its_parts_as_the_environment_orders_them_and_can_be_cut_down_to_some() -> None:
+    spec = SPECS["all"]
+    with made(spec=spec) as env:
+        assert isinstance(env.observation_space, gymnasium.spaces.Dict)
+        assert sorted(spec.part_names) == sorted(env.observation_space.spaces)
+        assert list(spec.part_names) == list(env.reset(seed=0)[0])
+    less = spec.only(["proprioception", DEPTH.key])
+    assert less == ObservationSpec(state=False, proprioception=True, views=(DEPTH,), frames=2)
+    assert spec.only(spec.part_names) == spec
+    with pytest.raises(UnknownName, match=f"valid, nearest first: {DEPTH.key}"):
+        spec.only(["wrist_dept"])
