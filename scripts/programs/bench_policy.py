@@ -21,7 +21,7 @@ from policies.artifact import SCHEMA, LayoutRecord, PolicyManifest, SpecRecord, 
 from policies.export import export_policy, network_actions
 from policies.networks import Encoder, EncoderKind
 from policies.onnx_policy import OnnxPolicy
-from policies.replay import Parts, as_parts, parts_of
+from policies.parts import Parts, as_parts, parts_of
 from policies.sac import Actor, DeterministicPolicy
 from scripts.programs.figures import Row, at_most
 from scripts.provenance import git_commit, versions
