@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,12 @@ class TrainConfig:
     """Control periods that one decision lasts."""
     discount: float = 0.9
     """Discount per decision."""
+    shaping_discount: float | None = None
+    """Discount of the potential whose gain is part of the reward; None: the learner's, which leaves the optimum alone.
+
+    With 1 the reward is progress itself. That favours haste a little, and shows the way from afar, where under the
+    learner's own discount the values of all directions are nearly alike.
+    """
     servo_zero_deg: float = 1.0
     """How far each servo's zero may be off in training, as no unit's is exact; drawn for every episode, never seen."""
     sighting_error_mm: float = 5.0
@@ -222,12 +229,28 @@ def _check(name: str, value: object, holds: bool, valid: str) -> None:
         raise BadConfig(f"{name} is {value}; expected {valid}")
 
 
-#: Settings on which the grasp from state was learnt; entropy of -0.5: success asks no precision, only a block somewhere
-#: between the jaws, and noise is what makes the middle worth aiming at.
+#: Entropy of -0.5 in the state's settings: success asks no precision, only a block somewhere between the jaws, and noise
+#: is what makes the middle worth aiming at.
 _STATE = SacConfig(
-    hidden=(64, 64), learning_rate=1e-3, updates_per_decision=4.0, target_rate=0.01, entropy_per_action=-0.5
+    hidden=(64, 64), learning_rate=1e-3, updates_per_decision=2.0, target_rate=0.01, entropy_per_action=-0.5
 )
-PRESETS: Mapping[str, TrainConfig] = MappingProxyType({"grasp": TrainConfig(task="grasp", sac=_STATE)})
+_DEPTH = SacConfig(
+    hidden=(128, 128), learning_rate=1e-3, batch_size=128, updates_per_decision=2.0, target_rate=0.01,
+    entropy_per_action=-0.5,
+)  # fmt: skip
+_GRASP = TrainConfig(task="grasp", sac=_STATE, shaping_discount=1.0, randomization="mild", judged_randomization="mild")
+#: The block is where the camera sees it: there is no sighting that could err.
+_SEEN = dataclasses.replace(
+    _GRASP, sees=("proprioception", "wrist_depth"), sighting_error_mm=0.0, sac=_DEPTH, max_decisions=20_000
+)
+PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
+    {
+        "grasp": _GRASP,
+        "reach": dataclasses.replace(_GRASP, task="reach", discount=0.8, evaluate_every=1_000),
+        "depth-asym": dataclasses.replace(_SEEN, critic_sees=("state", "privileged"), evaluate_every=1_000),
+        "depth-sac": dataclasses.replace(_SEEN, curriculum="reference", max_decisions=40_000),
+    }
+)
 
 
 def find_preset(name: str, presets: Mapping[str, TrainConfig] = PRESETS) -> TrainConfig:

@@ -45,7 +45,6 @@ class SimulatedTask:
             rig=self.rig,
             spec=self.spec,
             action_repeat=self.action_repeat,
-            # The shaping of the reward leaves the optimum alone only under the learner's own discount.
             discount=self.discount,
             randomization=self._ranges(),
             distractors=self.distractors,
@@ -105,7 +104,7 @@ def simulated(config: TrainConfig, rig: str) -> WorldFactory:
         rig=rig,
         spec=observation_spec((*config.sees, *config.critic_sees), config.picture_px, config.frames),
         action_repeat=config.action_repeat,
-        discount=config.discount,
+        discount=config.discount if config.shaping_discount is None else config.shaping_discount,
         servo_zero_rad=math.radians(config.servo_zero_deg),
         sighting_error_m=config.sighting_error_mm / 1000,
         randomization=config.randomization,
