@@ -45,11 +45,11 @@ def minutes(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
-def rate(per_s: float | None) -> str:
-    """Return a rate in words, with two digits where it is slow."""
-    if per_s is None:
-        return f"{_NOTHING}/s"
-    return f"{per_s:.1f}/s" if per_s < 10 else f"{per_s:,.0f}/s"
+def per_second(rate: float | None) -> str:
+    """Return the number of a rate, with one decimal where it is slow."""
+    if rate is None:
+        return _NOTHING
+    return f"{rate:.1f}" if rate < 10 else f"{rate:,.0f}"
 
 
 def training_panel(about: About, state: Progress | None, elapsed_s: float, columns: int) -> RenderableType:
@@ -104,8 +104,8 @@ def _facts(about: About, state: Progress | None, elapsed_s: float) -> list[tuple
             ("return", _NOTHING if state.mean_return is None else f"{state.mean_return:.2f}"),
             ("temperature", _NOTHING if temperature is None else f"{temperature:.3g}"),
             ("elapsed", minutes(elapsed_s)),
-            ("decisions", f"{state.decisions:,}  {rate(state.decisions_per_s)}"),
-            ("updates", f"{state.updates:,}  {rate(state.updates_per_s)}"),
+            ("decisions", f"{state.decisions:,}  {per_second(state.decisions_per_s)}/s"),
+            ("updates", f"{state.updates:,}  {per_second(state.updates_per_s)}/s"),
             ("episodes", f"{state.episodes:,}"),
         ]
     if about.stages:

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from policies.ledger import Progress
-from scripts.training_panel import PHASES, About, minutes, rate, training_panel
+from scripts.training_panel import PHASES, About, minutes, per_second, training_panel
 
 _LINE_EVERY_S = 10.0
 #: A redraw takes about as long as a gradient step; the clock of an evaluation should go on all the same.
@@ -26,7 +26,7 @@ def describe(state: Progress) -> str:
         f"evaluated {100 * evaluated:.0f} %" if evaluated is not None else "not evaluated yet",
     ]
     if state.decisions_per_s is not None:
-        words += [f"{rate(state.decisions_per_s)} decisions", f"{rate(state.updates_per_s)} updates"]
+        words += [f"{per_second(state.decisions_per_s)} decisions/s", f"{per_second(state.updates_per_s)} updates/s"]
     words.append(minutes(state.wall_s))
     if state.eta_s is not None and state.phase != "export":
         words.append(f"at most {minutes(state.eta_s)} more")

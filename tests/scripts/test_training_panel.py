@@ -87,7 +87,7 @@ def test_an_evaluation_has_its_wilson_interval_on_the_scale() -> None:
 
 
 def test_the_line_without_a_terminal_names_both_rates() -> None:
-    assert "112/s decisions · 4,481/s updates" in describe(STATE)
+    assert "112 decisions/s · 4,481 updates/s" in describe(STATE)
     assert "decisions · " in describe(NOTHING_YET)
     assert "None" not in describe(NOTHING_YET)
 
