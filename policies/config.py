@@ -204,11 +204,14 @@ class TrainConfig:
     stop_evaluations: int = 2
     checkpoint_every: int = 1_000
     """Decisions between checkpoints, each at the end of an episode: there all worlds begin anew, killed or not."""
+    film_every_min: float = 5.0
+    """Minutes between films of an evaluated episode, for TensorBoard and films/; 0: never."""
 
     def __post_init__(self) -> None:
         counts = ("action_repeat", "max_decisions", "workers", "evaluate_every", "evaluation_episodes", "frames")
         for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations", "checkpoint_every"):
             _check(name, value := getattr(self, name), value >= 1, "1 or more")
+        _check("film_every_min", self.film_every_min, 0.0 <= self.film_every_min < math.inf, "0 or more")
         if not 0.0 < self.discount < 1.0 or self.reward_scale <= 0.0:
             raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
         if not self.sees:

@@ -11,12 +11,15 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from torch.utils.tensorboard import SummaryWriter
 
 from policies.checkpoint import Counters
 from policies.config import TrainConfig
 from policies.evaluation import EvaluationResult
-from policies.metrics import EvaluationRow, MetricsFile, TrainRow
+from policies.films import EncodedPicture, Film
+from policies.metrics import EvaluationRow, MetricsFile, TrainRow, read_metrics
+from policies.pace import Pace
 from policies.workers import EpisodeRecord
 
 #: Episodes behind the success rate of the progress line.
@@ -26,22 +29,29 @@ _ROW_EVERY = 250
 _PROGRESS_EVERY_S = 0.25
 _NOTHING_YET = Counters(0, 0, 0, 0.0, 0, None, 0, 0)
 
-Phase = Literal["train", "evaluate", "export"]
+Phase = Literal["train", "evaluate", "film", "export"]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands. `success_rate` is of the last training episodes, `evaluated` of the last evaluation.
+    """Where a run stands. `success_rate` and `mean_return` are of the last training episodes: exploring, so worse.
 
-    `eta_s` is the time to the end of the budget: the run ends earlier when it is good enough.
+    `scalars` is what the learner said of its last updates, by name. The rates are of the last seconds of learning.
+    `eta_s` is the time to the end of the budget: the run ends earlier when it is good enough. None: not known yet.
     """
 
     phase: Phase
     decisions: int
     max_decisions: int
     episodes: int
-    success_rate: float
-    evaluated: float | None
+    updates: int
+    success_rate: float | None
+    mean_return: float | None
+    evaluations: tuple[EvaluationRow, ...]
+    scalars: Mapping[str, float]
+    stage: int | None
+    decisions_per_s: float | None
+    updates_per_s: float | None
     wall_s: float
     eta_s: float | None
 
@@ -54,7 +64,8 @@ class Ledger:
     ) -> None:
         self.counters = resumed or _NOTHING_YET
         self._config, self._on_progress = config, on_progress
-        self._metrics = MetricsFile(folder / "metrics.jsonl", resumed.decisions if resumed else None)
+        metrics = folder / "metrics.jsonl"
+        self._metrics = MetricsFile(metrics, resumed.decisions if resumed else None)
         # Of a resumed run, what came after the checkpoint will come again.
         purge = resumed.decisions + 1 if resumed else None
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
@@ -63,7 +74,10 @@ class Ledger:
         self._row_at = self._began_at = self.counters.decisions
         self._wall_before_s = self.counters.wall_s
         self._start_s = self._began_s = self._shown_s = time.monotonic()
-        self._evaluated: float | None = None
+        self._pace = Pace()
+        self._evaluations = tuple(row for row in read_metrics(metrics) if isinstance(row, EvaluationRow))
+        self._scalars: Mapping[str, float] = {}
+        self._stage: int | None = None
 
     def close(self) -> None:
         """Close the files."""
@@ -93,13 +107,21 @@ class Ledger:
         counters, budget = self.counters, self._config.max_decisions
         spent_s = self._shown_s - self._began_s
         rate = (counters.decisions - self._began_at) / spent_s if spent_s > 0 else 0.0
+        self._pace.take_in(self._shown_s, counters.decisions, counters.updates, learning=phase == "train")
+        recent = self._recent
         progress = Progress(
             phase=phase,
             decisions=counters.decisions,
             max_decisions=budget,
             episodes=counters.episodes,
-            success_rate=sum(e.success for e in self._recent) / max(1, len(self._recent)),
-            evaluated=self._evaluated,
+            updates=counters.updates,
+            success_rate=sum(e.success for e in recent) / len(recent) if recent else None,
+            mean_return=sum(e.total for e in recent) / len(recent) if recent else None,
+            evaluations=self._evaluations,
+            scalars=self._scalars,
+            stage=self._stage,
+            decisions_per_s=self._pace.decisions_per_s,
+            updates_per_s=self._pace.updates_per_s,
             wall_s=counters.wall_s,
             eta_s=max(0.0, (budget - counters.decisions) / rate) if rate > 0 else None,
         )
@@ -123,6 +145,7 @@ class Ledger:
         """
         episodes, counters = self._row, self.counters
         self._row, self._row_at = [], counters.decisions
+        self._scalars, self._stage = dict(scalars), stage
         if not episodes:
             return
         row = TrainRow(
@@ -152,7 +175,6 @@ class Ledger:
         score = (judged.success_rate, judged.mean_return)
         best = counters.best_score is None or score >= counters.best_score
         good = judged.success_rate >= self._config.stop_success_rate
-        self._evaluated = judged.success_rate
         self.counters = msgspec.structs.replace(
             counters,
             last_evaluation=counters.decisions,
@@ -169,9 +191,26 @@ class Ledger:
             mean_decisions=judged.mean_decisions,
         )
         self._metrics.write(row)
+        self._evaluations += (row,)
         self._show_on_board("evaluation", {"success_rate": judged.success_rate, "return": judged.mean_return})
         return best
 
     def _show_on_board(self, group: str, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._board.add_scalar(f"{group}/{name}", value, self.counters.decisions)
+
+    # Pictures --------------------------------------------------------------------------------------------------------
+    def show_film(self, film: Film) -> None:
+        """Put a film on the board, with the picture that the policy read."""
+        self._show_picture("film", film.episode)
+        if film.seen is not None:
+            self._show_picture("seen", film.seen)
+
+    def _show_picture(self, group: str, picture: EncodedPicture) -> None:
+        image = Summary.Image(
+            height=picture.height_px, width=picture.width_px, colorspace=3, encoded_image_string=picture.data
+        )
+        summary = Summary(value=[Summary.Value(tag=f"{group}/{picture.name}", image=image)])
+        # The writer's own methods for images know no GIF: they encode pixels.
+        assert self._board.file_writer is not None
+        self._board.file_writer.add_summary(summary, self.counters.decisions)

@@ -24,6 +24,7 @@ from policies.config import TrainConfig
 from policies.errors import CheckpointError, NotFinite
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy, network_actions
+from policies.films import Filmer, Films
 from policies.learner import Learner, LearnerState
 from policies.ledger import Ledger, Progress
 from policies.off_policy import OffPolicy
@@ -33,7 +34,7 @@ from policies.ppo import Ppo
 from policies.precision import choose_precision
 from policies.sb3_ppo import Sb3Ppo
 from policies.sb3_sac import Sb3Sac
-from policies.workers import Curriculum, Stepper, Worlds, evaluate_workers
+from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_workers
 
 _GOLDEN_PAIRS = 64
 _LAST, _BEST = "last", "best"
@@ -56,11 +57,12 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """How the outside follows and ends a run; `on_note` receives sentences that a person must see."""
+    """How the outside follows, films and ends a run; `on_note` receives sentences that a person must see."""
 
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_note: Callable[[str], None] = lambda text: None
     should_stop: Callable[[], bool] = lambda: False
+    film: Filmer | None = None
 
 
 def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
@@ -91,7 +93,7 @@ def train(
     resume: bool = False,
     curriculum: Curriculum | None = None,
 ) -> TrainResult:
-    """Train into `folder` (checkpoints, metrics, tensorboard, policy) and return how it ended.
+    """Train into `folder` (checkpoints, metrics, tensorboard, films, policy) and return how it ended.
 
     Learns in `simulations` and judges policies in `judges`, which stay the caller's to close. `curriculum` is the one
     that `simulations` follow, if any: its state is kept with the run. `resume` goes on from the newest sound
@@ -130,6 +132,7 @@ class _Run:
         recovered = read_newest(self._checkpoints, _LAST) if resume else None
         self._ledger = Ledger(config, folder, recovered.checkpoint.counters if recovered else None, hooks.on_progress)
         self._saved_at = self._ledger.counters.decisions
+        self._films = Films(folder, config.film_every_min, hooks.film, self._saved_at if recovered else None)
         if recovered:
             self._restore(recovered)
         self._over = False
@@ -261,9 +264,19 @@ class _Run:
         if self._ledger.write_evaluation(judged):
             weights = {name: tensor.detach().cpu() for name, tensor in self._learner.policy.state_dict().items()}
             self._keep(_BEST, Checkpoint(self._ledger.counters, LearnerState(weights)))
+        if self._films.due:
+            self._film(policy, seed)
         self._ledger.show("train")
         if self._ledger.counters.streak >= self._config.stop_evaluations:
             self.end = "success"
+
+    def _film(self, policy: BatchPolicy, seed: int) -> None:
+        """Film the first episode of the first judge. The clock decides when: nothing is learnt from a film."""
+        self._ledger.show("film")
+        try:
+            self._ledger.show_film(self._films.make(policy.act_batch, seed, self._ledger.counters.decisions))
+        except Exception as error:  # whatever a simulator or a full disk raises: no film is worth a run
+            self._hooks.on_note(f"no film of the policy: {type(error).__name__}: {error}")
 
     # The end ---------------------------------------------------------------------------------------------------------
     def finish(self, end: End) -> TrainResult:

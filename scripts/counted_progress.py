@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from scripts.training_progress import minutes
+from scripts.training_panel import minutes
 
 _LINE_EVERY_S = 10.0
 

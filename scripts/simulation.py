@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 import sim
+from bridge.loop import Recorder
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from sim.curriculum import make_curriculum
 from sim.randomization import Randomization, randomization
@@ -40,6 +41,10 @@ class SimulatedTask:
 
     def __call__(self, index: int) -> gymnasium.Env:
         """Return a new environment; all are alike, whatever the index."""
+        return self.build()
+
+    def build(self, recorder: Recorder | None = None) -> gymnasium.Env:
+        """Return a new environment of whose control periods `recorder` sees every one."""
         return gymnasium.make(
             self.environment,
             rig=self.rig,
@@ -50,6 +55,7 @@ class SimulatedTask:
             distractors=self.distractors,
             renderer=self.renderer,
             sighting_error_m=self.sighting_error_m,
+            recorder=recorder,
             disable_env_checker=True,
         )
 

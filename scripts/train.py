@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -23,16 +23,19 @@ from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
 from policies.errors import BadConfig, SimulationFailed
+from policies.films import newest_film
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, train
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.learning_curve import draw_learning_curve
+from scripts.programs.episode_film import EpisodeFilmer
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig, RunRecord
-from scripts.simulation import judged, judging_worlds, simulated, training_worlds
-from scripts.training_progress import TrainingProgress, minutes
+from scripts.simulation import SimulatedTask, judged, judging_worlds, simulated, training_worlds
+from scripts.training_panel import About, minutes
+from scripts.training_progress import TrainingProgress
 from sim.curriculum import curriculum_preset
 from sim.errors import WorkerError
 from sim.randomization import randomization
@@ -196,8 +199,9 @@ def train_once(
         folder = run_folder.create_run_folder(data_root(), config)
     manifest = msgspec.structs.replace(manifest, training_run=folder.name)
     _tell(console, _opening(config, folder, resumed))
-    with StopOnSignal() as stop, TrainingProgress(console) as progress:
-        hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked)
+    filmer = EpisodeFilmer(judged_in) if isinstance(judged_in, SimulatedTask) else None
+    with StopOnSignal() as stop, TrainingProgress(console, _about(config, folder)) as progress, filmer or nullcontext():
+        hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked, filmer)
         result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)
@@ -286,6 +290,16 @@ def _tell(console: Console, text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
+def _about(config: RunConfig, folder: Path) -> About:
+    stages = curriculum_preset(config.train.curriculum).stages
+    names = tuple(stage.name for stage in stages) if len(stages) > 1 else ()
+    return About(_title(config), folder, config.train.stop_success_rate, names)
+
+
+def _title(config: RunConfig) -> str:
+    return f"{config.train.task} on rig {config.rig}, seed {config.seed}"
+
+
 def _opening(config: RunConfig, folder: Path, resumed: bool) -> str:
     settings = config.train
     verb = "Going on with" if resumed else "Training"
@@ -303,18 +317,19 @@ def _closing(config: RunConfig, folder: Path, result: TrainResult) -> str:
             f"Go on with: tandem train --resume {folder.name}"
         )
     low, high = result.final.wilson
+    film = newest_film(folder)
     verdict = "" if result.end == "success" else " The budget ended before the goal was met twice in a row."
     return (
         f"The policy succeeds in {result.final.successes} of {result.final.episodes} new episodes "
         f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence) after {result.decisions:,} decisions and "
         f"{minutes(result.wall_s)}.{verdict} Policy: {folder / 'policy'}, curve: {folder / CURVE_NAME}"
+        f"{f', newest film: {film}' if film else ''}"
     )
 
 
 def _draw(folder: Path, config: RunConfig) -> None:
-    title = f"{config.train.task} on rig {config.rig}, seed {config.seed}"
     rows = read_metrics(folder / "metrics.jsonl")
-    draw_learning_curve(rows, folder / CURVE_NAME, title, config.train.stop_success_rate)
+    draw_learning_curve(rows, folder / CURVE_NAME, _title(config), config.train.stop_success_rate)
 
 
 def _record(folder: Path, config: RunConfig, result: TrainResult, exit_status: int) -> None:

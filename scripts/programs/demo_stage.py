@@ -13,7 +13,7 @@ from rich.console import Console
 
 from scripts.exit_codes import describe
 from scripts.run_folder import utc_now
-from scripts.training_progress import minutes
+from scripts.training_panel import minutes
 
 
 class StageFailed(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,20 @@ _NEARLY_WHITE = 246
 
 def write_gif(path: Path, frames: Sequence[Image], frames_per_s: float) -> None:
     """Write an endless GIF, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(gif_bytes(frames, frames_per_s))
+    temporary.replace(path)
+
+
+def gif_bytes(frames: Sequence[Image], frames_per_s: float) -> bytes:
+    """Return an endless GIF."""
     picked = np.linspace(0, len(frames) - 1, min(_PALETTE_SAMPLES, len(frames))).round().astype(int)
     mosaic = Pillow.fromarray(np.concatenate([frames[k] for k in picked], axis=0))
     palette = _with_white(mosaic.quantize(_COLOURS, Pillow.Quantize.MEDIANCUT))
     first, *others = (Pillow.fromarray(f).quantize(palette=palette, dither=Pillow.Dither.NONE) for f in frames)
-    temporary = path.with_suffix(".tmp")
+    data = BytesIO()
     first.save(
-        temporary,
+        data,
         format="GIF",
         save_all=True,
         append_images=others,
@@ -33,7 +41,7 @@ def write_gif(path: Path, frames: Sequence[Image], frames_per_s: float) -> None:
         transparency=_COLOURS,
         disposal=1,
     )
-    temporary.replace(path)
+    return data.getvalue()
 
 
 def _with_white(palette: Pillow.Image) -> Pillow.Image:

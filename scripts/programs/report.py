@@ -18,7 +18,7 @@ from scripts.programs.report_plots import Rate, draw_rates
 from scripts.programs.report_truth import hidden_section
 from scripts.run import RunOutcome
 from scripts.run_folder import RUN_NAME, RunRecord
-from scripts.training_progress import minutes
+from scripts.training_panel import minutes
 from sim.lab_truth import TruthFile
 from urdf.description import load_arm
 
