@@ -232,8 +232,8 @@ def _check(name: str, value: object, holds: bool, valid: str) -> None:
         raise BadConfig(f"{name} is {value}; expected {valid}")
 
 
-#: Entropy of -0.5 in the state's settings: success asks no precision, only a block somewhere between the jaws, and noise
-#: is what makes the middle worth aiming at.
+#: An entropy of -0.5: success asks no precision, only a block somewhere between the jaws, and noise is what makes the
+#: middle worth aiming at.
 _STATE = SacConfig(
     hidden=(64, 64), learning_rate=1e-3, updates_per_decision=2.0, target_rate=0.01, entropy_per_action=-0.5
 )
