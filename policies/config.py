@@ -13,7 +13,7 @@ from typing import Literal
 from policies.errors import BadConfig
 from urdf.errors import UnknownName
 
-Algorithm = Literal["sac", "ppo", "sb3-sac", "sb3-ppo"]
+Algorithm = Literal["sac", "ppo", "distill", "sb3-sac", "sb3-ppo"]
 
 
 class EncoderKind(StrEnum):
@@ -130,6 +130,33 @@ class PpoConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """Settings of the student in teacher and student (policies/distill.py); the teacher's are those of SAC."""
+
+    teacher_decisions: int = 2_000
+    """Decisions of the teacher; from there on the student acts, and learns what the teacher would have done."""
+    hidden: tuple[int, ...] = (128, 128)
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    updates_per_decision: float = 2.0
+    noise: float = 0.1
+    """Spread of what is added to the student's actions: so it meets more than its own path."""
+    averaging_rate: float = 0.002
+    encoder: EncoderKind = EncoderKind.STRIDED
+    picture_features: int = 64
+    spatial_softmax: bool = False
+    coordinates: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("teacher_decisions", "batch_size", "picture_features"):
+            _check(name, value := getattr(self, name), value >= 1, "1 or more")
+        for name in ("learning_rate", "averaging_rate"):
+            _check(name, value := getattr(self, name), 0.0 < value <= 1.0, "more than 0, at most 1")
+        _check("updates_per_decision", self.updates_per_decision, self.updates_per_decision > 0.0, "above 0")
+        _check("noise", self.noise, 0.0 <= self.noise <= 1.0, "0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """One training run: what is trained on, by which algorithm, and when it is good enough.
 
@@ -172,6 +199,8 @@ class TrainConfig:
     """Settings of sac and sb3-sac."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Settings of ppo and sb3-ppo."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """Settings of distill's student; its teacher reads what critic_sees names and learns by sac's."""
     max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
@@ -216,10 +245,12 @@ class TrainConfig:
             raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
         if not self.sees:
             raise BadConfig("sees is empty; a policy reads state, proprioception or pictures such as wrist_depth")
+        if self.algo == "distill" and not self.critic_sees:
+            raise BadConfig("distill needs critic_sees: what its teacher reads, such as state")
         if "privileged" in self.sees:
             raise BadConfig("sees names `privileged`, which only a simulator knows; it belongs into critic_sees")
         if self.critic_sees and self.algo.startswith("sb3"):
-            raise BadConfig(f"critic_sees needs a learner of our own, got algo {self.algo}; valid: sac, ppo")
+            raise BadConfig(f"critic_sees needs a learner of our own, got algo {self.algo}; valid: sac, ppo, distill")
 
     @property
     def worlds(self) -> int:
@@ -251,6 +282,9 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         "grasp": _GRASP,
         "reach": dataclasses.replace(_GRASP, task="reach", discount=0.8, evaluate_every=1_000),
         "depth-asym": dataclasses.replace(_SEEN, critic_sees=("state", "privileged"), evaluate_every=1_000),
+        "depth-distill": dataclasses.replace(
+            _SEEN, algo="distill", sac=_STATE, critic_sees=("state",), evaluate_every=1_000
+        ),
         "depth-sac": dataclasses.replace(_SEEN, curriculum="reference", max_decisions=40_000),
     }
 )

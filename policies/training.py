@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Recovered, read_newest, save_checkpoint
 from policies.config import TrainConfig
+from policies.distill import Distill
 from policies.errors import CheckpointError, NotFinite
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy, network_actions
@@ -76,6 +77,9 @@ def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
         case "ppo":
             rng = torch.Generator().manual_seed(seed)
             return Ppo(space, actions, config.ppo, rng, count, config.discount, None, sees, config.critic_sees)
+        case "distill":
+            teacher, student = config.sac, config.distill
+            return Distill(space, actions, count, teacher, student, config.discount, seed, sees, config.critic_sees)
         case "sb3-sac":
             return Sb3Sac(worlds, config.sac, config.discount, seed)
         case "sb3-ppo":

@@ -13,7 +13,8 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
-from policies.config import Algorithm, PpoConfig, SacConfig, TrainConfig
+from policies.config import Algorithm, DistillConfig, PpoConfig, SacConfig, TrainConfig
+from policies.distill import imitation_loss
 from policies.errors import CheckpointError, UnfitWorlds
 from policies.learner import Learner
 from policies.training import make_learner
@@ -136,6 +137,40 @@ def test_pictures_and_numbers_are_learnt_from_together(algo: Algorithm) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(learner), strict=True))
     met = learner.seen(4, np.random.default_rng(0))
     assert met["wrist_depth"].shape == (4, 1, 64, 64)
+
+
+DISTILL = replace(
+    TINY,
+    algo="distill",
+    sees=("wrist_depth",),
+    critic_sees=("privileged",),
+    distill=DistillConfig(teacher_decisions=60, hidden=(16,), batch_size=16),
+)
+
+
+def test_a_student_learns_what_its_teacher_would_do_and_goes_on_from_what_was_kept(tmp_path: Path) -> None:
+    worlds = worlds_of(lambda: Seen(PointEnv()))
+    learner = make_learner(DISTILL, worlds, 0)
+    run(learner, Stepper(worlds), 40, seed=1)
+    taught = learner.updates
+    first = learner.scalars()["imitation"]
+    save_checkpoint(tmp_path, "last", Checkpoint(COUNTERS, learner.capture()))
+    run(learner, Stepper(worlds), 80, seed=2)
+    assert learner.updates > taught
+    assert learner.scalars()["imitation"] < 0.7 * first
+    restored = make_learner(DISTILL, worlds, 5)
+    restored.restore(read_newest(tmp_path, "last").checkpoint.learner)
+    run(restored, Stepper(worlds), 80, seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(weights(learner), weights(restored), strict=True))
+    other = replace(DISTILL, distill=replace(DISTILL.distill, hidden=(8,)))
+    with pytest.raises(CheckpointError, match="network"):
+        make_learner(other, worlds, 0).restore(learner.capture())
+
+
+def test_the_imitation_loss_by_hand() -> None:
+    # (0.1^2 + 0.2^2 + 0^2 + 1^2) / 2
+    done, wanted = torch.tensor([[0.5, 0.0], [1.0, -1.0]]), torch.tensor([[0.4, 0.2], [1.0, 0.0]])
+    assert imitation_loss(done, wanted).item() == pytest.approx(0.525)
 
 
 @pytest.mark.parametrize("algo", ["sac", "ppo"])
