@@ -1,8 +1,8 @@
 """Teacher and student: one learns from the state, the other to do from pictures what the first would do.
 
 The teacher is soft actor-critic on parts of the observation that only a simulator has. Then the student acts, and
-learns by regression what the teacher would have done wherever it got to: DAgger (Ross et al., arXiv 1011.0686, algorithm
-3.1), all of the first episodes being the teacher's and all of the others the student's.
+learns by regression what the teacher would have done wherever it got to: DAgger (Ross et al., arXiv 1011.0686,
+algorithm 3.1), all of the first episodes being the teacher's and all of the others the student's.
 """
 
 from __future__ import annotations

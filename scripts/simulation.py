@@ -105,10 +105,14 @@ def environment_id(arm: str, task: str) -> str:
 
 def simulated(config: TrainConfig, rig: str) -> WorldFactory:
     """Return the factory of a task's simulated environment; raises UnknownName for a task without one."""
+    return _simulated(config, rig, (*config.sees, *config.critic_sees))
+
+
+def _simulated(config: TrainConfig, rig: str, parts: Sequence[str]) -> SimulatedTask:
     return SimulatedTask(
         environment=environment_id(config.arm, config.task),
         rig=rig,
-        spec=observation_spec((*config.sees, *config.critic_sees), config.picture_px, config.frames),
+        spec=observation_spec(parts, config.picture_px, config.frames),
         action_repeat=config.action_repeat,
         discount=config.discount if config.shaping_discount is None else config.shaping_discount,
         servo_zero_rad=math.radians(config.servo_zero_deg),
@@ -124,8 +128,8 @@ def judged(config: TrainConfig, rig: str) -> WorldFactory:
 
     Nothing is off there but what `judged_randomization` draws.
     """
-    told = dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0, critic_sees=())
-    return simulated(dataclasses.replace(told, randomization=config.judged_randomization), rig)
+    exact = dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0)
+    return _simulated(dataclasses.replace(exact, randomization=config.judged_randomization), rig, config.sees)
 
 
 def training_worlds(factory: WorldFactory, config: TrainConfig) -> SharedVectorEnv:
