@@ -14,33 +14,35 @@ from rich.console import Console
 from policies.config import PRESETS, TrainConfig
 from policies.errors import BadConfig
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder
-from scripts.simulation import judged, simulated
+from scripts.simulation import environment_id, judged, observation_spec, simulated
 from scripts.train import TrainArgs, parse, train_once
 from sim.curriculum import CURRICULA, make_curriculum
 from sim.env import ArmEnv
 from sim.randomization import HARD, MILD, NONE, Randomization
 from sim.ranges import Range
 from sim.vector_worker import WorldFactory
+from urdf.errors import UnknownName
 
 GRASP = PRESETS["grasp"]
+EXACT = dataclasses.replace(GRASP, randomization="none", judged_randomization="none")
 
 
 def made(factory: WorldFactory) -> ArmEnv:
     return cast(ArmEnv, factory(0).unwrapped)
 
 
-def test_by_default_only_servo_zeros_and_the_sighting_are_off_and_nothing_else_lies_about() -> None:
+def test_without_randomization_only_servo_zeros_and_the_sighting_are_off_and_nothing_else_lies_about() -> None:
     zero = Range(-math.radians(1.0), math.radians(1.0))
-    with closing(made(simulated(GRASP, "table"))) as env:
+    with closing(made(simulated(EXACT, "table"))) as env:
         assert env.randomization == Randomization(servo_zero_rad=zero)
         assert (env.distractors, env.sighting_error_m) == (0, 0.005)
-    with closing(made(judged(GRASP, "table"))) as env:
+    with closing(made(judged(EXACT, "table"))) as env:
         assert (env.randomization, env.distractors, env.sighting_error_m) == (NONE, 0, 0.0)
 
 
 @pytest.mark.parametrize(("name", "ranges", "zero_deg"), [("mild", MILD, 1.0), ("hard", HARD, 2.0)])
 def test_named_ranges_keep_the_wider_servo_zeros(name: str, ranges: Randomization, zero_deg: float) -> None:
-    config = dataclasses.replace(GRASP, randomization=name, distractors=2)
+    config = dataclasses.replace(EXACT, randomization=name, distractors=2)
     zero = Range(-math.radians(zero_deg), math.radians(zero_deg))
     with closing(made(simulated(config, "table"))) as env:
         assert env.randomization == dataclasses.replace(ranges, servo_zero_rad=zero)
@@ -100,3 +102,31 @@ def test_the_worlds_have_what_every_stage_of_the_curriculum_asks_for(name: str) 
             frictions.append(env.draw.scene.object_friction_factor != 1.0)
     assert lying == {"reference": [0] * 5, "full": [0, 0, 0, 1, 2, 4]}[name]
     assert frictions == {"reference": [False] * 5, "full": [False] + [True] * 5}[name]
+
+
+def test_the_parts_that_a_run_names_are_what_its_worlds_show() -> None:
+    spec = observation_spec(("proprioception", "wrist_depth", "privileged"), 48, 2)
+    assert (spec.state, spec.proprioception, spec.privileged, spec.frames) == (False, True, True, 2)
+    assert [(v.camera, v.kind.value, v.width_px, v.height_px) for v in spec.views] == [("wrist", "depth", 48, 48)]
+    with pytest.raises(UnknownName, match="'wrist_deph'; valid, nearest first: wrist_depth"):
+        observation_spec(("wrist_deph",), 64, 1)
+    asym = PRESETS["depth-asym"]
+    with closing(made(simulated(asym, "table"))) as env, closing(made(judged(asym, "table"))) as judge:
+        assert set(env.observation_space.spaces) == {"state", "proprioception", "wrist_depth", "privileged"}  # pyright: ignore
+        assert set(judge.observation_space.spaces) == {"proprioception", "wrist_depth"}  # pyright: ignore
+
+
+def test_every_preset_names_an_environment_and_unknown_ones_are_refused() -> None:
+    assert {environment_id(preset.arm, preset.task) for preset in PRESETS.values()} >= {"Tandem/Dofbot-Grasp-v0"}
+    assert environment_id("kuka_iiwa", "pick-place") == "Tandem/Kuka-PickPlace-v0"
+    with pytest.raises(UnknownName, match="unknown arm 'ur6'"):
+        environment_id("ur6", "reach")
+    with pytest.raises(UnknownName, match="unknown task 'graps'"):
+        environment_id("ur5", "graps")
+
+
+def test_a_progress_reward_is_the_worlds_alone() -> None:
+    own = dataclasses.replace(GRASP, shaping_discount=None)
+    for config, expected in ((GRASP, 1.0), (own, GRASP.discount)):
+        with closing(made(simulated(config, "table"))) as env:
+            assert env.discount == expected
