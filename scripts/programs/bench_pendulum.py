@@ -26,7 +26,6 @@ from scripts.programs.figures import Row, at_least
 STEPS, BAR, SLACK = 10_000, -170.0, 5.0
 _EPISODES, _JUDGE_SEED = 100, 1_000_000
 _SEED, _DISCOUNT = 0, 0.99
-_SB3_THREADS = 2
 #: Ref: rl-baselines3-zoo, hyperparams/sac.yml, Pendulum-v1: everything but the learning rate is SB3's default.
 _LEARNING_RATE, _WARM_UP = 1e-3, 100
 PENDULUM = SacConfig(learning_rate=_LEARNING_RATE, warm_up=_WARM_UP)
@@ -34,8 +33,8 @@ PENDULUM = SacConfig(learning_rate=_LEARNING_RATE, warm_up=_WARM_UP)
 
 def measure(figure: str, bar: float, on_progress: Callable[[str, float], None]) -> Row:
     """Train both and return the row of ours, which may be a little less than theirs."""
-    with closing(_worlds(1)) as worlds:
-        mine = judged(NetworkPolicy(trained(worlds, STEPS, lambda share: on_progress(figure, 0.3 * share)).policy))
+    with closing(worlds(1)) as world:
+        mine = judged(NetworkPolicy(trained(world, STEPS, lambda share: on_progress(figure, 0.3 * share)).policy))
     other = judged(Sb3Policy(_sb3_trained(STEPS)))
     on_progress(figure, 1.0)
     return at_least(
@@ -45,13 +44,13 @@ def measure(figure: str, bar: float, on_progress: Callable[[str, float], None]) 
     )  # fmt: skip
 
 
-def trained(worlds: Worlds, steps: int, on_share: Callable[[float], None], config: SacConfig = PENDULUM) -> OffPolicy:
+def trained(world: Worlds, steps: int, on_share: Callable[[float], None], config: SacConfig = PENDULUM) -> OffPolicy:
     """Return our learner after so many steps."""
     torch.set_num_threads(1)
     choose_precision()
-    space, actions = worlds.single_observation_space, worlds.single_action_space
-    learner = OffPolicy(space, actions, worlds.num_envs, config, _DISCOUNT, _SEED)
-    stepper = Stepper(worlds)
+    space, actions = world.single_observation_space, world.single_action_space
+    learner = OffPolicy(space, actions, world.num_envs, config, _DISCOUNT, _SEED)
+    stepper = Stepper(world)
     learner.begin(stepper.reset(_SEED))
     for step in range(steps):
         stepper.send(learner.act(stepper.observations))
@@ -64,8 +63,8 @@ def trained(worlds: Worlds, steps: int, on_share: Callable[[float], None], confi
 
 def judged(policy: BatchPolicy) -> float:
     """Return the mean return of the policy."""
-    with closing(_worlds(_EPISODES)) as worlds:
-        result = evaluate_workers(policy, worlds, _EPISODES, _JUDGE_SEED, lambda: False)
+    with closing(worlds(_EPISODES)) as judges:
+        result = evaluate_workers(policy, judges, _EPISODES, _JUDGE_SEED, lambda: False)
     assert result is not None
     return result.mean_return
 
@@ -93,14 +92,15 @@ class Sb3Policy:
 
 
 def _sb3_trained(steps: int) -> SAC:
-    torch.set_num_threads(_SB3_THREADS)
+    torch.set_num_threads(1)  # it learns the same with more
     torch.set_float32_matmul_precision("highest")
     with closing(_rescaled(gymnasium.make("Pendulum-v1"))) as world:
         model = SAC("MlpPolicy", world, learning_rate=_LEARNING_RATE, seed=_SEED, device="cpu")
         return model.learn(steps)
 
 
-def _worlds(count: int) -> Worlds:
+def worlds(count: int) -> Worlds:
+    """Return so many pendulums, whose actions go from -1 to 1."""
     return gymnasium.make_vec(
         "Pendulum-v1",
         num_envs=count,
