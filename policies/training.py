@@ -58,12 +58,16 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """How the outside follows, films and ends a run; `on_note` receives sentences that a person must see."""
+    """How the outside follows, films and ends a run; `on_note` receives sentences that a person must see.
+
+    `evaluation_seed` has every evaluation play the same episodes, for those who compare them; None: others every time.
+    """
 
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_note: Callable[[str], None] = lambda text: None
     should_stop: Callable[[], bool] = lambda: False
     film: Filmer | None = None
+    evaluation_seed: int | None = None
 
 
 def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
@@ -255,7 +259,9 @@ class _Run:
     def _evaluate(self) -> None:
         self._ledger.show("evaluate")
         # Other episodes every time: two good evaluations in a row must not be one lucky draw.
-        seed = _derived_seed(self._seed, self._ledger.counters.decisions, "evaluation")
+        seed = self._hooks.evaluation_seed
+        if seed is None:
+            seed = _derived_seed(self._seed, self._ledger.counters.decisions, "evaluation")
         config, stop = self._config, self._hooks.should_stop
         policy = _NetworkPolicy(self._learner.policy)
         judged = evaluate_workers(

@@ -57,6 +57,12 @@ def _training(on_progress: Progress, only: str) -> list[Row]:
     return measure(on_progress)
 
 
+def _train(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_train import measure
+
+    return measure(on_progress, only)
+
+
 #: Each yields at least the rows whose figure contains a word.
 BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "kinematics": _kinematics,
@@ -64,10 +70,11 @@ BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "grasp": _grasp,
     "policy": _policy,
     "tasks": _tasks,
+    "train": _train,
     "training": _training,
 }
-#: A part of `tasks`, for those who have half an hour.
-_PARTS = ("grasp",)
+#: Measured by name alone: a part of `tasks` for those who have half an hour, and what takes most of a day.
+_BY_NAME = ("grasp", "train")
 
 
 @dataclass(frozen=True)
@@ -79,10 +86,11 @@ class BenchArgs:
 
     name: Annotated[str, tyro.conf.Positional] = "all"
     """Which bench: policy (seconds), kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour),
-    tasks (every arm's, hours), or `all`: each of them but grasp, which is a part of tasks."""
+    tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was stopped), or
+    `all`: each of them but grasp, which is a part of tasks, and train."""
     only: str = ""
-    """Show and judge only the rows whose figure contains this word; policy, grasp and tasks measure no others. The file
-    keeps the rows that were not measured again."""
+    """Show and judge only the rows whose figure contains this word; policy, grasp, tasks and train measure no others.
+    The file keeps the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
@@ -92,7 +100,7 @@ def run(args: BenchArgs) -> int:
     if args.name not in (*BENCHES, "all"):
         raise UnknownName("bench", args.name, [*BENCHES, "all"])
     shown: list[Row] = []
-    for name in [name for name in BENCHES if name not in _PARTS] if args.name == "all" else [args.name]:
+    for name in [name for name in BENCHES if name not in _BY_NAME] if args.name == "all" else [args.name]:
         path = data_root() / "bench" / f"{name}.json"
         rows = _measured(name, path, args.only)
         if rows:

@@ -91,7 +91,7 @@ def run_variant(variant: Variant, seed: int) -> VariantRun:
         screening_episodes=0,
         final_episodes=1,
         stop_evaluations=_LOOKS + 1,
-        checkpoint_every_s=1e9,
+        checkpoint_every=1_000_000_000,
     )
     factory = simulated(settings, "table")
     config = RunConfig(SCHEMA, "grasp", "table", seed, settings, git_commit(), versions(), utc_now())
