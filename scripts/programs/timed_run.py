@@ -126,7 +126,7 @@ class _Stopwatch:
             self._judging_since_s = time.monotonic()
         elif self._judging_since_s is not None:
             self._judged_s += time.monotonic() - self._judging_since_s
-            self._judging_since_s, rate = None, progress.evaluated
+            self._judging_since_s, rate = None, progress.evaluations[-1].success_rate if progress.evaluations else None
         if self.reached is None:
             self.at = _Lap(self.learnt_s, self._judged_s, progress.decisions)
         if rate is not None:

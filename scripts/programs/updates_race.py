@@ -159,7 +159,8 @@ def _spaces(config: TrainConfig) -> _Spaces:
 
 
 def _ours_mlp(worlds: _Spaces) -> Sequence[TorchRacer]:
-    return _ours(worlds, SacConfig(), (), (), TRANSITIONS)
+    # The others' critics have no layer norms: with the same networks it is the learners that are compared.
+    return _ours(worlds, SacConfig(layer_norm=False), (), (), TRANSITIONS)
 
 
 def _ours(
