@@ -18,7 +18,7 @@ def test_scaling_and_memory_are_measured_on_any_worlds() -> None:
     # Worlds that cost nothing gain nothing from a second process; yet both were stepped.
     assert scaling.value is not None
     assert 0.2 < scaling.value < 2.5
-    assert "8 worlds" in scaling.baseline
+    assert "16 worlds" in scaling.baseline
     assert "4 worlds" in memory.baseline
     assert memory.value is not None
     assert 20.0 < memory.value < 400.0
