@@ -191,16 +191,11 @@ class Critics(nn.Module):
         widths = [size + action_size, *hidden, 1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        self.scales = nn.ParameterList()
-        self.shifts = nn.ParameterList()
         for fan_in, fan_out in pairwise(widths):
             # What nn.Linear does: uniform within 1 / sqrt(fan_in).
             bound = 1.0 / math.sqrt(fan_in)
             self.weights.append(nn.Parameter(torch.empty(count, fan_in, fan_out).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(count, 1, fan_out).uniform_(-bound, bound)))
-            if layer_norm and fan_out > 1:
-                self.scales.append(nn.Parameter(torch.ones(count, 1, fan_out)))
-                self.shifts.append(nn.Parameter(torch.zeros(count, 1, fan_out)))
 
     def forward(self, features: Tensor, actions: Tensor) -> Tensor:
         """Return the values (n, b)."""
@@ -215,8 +210,8 @@ class Critics(nn.Module):
             x = torch.baddbmm(bias, x, weight)
             if k < last:
                 if self._layer_norm:
-                    scale, shift = self._constant(self.scales[k], frozen), self._constant(self.shifts[k], frozen)
-                    x = torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:]), scale)
+                    # Without scale and shift, which cost as much again and bound nothing.
+                    x = functional.layer_norm(x, x.shape[-1:])
                 x = functional.relu(x)
         return x.squeeze(2)
 
