@@ -216,6 +216,8 @@ class TrainConfig:
     """Who draws gray and RGB pictures: tiny, or egl where a driver is present."""
     distractors: int = 0
     """Objects beside the one that is wanted, in training and in evaluation, 0 to 4."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where sac and ppo learn; auto: on a GPU where there is one and pictures are read: small networks gain nothing."""
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
     evaluate_every: int = 2_500
@@ -245,6 +247,8 @@ class TrainConfig:
             raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
         if not self.sees:
             raise BadConfig("sees is empty; a policy reads state, proprioception or pictures such as wrist_depth")
+        if self.device == "cuda" and self.algo not in ("sac", "ppo"):
+            raise BadConfig(f"algo {self.algo} learns on the CPU; valid devices: auto, cpu")
         if self.algo == "distill" and not self.critic_sees:
             raise BadConfig("distill needs critic_sees: what its teacher reads, such as state")
         if "privileged" in self.sees:

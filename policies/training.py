@@ -7,6 +7,7 @@ bit with one world on a CPU; with several worlds in several processes as well, a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from policies.off_policy import OffPolicy
 from policies.onnx_policy import OnnxPolicy
 from policies.parts import ALONE, Parts
 from policies.ppo import Ppo
-from policies.precision import choose_precision
+from policies.precision import choose_device, choose_precision
 from policies.sb3_ppo import Sb3Ppo
 from policies.sb3_sac import Sb3Sac
 from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_workers
@@ -75,12 +76,14 @@ def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
     space, actions, count = worlds.single_observation_space, worlds.single_action_space, worlds.num_envs
     # One part alone is no dict, and has no name.
     sees = config.sees if isinstance(space, gymnasium.spaces.Dict) else ()
+    device = choose_device(config.device, space)
     match config.algo:
         case "sac":
-            return OffPolicy(space, actions, count, config.sac, config.discount, seed, sees, config.critic_sees)
+            sac = config.sac
+            return OffPolicy(space, actions, count, sac, config.discount, seed, sees, config.critic_sees, device)
         case "ppo":
             rng = torch.Generator().manual_seed(seed)
-            return Ppo(space, actions, config.ppo, rng, count, config.discount, None, sees, config.critic_sees)
+            return Ppo(space, actions, config.ppo, rng, count, config.discount, device, sees, config.critic_sees)
         case "distill":
             teacher, student = config.sac, config.distill
             return Distill(space, actions, count, teacher, student, config.discount, seed, sees, config.critic_sees)
@@ -263,7 +266,7 @@ class _Run:
         if seed is None:
             seed = _derived_seed(self._seed, self._ledger.counters.decisions, "evaluation")
         config, stop = self._config, self._hooks.should_stop
-        policy = _NetworkPolicy(self._learner.policy)
+        policy = _NetworkPolicy(copy.deepcopy(self._learner.policy).cpu())
         judged = evaluate_workers(
             policy, self._judges, config.evaluation_episodes, seed, stop, config.screening_episodes
         )

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
 from policies.config import Algorithm, DistillConfig, PpoConfig, SacConfig, TrainConfig
 from policies.distill import imitation_loss
-from policies.errors import CheckpointError, UnfitWorlds
+from policies.errors import BadConfig, CheckpointError, UnfitWorlds
 from policies.learner import Learner
 from policies.training import make_learner
 from policies.workers import Stepper, Worlds
@@ -214,3 +214,13 @@ def test_the_average_begins_with_the_policy_and_then_follows_slowly() -> None:
     run(learner, Stepper(worlds), 200, seed=2)
     assert first < 5e-3  # half of Adam's first step at most
     assert far() > 2 * first
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_there_is_refused_and_not_needed() -> None:
+    worlds = worlds_of(PointEnv)
+    with pytest.raises(BadConfig, match="finds no GPU here; valid: auto, cpu"):
+        make_learner(replace(TINY, device="cuda"), worlds, 0)
+    assert make_learner(replace(TINY, device="auto"), worlds, 0).policy is not None
+    with pytest.raises(BadConfig, match="algo sb3-sac learns on the CPU"):
+        replace(TINY, algo="sb3-sac", device="cuda")
