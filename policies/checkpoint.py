@@ -98,11 +98,16 @@ def _write_folder(path: Path, files: dict[str, bytes]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    for name, data in files.items():
-        with (temporary / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    try:
+        for name, data in files.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:
+        # What a full disk took of it is room for the next one.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     # A run that was resumed from an older checkpoint can reach the same count again.
     shutil.rmtree(path, ignore_errors=True)
     os.replace(temporary, path)
@@ -111,6 +116,13 @@ def _write_folder(path: Path, files: dict[str, bytes]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def remove_beyond(root: Path, kind: str, decisions: int) -> None:
+    """Remove the checkpoints of a kind that came after so many decisions: a run that goes on makes its own."""
+    for path in _of_kind(root, kind):
+        if int(path.name.removeprefix(f"{kind}_")) > decisions:
+            shutil.rmtree(path)
 
 
 def _of_kind(root: Path, kind: str) -> list[Path]:

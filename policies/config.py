@@ -152,7 +152,8 @@ class DistillConfig:
             _check(name, value := getattr(self, name), value >= 1, "1 or more")
         for name in ("learning_rate", "averaging_rate"):
             _check(name, value := getattr(self, name), 0.0 < value <= 1.0, "more than 0, at most 1")
-        _check("updates_per_decision", self.updates_per_decision, self.updates_per_decision > 0.0, "above 0")
+        _check("hidden", self.hidden, all(width >= 1 for width in self.hidden), "widths of 1 or more")
+        _check("updates_per_decision", self.updates_per_decision, 0.0 < self.updates_per_decision < math.inf, "above 0")
         _check("noise", self.noise, 0.0 <= self.noise <= 1.0, "0 to 1")
 
 
@@ -243,8 +244,17 @@ class TrainConfig:
         for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations", "checkpoint_every"):
             _check(name, value := getattr(self, name), value >= 1, "1 or more")
         _check("film_every_min", self.film_every_min, 0.0 <= self.film_every_min < math.inf, "0 or more")
-        if not 0.0 < self.discount < 1.0 or self.reward_scale <= 0.0:
-            raise BadConfig(f"discount {self.discount} must lie in (0, 1), reward_scale {self.reward_scale} above 0")
+        for name, most in (("action_repeat", 100), ("frames", 16), ("picture_px", 1024), ("torch_threads", 1024)):
+            _check(name, value := getattr(self, name), 1 <= value <= most, f"1 to {most}")
+        for name in ("servo_zero_deg", "sighting_error_mm", "film_every_min"):
+            _check(name, value := getattr(self, name), 0.0 <= value < math.inf, "0 or more")
+        _check("discount", self.discount, 0.0 < self.discount < 1.0, "in (0, 1)")
+        _check("reward_scale", self.reward_scale, 0.0 < self.reward_scale < math.inf, "above 0")
+        _check("stop_success_rate", self.stop_success_rate, 0.0 < self.stop_success_rate <= 1.0, "in (0, 1]")
+        if self.algo == "distill":
+            first, last = self.sac.warm_up, self.max_decisions
+            lessons = self.distill.teacher_decisions
+            _check("distill.teacher_decisions", lessons, first < lessons < last, f"more than {first}, below {last}")
         if not self.sees:
             raise BadConfig("sees is empty; a policy reads state, proprioception or pictures such as wrist_depth")
         if self.device == "cuda" and self.algo not in ("sac", "ppo"):

@@ -89,6 +89,8 @@ class Distill:
         if not self._taught:
             self.teacher.improve()
             return
+        if len(self.teacher.replay) == 0:
+            return
         count = max(1, round(self._config.updates_per_decision * self._worlds))
         for _ in range(count):
             batch = self.teacher.replay.sample(self._config.batch_size, self._draws)

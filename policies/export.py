@@ -92,7 +92,7 @@ def onnx_bytes(network: torch.nn.Module, inputs: Mapping[str, InputRecord]) -> b
 def export_policy(folder: Path, network: torch.nn.Module, manifest: PolicyManifest, observations: Parts) -> OnnxPolicy:
     """Write a policy folder, with golden pairs from the torch network on `observations`; return it loaded.
 
-    `observations` are those parts, each (n, ...), that the network reads; `policies.replay.ALONE` gets the name of the
+    `observations` are those parts, each (n, ...), that the network reads; `policies.parts.ALONE` gets the name of the
     only part of what the manifest says is read. The manifest's inputs and hashes are filled in.
     Raises ArtifactError where the parts are others than the manifest's, and PolicyMismatch when exporting changed the
     policy: loading compares the ONNX network with the golden pairs.

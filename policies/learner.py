@@ -70,7 +70,7 @@ class Learner(Protocol):
         ...
 
     def take_in(self, step: WorldStep) -> None:
-        """Remember one step of all worlds; its rewards are the environment's own."""
+        """Remember one step of all worlds."""
         ...
 
     def scalars(self) -> Mapping[str, float]:

@@ -100,6 +100,11 @@ class OffPolicy:
         named = {"critic": self.sac.critic_adam, "actor": self.sac.actor_adam, "temperature": self.sac.temperature_adam}
         return {f"{name}.{key}": row for name, adam in named.items() for key, row in adam.rows().items()}
 
+    @property
+    def _layout(self) -> str:
+        # A generator's state fits its own kind of device alone.
+        return f"{self.sac.layout} on {self._device.type}"
+
     def _tensors(self) -> Tensors:
         targets = self.sac.targets
         average = {f"average.{name}": p for name, p in self.average.named_parameters()}
@@ -109,7 +114,7 @@ class OffPolicy:
         """Return copies of weights, moments, replay, counters and generators."""
         adams = (self.sac.critic_adam, self.sac.actor_adam, self.sac.temperature_adam)
         facts = {
-            "layout": self.sac.layout,
+            "layout": self._layout,
             "counters": json.dumps([self.decisions, self.updates, *(adam.steps for adam in adams)]),
             "draws": json.dumps(self._draws.bit_generator.state),
         }
@@ -118,9 +123,9 @@ class OffPolicy:
 
     def restore(self, state: LearnerState) -> None:
         """Take over what `capture` returned; raises CheckpointError where the networks or the replay are others."""
-        if state.facts.get("layout") != self.sac.layout:
+        if state.facts.get("layout") != self._layout:
             raise CheckpointError(
-                f"the checkpoint's networks are {state.facts.get('layout')}, this run's {self.sac.layout}: "
+                f"the checkpoint's networks are {state.facts.get('layout')}, this run's {self._layout}: "
                 "resume it with the settings that it was begun with"
             )
         adams = (self.sac.critic_adam, self.sac.actor_adam, self.sac.temperature_adam)

@@ -18,6 +18,8 @@ def choose_precision() -> None:
     On AMD processors `medium` takes oneDNN's kernels, twice as fast as those that MKL picks, and as exact. On others it
     may mean bfloat16: so a product decides.
     """
+    if torch.cuda.is_available():
+        return  # there it would mean TF32
     rng = torch.Generator().manual_seed(0)
     a, b = torch.randn(256, 256, generator=rng), torch.randn(256, 256, generator=rng)
     exact = a.double() @ b.double()

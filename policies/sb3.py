@@ -101,6 +101,12 @@ def refuse_privileged(space: gymnasium.Space[object]) -> None:
         )
 
 
+def refuse_actions(space: gymnasium.Space[object]) -> None:
+    """Raise UnfitWorlds unless actions are a Box from -1 to 1."""
+    if not (isinstance(space, spaces.Box) and np.all(space.low == -1.0) and np.all(space.high == 1.0)):
+        raise UnfitWorlds(f"a Box of actions from -1 to 1 is needed (gymnasium's RescaleAction makes one), got {space}")
+
+
 def moments_of(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, torch.Tensor]:
     """Return Adam's moments by name."""
     return {

@@ -16,7 +16,6 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from policies.config import PpoConfig
-from policies.errors import UnfitWorlds
 from policies.learner import LearnerState, WorldStep
 from policies.parts import ALONE, Parts
 from policies.sb3 import (
@@ -27,6 +26,7 @@ from policies.sb3 import (
     moments_of,
     picture_settings,
     policy_for,
+    refuse_actions,
     refuse_privileged,
     restore_generators,
     sampler_state,
@@ -62,8 +62,7 @@ class Sb3Ppo:
     def __init__(self, worlds: Worlds, config: PpoConfig, discount: float, seed: int) -> None:
         space = worlds.single_observation_space
         refuse_privileged(space)
-        if not isinstance(worlds.single_action_space, spaces.Box):
-            raise UnfitWorlds(f"sb3-ppo is run on a Box of actions here, got {worlds.single_action_space}")
+        refuse_actions(worlds.single_action_space)
         self._config, self._discount, self._worlds = config, discount, worlds.num_envs
         self._model = PPO(
             *policy_for(space),
@@ -142,6 +141,8 @@ class Sb3Ppo:
         if buffer.full:
             self._model.train()
             buffer.reset()
+            with torch.no_grad():  # SB3 keeps its last distribution, gradients and all, which nothing can copy
+                policy(self._tensors_of(self._now))
 
     def scalars(self) -> Mapping[str, float]:
         """Return what the last rollout's updates said."""
@@ -166,7 +167,8 @@ class Sb3Ppo:
 
     def restore(self, state: LearnerState) -> None:
         """Take over what `capture` returned; raises CheckpointError where the networks are others."""
-        make_moments(self._model.policy.optimizer)
+        if "policy.0.step" in state.tensors:  # else nothing had been learnt yet
+            make_moments(self._model.policy.optimizer)
         fill(self._tensors(), state)
         buffer = self._model.rollout_buffer
         self._model._n_updates, buffer.pos = json.loads(state.facts["counters"])

@@ -29,6 +29,7 @@ from policies.sb3 import (
     moments_of,
     picture_settings,
     policy_for,
+    refuse_actions,
     refuse_privileged,
     restore_generators,
     sampler_state,
@@ -63,8 +64,9 @@ class Sb3Sac:
     def __init__(self, worlds: Worlds, config: SacConfig, discount: float, seed: int) -> None:
         space = worlds.single_observation_space
         refuse_privileged(space)
-        if not isinstance(worlds.single_action_space, spaces.Box):
-            raise UnfitWorlds(f"SAC needs a Box of actions, got {worlds.single_action_space}")
+        refuse_actions(worlds.single_action_space)
+        if config.steps > 1 and isinstance(space, spaces.Dict):
+            raise UnfitWorlds("Stable-Baselines3 sums rewards of several steps for one part alone: sac.steps must be 1")
         self._config, self._worlds = config, worlds.num_envs
         self._draws = np.random.default_rng(seed)
         self._model = SAC(
@@ -76,7 +78,7 @@ class Sb3Sac:
             tau=config.target_rate,
             gamma=discount,
             n_steps=config.steps,
-            target_entropy=config.entropy_per_action * float(np.prod(worlds.single_action_space.shape)),
+            target_entropy=config.entropy_per_action * float(np.prod(worlds.single_action_space.shape or (1,))),
             ent_coef=f"auto_{config.initial_temperature}",
             policy_kwargs={
                 "net_arch": list(config.hidden),
@@ -116,7 +118,7 @@ class Sb3Sac:
 
     def improve(self) -> None:
         """Take as many gradient steps as a step of all worlds is worth, once the warm-up is over."""
-        if self.decisions < self._config.warm_up:
+        if self.decisions < self._config.warm_up or _buffer(self._model).size() == 0:
             return
         count = max(1, round(self._config.updates_per_decision * self._worlds))
         self._model.train(count, self._config.batch_size)
@@ -174,7 +176,8 @@ class Sb3Sac:
 
     def restore(self, state: LearnerState) -> None:
         """Take over what `capture` returned; raises CheckpointError where the networks are others."""
-        make_moments(*self._optimizers().values())
+        if "actor.0.step" in state.tensors:  # else nothing had been learnt yet
+            make_moments(*self._optimizers().values())
         fill(self._tensors(), state)
         buffer = _buffer(self._model)
         self.decisions, self._model._n_updates, buffer.pos, buffer.full = json.loads(state.facts["counters"])

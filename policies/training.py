@@ -8,7 +8,7 @@ bit with one world on a CPU; with several worlds in several processes as well, a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from policies.artifact import PolicyManifest
-from policies.checkpoint import Checkpoint, Recovered, read_newest, save_checkpoint
+from policies.checkpoint import Checkpoint, Recovered, read_newest, remove_beyond, save_checkpoint
 from policies.config import TrainConfig
 from policies.distill import Distill
 from policies.errors import CheckpointError, NotFinite
@@ -75,18 +75,19 @@ def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
     """Return the learner that a run asks for; raises UnfitWorlds where it cannot work with these worlds."""
     space, actions, count = worlds.single_observation_space, worlds.single_action_space, worlds.num_envs
     # One part alone is no dict, and has no name.
-    sees = config.sees if isinstance(space, gymnasium.spaces.Dict) else ()
+    named = isinstance(space, gymnasium.spaces.Dict)
+    sees, critic_sees = (config.sees, config.critic_sees) if named else ((), ())
     device = choose_device(config.device, space)
     match config.algo:
         case "sac":
             sac = config.sac
-            return OffPolicy(space, actions, count, sac, config.discount, seed, sees, config.critic_sees, device)
+            return OffPolicy(space, actions, count, sac, config.discount, seed, sees, critic_sees, device)
         case "ppo":
             rng = torch.Generator().manual_seed(seed)
-            return Ppo(space, actions, config.ppo, rng, count, config.discount, device, sees, config.critic_sees)
+            return Ppo(space, actions, config.ppo, rng, count, config.discount, device, sees, critic_sees)
         case "distill":
             teacher, student = config.sac, config.distill
-            return Distill(space, actions, count, teacher, student, config.discount, seed, sees, config.critic_sees)
+            return Distill(space, actions, count, teacher, student, config.discount, seed, sees, critic_sees)
         case "sb3-sac":
             return Sb3Sac(worlds, config.sac, config.discount, seed)
         case "sb3-ppo":
@@ -138,14 +139,15 @@ class _Run:
         self._stepper = Stepper(simulations)
         # What may be refused comes before anything is written.
         self._learner = make_learner(config, simulations, seed)
-        folder.mkdir(parents=True, exist_ok=True)
+        self._named = isinstance(simulations.single_observation_space, gymnasium.spaces.Dict)
         self._checkpoints = folder / "checkpoints"
         recovered = read_newest(self._checkpoints, _LAST) if resume else None
+        if recovered:
+            self._restore(recovered)
+        folder.mkdir(parents=True, exist_ok=True)
         self._ledger = Ledger(config, folder, recovered.checkpoint.counters if recovered else None, hooks.on_progress)
         self._saved_at = self._ledger.counters.decisions
         self._films = Films(folder, config.film_every_min, hooks.film, self._saved_at if recovered else None)
-        if recovered:
-            self._restore(recovered)
         self._over = False
         self.end: End | None = None
 
@@ -153,9 +155,11 @@ class _Run:
         self._learner.restore(recovered.checkpoint.learner)
         if self._curriculum is not None and recovered.checkpoint.worlds:
             self._curriculum.resume(recovered.checkpoint.worlds.encode())
+        decisions = recovered.checkpoint.counters.decisions
+        remove_beyond(self._checkpoints, _BEST, decisions)
         for reason in recovered.refused:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
-        self._hooks.on_note(f"going on from {recovered.path.name}: {recovered.checkpoint.counters.decisions} decisions")
+        self._hooks.on_note(f"going on from {recovered.path.name}: {decisions} decisions")
 
     def close(self) -> None:
         """Close the files."""
@@ -168,16 +172,20 @@ class _Run:
         if ledger.counters.streak >= config.stop_evaluations:
             return "success"
         ledger.begin_learning()
-        self._begin()
-        while self.end is None and ledger.counters.decisions < config.max_decisions:
-            self._step()
-            self._between_steps()
-        if self.end is None and ledger.counters.decisions > ledger.counters.last_evaluation:
-            self._evaluate()
-        if self.end is None:
-            self.end = "budget"
-        if self.end != "interrupted":
-            self._save()
+        try:
+            self._begin()
+            while self.end is None and ledger.counters.decisions < config.max_decisions:
+                self._step()
+                self._between_steps()
+            if self.end is None and ledger.counters.decisions > ledger.counters.last_evaluation:
+                self._evaluate()
+            if self.end is None:
+                self.end = "budget"
+            if self.end != "interrupted":
+                self._save()
+        except NotFinite as error:
+            where = f"decision {ledger.counters.decisions:,}, update {self._learner.updates:,}"
+            raise NotFinite(f"{where}: {error}; {self._last_good()}") from error
         return self.end
 
     def _begin(self) -> None:
@@ -186,12 +194,13 @@ class _Run:
         self._learner.begin(self._stepper.reset(seed))
 
     def _step(self) -> None:
-        try:
-            self._stepper.send(self._learner.act(self._stepper.observations))
-            self._learner.improve()
-            step = self._stepper.wait()
-        except NotFinite as error:
-            raise NotFinite(f"{self._where()}: {error}; {self._last_good()}") from error
+        actions = self._learner.act(self._stepper.observations)
+        if not np.isfinite(actions).all():
+            self._check(self._learner.scalars())
+            raise NotFinite(f"the actions of the learner are {actions.tolist()}")
+        self._stepper.send(actions)
+        self._learner.improve()
+        step = self._stepper.wait()
         rewards = step.rewards * self._config.reward_scale
         self._learner.take_in(step._replace(rewards=rewards))
         self._count(self._ledger.counters.decisions + self._stepper.count)
@@ -213,10 +222,6 @@ class _Run:
             self._save()
             self._begin()
 
-    def _where(self) -> str:
-        counters = self._ledger.counters
-        return f"decision {counters.decisions:,}, update {self._learner.updates:,}"
-
     def _last_good(self) -> str:
         with suppress(CheckpointError):
             return f"the last good checkpoint is {read_newest(self._checkpoints, _LAST).path}"
@@ -224,13 +229,15 @@ class _Run:
 
     def _write_row(self) -> None:
         scalars = self._learner.scalars()
-        strange = [name for name, value in scalars.items() if not np.isfinite(value)]
-        if strange:
-            raise NotFinite(
-                f"{self._where()}: {strange[0]} is {scalars[strange[0]]}; {self._last_good()}; a smaller learning rate "
-                "or reward scale may help"
-            )
+        self._check(scalars)
         self._ledger.write_row(scalars, self._curriculum.index if self._curriculum else None)
+
+    def _check(self, scalars: Mapping[str, float]) -> None:
+        for name, value in scalars.items():
+            if not np.isfinite(value):
+                raise NotFinite(
+                    f"what the learner says of {name} is {value}: a smaller learning rate or reward scale may help"
+                )
 
     def _count(self, decisions: int) -> None:
         stepper = self._stepper
@@ -266,7 +273,9 @@ class _Run:
         if seed is None:
             seed = _derived_seed(self._seed, self._ledger.counters.decisions, "evaluation")
         config, stop = self._config, self._hooks.should_stop
-        policy = _NetworkPolicy(copy.deepcopy(self._learner.policy).cpu())
+        # Judges show what a policy reads and no more: one part alone has no name there.
+        name = config.sees[0] if len(config.sees) == 1 and self._named else ALONE
+        policy = _NetworkPolicy(copy.deepcopy(self._learner.policy).cpu(), name)
         judged = evaluate_workers(
             policy, self._judges, config.evaluation_episodes, seed, stop, config.screening_episodes
         )
@@ -328,9 +337,14 @@ class _Run:
 @dataclass(frozen=True, slots=True)
 class _NetworkPolicy:
     network: torch.nn.Module
+    alone: str
 
     def act_batch(self, observations: Parts) -> NDArray[np.float32]:
-        return network_actions(self.network, observations)
+        parts = {self.alone: observations[ALONE]} if ALONE in observations else observations
+        actions = network_actions(self.network, parts)
+        if not np.isfinite(actions).all():
+            raise NotFinite(f"the policy's actions are {actions.tolist()}")
+        return actions
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,16 +148,18 @@ class Stepper:
             self._totals[world], self._lengths[world] = 0.0, 0
         self.lost += len(lost)
         _check_finite({"reward": rewards, **self.observations})
+        for world in last.keys() - lost:
+            _check_finite({name: np.asarray(part)[None] for name, part in last[world].items()}, world)
         return WorldStep(self._actions, rewards, terminated, truncated, self.observations, last, frozenset(lost))
 
 
-def _check_finite(parts: Parts) -> None:
+def _check_finite(parts: Parts, first: int = 0) -> None:
     for name, values in parts.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             index: list[int] = np.argwhere(~np.isfinite(values))[0].tolist()
             what = "the reward" if name == "reward" else f"part {name!r} of the observation"
             place = f", number {index[1:]}" if len(index) > 1 else ""
-            raise NotFinite(f"{what} of world {index[0]} is {values[tuple(index)]}{place}")
+            raise NotFinite(f"{what} of world {first + index[0]} is {values[tuple(index)]}{place}")
 
 
 #: Share of the screening episodes that must succeed for an evaluation to go on.

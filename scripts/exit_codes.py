@@ -32,6 +32,7 @@ EXIT_CODES = {
     "policies.errors.ArtifactError": BAD_INPUT,
     "policies.errors.BadConfig": BAD_INPUT,
     "policies.errors.CheckpointError": BAD_INPUT,
+    "policies.errors.UnfitWorlds": BAD_INPUT,
     "sim.errors.SimError": BAD_INPUT,
     "sim.errors.WorkerError": FAILED,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
@@ -22,7 +23,7 @@ from bridge.observation import ObservationSpec
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
-from policies.errors import BadConfig, SimulationFailed
+from policies.errors import BadConfig, SimulationFailed, UnfitWorlds
 from policies.films import newest_film
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, train
@@ -90,7 +91,9 @@ def parse(words: Sequence[str], presets: Mapping[str, TrainConfig] = PRESETS) ->
     default = _Options(preset=preset, settings=find_preset(preset, presets))
     config = (tyro.conf.EnumChoicesFromValues,)
     args = tyro.cli(_Options, prog="tandem train", default=default, args=list(words), config=config)
-    changed = args.settings != default.settings
+    changed = args.settings != default.settings or (args.rig, args.seed) != (default.rig, default.seed)
+    if args.resume and args.repeat:
+        raise BadConfig("--resume goes on with a run and --from begins another: give one of them")
     if changed and (args.resume or args.repeat):
         raise BadConfig("--resume and --from keep the settings of their run: leave out every other setting but --steps")
     return args
@@ -159,7 +162,7 @@ def manifest_for(config: RunConfig, make_environment: WorldFactory) -> PolicyMan
             action=LayoutRecord(action.name, action.version, action.names),
             control_rate_hz=float(robot.control_rate_hz),
             action_repeat=int(robot.action_repeat),
-            normaliser="none: the observation layout scales every number",
+            normaliser="inside the network, where there is one; the observation layout scales every number",
             training_run="",
             git_commit=config.git_commit,
             versions=config.versions,
@@ -202,7 +205,12 @@ def train_once(
     filmer = EpisodeFilmer(judged_in) if isinstance(judged_in, SimulatedTask) else None
     with StopOnSignal() as stop, TrainingProgress(console, _about(config, folder)) as progress, filmer or nullcontext():
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked, filmer)
-        result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
+        try:
+            result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
+        except (UnfitWorlds, BadConfig):
+            if not resumed:  # refused before the first step: there is no run
+                shutil.rmtree(folder)
+            raise
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
     _draw(folder, config)
     _record(folder, config, result, exit_status)

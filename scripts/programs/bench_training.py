@@ -59,7 +59,7 @@ def variants() -> tuple[Variant, ...]:
         changed("discount 0.99", replace(base, discount=0.99)),
         changed("reward scale 1", replace(base, reward_scale=1.0)),
         changed("action repeat 6", replace(base, action_repeat=6)),
-        changed("network 256x256", replace(base, network=(256, 256))),
+        changed("network 256x256", replace(base, sac=replace(base.sac, hidden=(256, 256)))),
     )
 
 

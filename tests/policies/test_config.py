@@ -23,6 +23,22 @@ def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> No
         TrainConfig(task="grasp", **{field: value})  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"reward_scale": float("nan")}, "reward_scale is nan"),
+        ({"stop_success_rate": 97.0}, r"stop_success_rate is 97.0; expected in \(0, 1\]"),
+        ({"picture_px": 0}, "picture_px is 0; expected 1 to 1024"),
+        ({"torch_threads": 0}, "torch_threads is 0"),
+        ({"servo_zero_deg": -1.0}, "servo_zero_deg is -1.0; expected 0 or more"),
+        ({"algo": "distill", "critic_sees": ("state",), "max_decisions": 2_000}, "teacher_decisions is 2000; expected"),
+    ],
+)
+def test_settings_that_would_fail_later_are_refused_at_once(change: dict[str, object], said: str) -> None:
+    with pytest.raises(BadConfig, match=said):
+        TrainConfig(task="t", **change)  # pyright: ignore[reportArgumentType]
+
+
 def test_what_only_a_simulator_knows_is_for_critics_of_our_own() -> None:
     with pytest.raises(BadConfig, match="belongs into critic_sees"):
         TrainConfig(task="t", sees=("state", "privileged"))

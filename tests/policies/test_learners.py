@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
 from policies.config import Algorithm, DistillConfig, PpoConfig, SacConfig, TrainConfig
 from policies.distill import imitation_loss
-from policies.errors import BadConfig, CheckpointError, UnfitWorlds
+from policies.errors import ArtifactError, BadConfig, CheckpointError, NotFinite, UnfitWorlds
 from policies.learner import Learner
-from policies.training import make_learner
+from policies.training import make_learner, train
 from policies.workers import Stepper, Worlds
 from tests.fakes.point_env import PointEnv
+from tests.fakes.policy_folder import make_manifest
 
 COUNTERS = Counters(100, 9, 50, 3.5, 80, (0.5, 1.0), 80, 1)
 TINY = TrainConfig(
@@ -224,3 +226,68 @@ def test_a_gpu_that_is_not_there_is_refused_and_not_needed() -> None:
     assert make_learner(replace(TINY, device="auto"), worlds, 0).policy is not None
     with pytest.raises(BadConfig, match="algo sb3-sac learns on the CPU"):
         replace(TINY, algo="sb3-sac", device="cuda")
+
+
+def judged(space: str) -> Worlds:
+    return worlds_of(lambda: OnePart(Seen(PointEnv()), space))
+
+
+class OnePart(gymnasium.ObservationWrapper):
+    """One part of a Dict alone, as judges show it."""
+
+    def __init__(self, env: gymnasium.Env, name: str) -> None:
+        super().__init__(env)
+        self._name = name
+        assert isinstance(env.observation_space, gymnasium.spaces.Dict)
+        self.observation_space = env.observation_space[name]
+
+    def observation(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        return observation[self._name]
+
+
+SHORT = replace(
+    TINY, max_decisions=80, evaluate_every=40, evaluation_episodes=2, screening_episodes=0, film_every_min=0.0
+)
+
+
+def test_a_policy_of_one_part_is_judged_where_critics_read_others(tmp_path: Path) -> None:
+    config = replace(SHORT, sees=("wrist_depth",), critic_sees=("privileged",))
+    worlds, judges = worlds_of(lambda: Seen(PointEnv())), judged("wrist_depth")
+    # The whole loop, up to the export: that needs the arm of the manifest.
+    with pytest.raises(ArtifactError, match="the manifest says that the policy reads"):
+        train(config, worlds, judges, tmp_path, make_manifest(), 0)
+    assert list(tmp_path.glob("checkpoints/best_*"))
+
+
+class Exploding(PointEnv):
+    """Rewards beyond all measure."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:  # pyright: ignore
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 1e30, terminated, truncated, info
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    config = replace(SHORT, sac=replace(TINY.sac, warm_up=4), reward_scale=1e30, max_decisions=400)
+    with pytest.raises(
+        NotFinite, match=r"decision \d+, update \d+: .*(critic|mean_value|actor|actions).*no checkpoint yet"
+    ):
+        train(config, worlds_of(Exploding), worlds_of(PointEnv), tmp_path, make_manifest(), 0)
+
+
+@pytest.mark.parametrize("algo", ["sb3-sac", "sb3-ppo"])
+def test_what_had_learnt_nothing_yet_goes_on_as_well(algo: Algorithm) -> None:
+    worlds = worlds_of(PointEnv)
+    kept = make_learner(replace(TINY, algo=algo), worlds, 0)
+    run(kept, Stepper(worlds), 3, seed=1)
+    restored = make_learner(replace(TINY, algo=algo), worlds, 5)
+    restored.restore(kept.capture())
+    assert all(torch.equal(a, b) for a, b in zip(weights(kept), weights(restored), strict=True))
+
+
+def test_the_policy_can_be_copied_right_after_a_rollout_was_learnt_from() -> None:
+    worlds = worlds_of(PointEnv)
+    learner = make_learner(replace(TINY, algo="sb3-ppo"), worlds, 0)
+    run(learner, Stepper(worlds), TINY.ppo.rollout_steps, seed=1)
+    assert learner.updates > 0
+    copy.deepcopy(learner.policy)
