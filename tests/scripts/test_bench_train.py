@@ -224,7 +224,9 @@ def test_every_promise_has_a_figure_and_a_bar_of_its_own() -> None:
         if "mild" in row.figure:
             config = row.asked[0].config
             assert (config.randomization, config.judged_randomization) == ("mild", "mild")
-            assert (row.asked[0].rate, row.asked[0].episodes, config.curriculum) == (0.95, 200, "none")
+            assert (row.asked[0].rate, row.asked[0].episodes) == (0.95, 200)
+            # Learning end to end goes by the reference's curriculum; what is judged is the full task.
+            assert config.curriculum == ("reference" if row.figure.startswith("depth-sac") else "none")
 
 
 def test_sb3_learns_with_its_own_defaults() -> None:
