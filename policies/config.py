@@ -250,7 +250,7 @@ class TrainConfig:
             _check(name, value := getattr(self, name), 0.0 <= value < math.inf, "0 or more")
         _check("discount", self.discount, 0.0 < self.discount < 1.0, "in (0, 1)")
         _check("reward_scale", self.reward_scale, 0.0 < self.reward_scale < math.inf, "above 0")
-        _check("stop_success_rate", self.stop_success_rate, 0.0 < self.stop_success_rate <= 1.0, "in (0, 1]")
+        _check("stop_success_rate", self.stop_success_rate, 0.0 <= self.stop_success_rate <= 1.0, "0 to 1")
         if self.algo == "distill":
             first, last = self.sac.warm_up, self.max_decisions
             lessons = self.distill.teacher_decisions

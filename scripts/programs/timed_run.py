@@ -69,7 +69,6 @@ def time_to(
     config = dataclasses.replace(
         asked.config,
         evaluation_episodes=asked.episodes,
-        stop_success_rate=asked.rate,
         stop_evaluations=_NEVER,
         max_decisions=_NEVER,
     )
