@@ -12,7 +12,7 @@ import gymnasium
 
 import sim
 from bridge.loop import Recorder
-from bridge.observation import CameraView, ImageKind, ObservationSpec
+from bridge.observation import PRIVILEGED, PROPRIOCEPTION, STATE, CameraView, ImageKind, ObservationSpec
 from sim.curriculum import make_curriculum
 from sim.randomization import Randomization, randomization
 from sim.ranges import Range
@@ -72,7 +72,7 @@ def observation_spec(names: Sequence[str], picture_px: int, frames: int) -> Obse
 
     Raises UnknownName for a name that is none of these.
     """
-    words = ("state", "proprioception", "privileged")
+    words = (STATE, PROPRIOCEPTION, PRIVILEGED)
     views: list[CameraView] = []
     for name in dict.fromkeys(names):
         camera, _, kind = name.rpartition("_")
@@ -82,11 +82,11 @@ def observation_spec(names: Sequence[str], picture_px: int, frames: int) -> Obse
             raise UnknownName("part of an observation", name, [*words, *(f"wrist_{kind}" for kind in ImageKind)])
         views.append(CameraView(camera, ImageKind(kind), picture_px, picture_px))
     return ObservationSpec(
-        state="state" in names,
-        proprioception="proprioception" in names,
+        state=STATE in names,
+        proprioception=PROPRIOCEPTION in names,
         views=tuple(views),
         frames=frames,
-        privileged="privileged" in names,
+        privileged=PRIVILEGED in names,
     )
 
 
