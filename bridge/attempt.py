@@ -20,6 +20,7 @@ class Attempt(Protocol):
     """One attempt at a task. Every period: `see`, then `observe` once it is `ready`, then `command`."""
 
     phase: Phase
+    motion: ToolMotion
 
     @property
     def description(self) -> ArmDescription:

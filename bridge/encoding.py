@@ -225,7 +225,10 @@ def encode_pick_place_state(situation: PlaceSituation, rig: Rig) -> NDArray[np.f
 
 
 def proprioception_layout(description: ArmDescription) -> ObservationLayout:
-    """Return what an arm knows of itself: joints, their speeds, the tool and the jaws."""
+    """Return what an arm knows of itself: joints, their speeds, the tool and the jaws, and where these were sent.
+
+    An arm lags behind its commands by dead time and servo lag: who knows not what is under way sends it again.
+    """
     names = description.joint_names
     features = (
         *(f"{name}_position" for name in names),
@@ -234,12 +237,19 @@ def proprioception_layout(description: ArmDescription) -> ObservationLayout:
         "tool_heading_cos2",
         "tool_heading_sin2",
         "opening",
+        *(f"command_from_tool_{axis}" for axis in "xyz"),
+        "commanded_opening",
     )
-    return ObservationLayout(f"proprioception-{description.name}", 1, features)
+    return ObservationLayout(f"proprioception-{description.name}", 2, features)
 
 
-def encode_proprioception(state: RobotState, frame: ToolFrame) -> NDArray[np.float32]:
-    """Return the observation (2 n + 6,) of `proprioception_layout`: rad, rad/s / 3, scaled metres."""
+def encode_proprioception(
+    state: RobotState, frame: ToolFrame, command_m: Array, commanded_gripper_rad: float
+) -> NDArray[np.float32]:
+    """Return the observation (2 n + 10,) of `proprioception_layout`: rad, rad/s / 3, scaled metres.
+
+    `command_m` is the last commanded tool position (3,) in the desk frame.
+    """
     position_rad = np.array(state.position_rad)
     tool_m, heading_rad = frame.locate(position_rad)
     features = [
@@ -249,5 +259,7 @@ def encode_proprioception(state: RobotState, frame: ToolFrame) -> NDArray[np.flo
         math.cos(2 * heading_rad),
         math.sin(2 * heading_rad),
         frame.description.gripper.opening_m(state.position_rad[-1]) / OPENING_SCALE_M,
+        *_scaled_offset(command_m - tool_m),
+        frame.description.gripper.opening_m(commanded_gripper_rad) / OPENING_SCALE_M,
     ]
     return np.array(features, dtype=np.float32)

@@ -44,8 +44,8 @@ class GraspAttempt:
         self.description = description
         self.rig = rig
         self.period_s = period_s
-        self._motion = ToolMotion(kinematics, patient=True)
-        self._home_xy_m = self._motion.locate(rig.home_rad)[0][:2]
+        self.motion = ToolMotion(kinematics, patient=True)
+        self._home_xy_m = self.motion.locate(rig.home_rad)[0][:2]
         self.phase = Phase.DONE
 
     @property
@@ -61,7 +61,7 @@ class GraspAttempt:
     @property
     def unreachable_count(self) -> int:
         """How often the tool could not be sent where the policy wanted it."""
-        return self._motion.unreachable_count
+        return self.motion.unreachable_count
 
     def begin(self, state: RobotState) -> None:
         """Start from where the arm is measured to be, so that nothing jumps."""
@@ -71,15 +71,15 @@ class GraspAttempt:
         self._latched = False
         self._waited_s = self._elapsed_s = 0.0
         self.grasp_rad = position
-        self._motion.begin(position)
-        command = self._motion.command_m
-        self._motion.command_m = np.array([*command[:2], max(command[2], self.rig.hover_m)])
+        self.motion.begin(position)
+        command = self.motion.command_m
+        self.motion.command_m = np.array([*command[:2], max(command[2], self.rig.hover_m)])
         self._closing = CloseGripper(self.description, float(position[-1]), self.period_s)
 
     def see(self, state: RobotState, sighting: BlockSighting | None, missing: str, now_ns: int) -> str:
         """Take in the newest sighting; return what is missing before the arm may move (empty: nothing)."""
         self._state = state
-        self._tool_m, self._tool_heading_rad = self._motion.locate(np.array(state.position_rad))
+        self._tool_m, self._tool_heading_rad = self.motion.locate(np.array(state.position_rad))
         if self._latched or self.phase != Phase.DESCEND:
             return ""
         if sighting is None:
@@ -98,7 +98,7 @@ class GraspAttempt:
         situation = GraspSituation(
             tool_m=self._tool_m,
             tool_heading_rad=self._tool_heading_rad,
-            command_m=self._motion.command_m,
+            command_m=self.motion.command_m,
             opening_m=self.description.gripper.opening_m(self._state.position_rad[-1]),
             block=self.block,
             phase=self.phase,
@@ -119,7 +119,7 @@ class GraspAttempt:
             self._waited_s += self.period_s
             if self._waited_s > PATIENCE_S:
                 self.phase = Phase.DONE
-            return self._motion.target_rad
+            return self.motion.target_rad
         self._waited_s = 0.0
         if self.phase == Phase.DESCEND:
             self._descend(action)
@@ -131,27 +131,27 @@ class GraspAttempt:
         elif self.phase == Phase.HOLD:
             self._ease_grip()
             self._wait(HOLD_S, Phase.DONE)
-        return self._motion.target_rad
+        return self.motion.target_rad
 
     # Phases --------------------------------------------------------------------------------------
     def _descend(self, action: NDArray[np.float32]) -> None:
         assert self.block is not None
-        command = self._motion.command_m.copy()
+        command = self.motion.command_m.copy()
         command[:2] = clamp_to_workspace(command[:2] + decode_lateral(action), self.rig, self._home_xy_m)
         command[2] = max(self.rig.grasp_m, command[2] - DESCENT_STEP_M)
         wanted = jaw_heading(self.block.yaw_rad, self.block.position_m)
-        self._motion.heading_rad = self._motion.turned_towards(wanted, HEADING_STEP_RAD)
-        self._motion.move(command)
+        self.motion.heading_rad = self.motion.turned_towards(wanted, HEADING_STEP_RAD)
+        self.motion.move(command)
         # The descent goes on where the arm cannot follow: an attempt ends.
-        self._motion.command_m = np.array([*self._motion.command_m[:2], command[2]])
+        self.motion.command_m = np.array([*self.motion.command_m[:2], command[2]])
         # The bottom is held until the arm, which lags its commands, has arrived as well.
         if command[2] <= self.rig.grasp_m:
             self._wait(SETTLE_S, Phase.CLOSE)
 
     def _close(self) -> None:
         gripper = self._closing.step(self._state)
-        self._motion.set_gripper(gripper)
-        self.grasp_rad = self._motion.target_rad
+        self.motion.set_gripper(gripper)
+        self.grasp_rad = self.motion.target_rad
         if self._closing.finished:
             # Jaws that closed on nothing have nothing to lift.
             self._wait(SETTLE_S, Phase.LIFT if self._closing.contact_rad is not None else Phase.DONE)
@@ -159,15 +159,15 @@ class GraspAttempt:
     def _ease_grip(self) -> None:
         """Take back a squeeze that has become more than the servo may press for long: soft pads give, readings lag."""
         measured = self._state.position_rad[-1]
-        target = float(self._motion.target_rad[-1])
+        target = float(self.motion.target_rad[-1])
         if self._state.reading_age_s[-1] < self.period_s and target - measured > MAX_SQUEEZE_RAD:
-            self._motion.set_gripper(target - EASE_STEP_RAD)
+            self.motion.set_gripper(target - EASE_STEP_RAD)
 
     def _lift(self) -> None:
-        command = self._motion.command_m.copy()
+        command = self.motion.command_m.copy()
         command[2] = min(self.rig.hover_m, command[2] + LIFT_STEP_M)
-        self._motion.move(command)
-        self._motion.command_m = np.array([*self._motion.command_m[:2], command[2]])
+        self.motion.move(command)
+        self.motion.command_m = np.array([*self.motion.command_m[:2], command[2]])
         if command[2] >= self.rig.hover_m:
             self._wait(SETTLE_S, Phase.HOLD)
 
@@ -175,7 +175,7 @@ class GraspAttempt:
         """Return joint targets (n,) that set the block down after an attempt: low, jaws open, high again."""
         opened = self.grasp_rad.copy()
         opened[-1] = self.description.gripper.open_rad
-        return [self.grasp_rad, opened, np.append(self._motion.target_rad[:-1], opened[-1])]
+        return [self.grasp_rad, opened, np.append(self.motion.target_rad[:-1], opened[-1])]
 
     def _wait(self, duration_s: float, following: Phase) -> None:
         self._elapsed_s += self.period_s

@@ -5,26 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.encoding import ObservationLayout, ToolFrame, encode_proprioception
+from bridge.attempt import Attempt
+from bridge.encoding import ToolFrame, encode_proprioception
 from bridge.errors import PolicyMismatch
 from bridge.observation import PROPRIOCEPTION, STATE, ObservationSpec, Observed, Part, state_of
 from bridge.ports import Policy, Robot
-from urdf.description import Rig
 
 
 class SensingPolicy:
-    """A policy that is given what its spec asks for, where the loop gives the whole state of `layout`.
+    """A policy that is given what its spec asks for, where the loop gives the whole state of `attempt`.
 
     Raises PolicyMismatch for a spec with pictures: nothing here has a camera.
     """
 
-    def __init__(
-        self, policy: Policy, spec: ObservationSpec, layout: ObservationLayout, robot: Robot, rig: Rig
-    ) -> None:
+    def __init__(self, policy: Policy, spec: ObservationSpec, attempt: Attempt, robot: Robot) -> None:
         refuse_pictures(spec)
-        self._policy, self._spec, self._robot = policy, spec, robot
+        self._policy, self._spec = policy, spec
+        layout = attempt.observation_layout
         self._kept = list(range(layout.size) if spec.object_pose else layout.without_object())
-        self._frame = ToolFrame(robot.description, rig)
+        self._own = OwnSenses(attempt, robot)
 
     def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return the policy's action; proprioception is of now."""
@@ -32,8 +31,22 @@ class SensingPolicy:
         if self._spec.state:
             parts[STATE] = state_of(observation)[self._kept]
         if self._spec.proprioception:
-            parts[PROPRIOCEPTION] = encode_proprioception(self._robot.read_state(), self._frame)
+            parts[PROPRIOCEPTION] = self._own.read()
         return self._policy.act(parts)
+
+
+class OwnSenses:
+    """What an arm knows of itself, and what it was told to do."""
+
+    def __init__(self, attempt: Attempt, robot: Robot) -> None:
+        self._attempt, self._robot = attempt, robot
+        self._frame = ToolFrame(attempt.description, attempt.rig)
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the proprioception (2 n + 10,) of now."""
+        motion = self._attempt.motion
+        gripper_rad = float(motion.target_rad[-1])
+        return encode_proprioception(self._robot.read_state(), self._frame, motion.command_m, gripper_rad)
 
 
 def refuse_pictures(spec: ObservationSpec) -> None:

@@ -20,7 +20,7 @@ from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
 from bridge.remote import RemoteRobot
-from bridge.sensing import SensingPolicy, refuse_pictures
+from bridge.sensing import refuse_pictures
 from hardware.cameras.remote import RemoteCamera
 from perception.tracker import BlockTracker
 from policies.evaluation import wilson_interval
@@ -214,8 +214,7 @@ def run_on(
         tracker = BlockTracker(camera, rig)
         stack.callback(tracker.close)
         stage = _stage(address, console, stack)
-        sensing = SensingPolicy(policy, choice.spec, GRASP_STATE, robot, rig)
-        runner = RobotRun(robot, rig, tracker, sensing, choice.action_repeat)
+        runner = RobotRun(robot, rig, tracker, policy, choice.spec, choice.action_repeat)
         runner.watcher.onward = on_step
         runner.watcher.on_waiting = lambda missing: _say(console, f"the arm holds: {missing}")
         runner.go_home()

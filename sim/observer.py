@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.attempt import Attempt
-from bridge.encoding import ToolFrame, encode_proprioception, proprioception_layout
+from bridge.encoding import proprioception_layout
 from bridge.observation import PRIVILEGED, PROPRIOCEPTION, STATE, CameraView, ImageKind, ObservationSpec, Part
 from bridge.ports import Robot
+from bridge.sensing import OwnSenses
 from sim.sim_camera import DepthEngine, SimCamera
 from sim.world import ArmWorld
 
@@ -49,12 +50,11 @@ class Observer:
     ) -> None:
         self.spec = spec
         self._attempt = attempt
-        self._robot = robot
         self._world = world
         layout = attempt.observation_layout
         self._kept = list(range(layout.size) if spec.object_pose else layout.without_object())
         self.state_names = tuple(layout.feature_names[k] for k in self._kept)
-        self._frame = ToolFrame(attempt.description, attempt.rig)
+        self._own = OwnSenses(attempt, robot)
         self.cameras = {view.key: SimCamera(world, view, depth_engine) for view in spec.views}
         self._stacks: dict[str, deque[Part]] = {view.key: deque(maxlen=spec.frames) for view in spec.views}
         #: Pictures that are still under way, one per period; empty where nothing is late.
@@ -80,7 +80,7 @@ class Observer:
 
         Its pictures are `delay_periods` old from here on, or the oldest since now.
         """
-        self._robot = robot
+        self._own = OwnSenses(self._attempt, robot)
         for stack in self._stacks.values():
             stack.clear()
         self._under_way = {key: deque(maxlen=delay_periods + 1) for key in self.cameras} if delay_periods else {}
@@ -100,7 +100,7 @@ class Observer:
         if self.spec.state:
             parts[STATE] = state[self._kept]
         if self.spec.proprioception:
-            parts[PROPRIOCEPTION] = encode_proprioception(self._robot.read_state(), self._frame)
+            parts[PROPRIOCEPTION] = self._own.read()
         for key, camera in self.cameras.items():
             stack = self._stacks[key]
             picture: Part = self._under_way[key][0] if self._under_way else camera.read()

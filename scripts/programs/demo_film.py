@@ -22,7 +22,7 @@ def film_side_by_side(choice: PolicyChoice, takes: Sequence[Take], path: Path, c
     env = choice.make_env()
     try:
         policy = choice.make_policy(env, 0)
-        sensing = SensingPolicy(policy, choice.spec, env.observation_layout, env.robot, env.rig)
+        sensing = SensingPolicy(policy, choice.spec, env.attempt, env.robot)
         rehearsal = Rehearsal(env, sensing, HALF_PX)
         frames: list[Image] = []
         with CountedProgress(console, "attempts", len(takes)) as progress:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from bridge.actions import MAX_LATERAL_STEP_M, MAX_STEP_M, MAX_TURN_RAD, ActionLayout, clamp_to_workspace
+from bridge.attempt import MAX_LEAD_M
 from bridge.encoding import (
     HEADING_SCALE,
     JOINT_SPEED_SCALE_RAD_S,
@@ -93,6 +94,12 @@ def proprioception_features(env: ArmEnv) -> tuple[Feature, ...]:
     features += [_place(env, boxes, "tool", axis, PLACE_SCALE_M) for axis in _AXES]
     features += [_turn(f"tool_heading_{wave}2", "heading of the jaws, doubled", 1.0) for wave in ("cos", "sin")]
     features.append(_opening(env))
+    lead, mm = MAX_LEAD_M / OFFSET_SCALE_M, 1000 * OFFSET_SCALE_M
+    features += [
+        Feature(f"command_from_tool_{axis}", f"{axis} of the commanded tool from the tool", "mm", mm, -lead, lead)
+        for axis in _AXES
+    ]
+    features.append(msgspec.structs.replace(_opening(env), name="commanded_opening", meaning="opening asked for"))
     assert tuple(f.name for f in features) == layout.feature_names
     return tuple(features)
 

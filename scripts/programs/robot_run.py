@@ -12,7 +12,9 @@ from bridge.clock import MonotonicClock
 from bridge.encoding import Phase, ToolFrame
 from bridge.grasp import CONTROL_HZ, GraspAttempt
 from bridge.loop import ControlLoop, LoopStatistics, LoopStep, run_episode
+from bridge.observation import ObservationSpec
 from bridge.ports import BlockSighting, BlockSource, Policy, Robot
+from bridge.sensing import SensingPolicy
 from urdf.description import Rig
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
@@ -93,16 +95,25 @@ def stands_still(sightings: Sequence[BlockSighting]) -> bool:
 class RobotRun:
     """Attempt after attempt on one arm. The caller owns robot, block source and stage."""
 
-    def __init__(self, robot: Robot, rig: Rig, source: BlockSource, policy: Policy, action_repeat: int) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        rig: Rig,
+        source: BlockSource,
+        policy: Policy,
+        spec: ObservationSpec,
+        action_repeat: int,
+    ) -> None:
+        """The policy is given what `spec` asks for; raises PolicyMismatch where that is pictures."""
         self._clock = MonotonicClock()
         self._rig = rig
         self._source = source
-        self._policy = policy
         self._action_repeat = action_repeat
         self._tool = ToolFrame(robot.description, rig)
         self.watcher = Watcher()
         kinematics = PinocchioKinematics(robot.description, rig)
         self._grasp = GraspAttempt(robot.description, rig, kinematics, 1.0 / CONTROL_HZ)
+        self._policy = SensingPolicy(policy, spec, self._grasp, robot)
         self.loop = ControlLoop(robot, self._clock, source, self._grasp, self.watcher)
 
     @property

@@ -94,10 +94,10 @@ def test_a_policy_of_everything_an_arm_can_see(tmp_path: Path) -> None:
     network = untrained(manifest, coordinates=True)
     export_policy(tmp_path, network, manifest, draw(manifest, 8))
     policy = OnnxPolicy(tmp_path)
-    # Counted by hand: 9 of the state's 20 numbers tell of the block; 6 joints, 6 speeds and 6 more; two pictures each.
+    # Counted by hand: 9 of the state's 20 numbers tell of the block; 6 joints, 6 speeds and 10 more; two pictures each.
     assert [(i.name, i.shape, i.dtype) for i in policy.manifest.inputs] == [
         ("state", (11,), "float32"),
-        ("proprioception", (18,), "float32"),
+        ("proprioception", (22,), "float32"),
         ("wrist_depth", (2, 64, 64), "float16"),
         ("wrist_gray", (2, 40, 48), "uint8"),
         ("desk_rgb", (6, 40, 40), "uint8"),
@@ -112,8 +112,8 @@ class Normalised(torch.nn.Module):
     def __init__(self, network: DeterministicPolicy) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.linspace(-2.0, 2.0, 18))
-        self.register_buffer("spread", torch.linspace(0.5, 4.0, 18))
+        self.register_buffer("mean", torch.linspace(-2.0, 2.0, 22))
+        self.register_buffer("spread", torch.linspace(0.5, 4.0, 22))
 
     def forward(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
         scaled = (parts["proprioception"] - self.get_buffer("mean")) / self.get_buffer("spread")
@@ -194,9 +194,9 @@ def test_what_is_privileged_cannot_be_saved(folder: Path) -> None:
 def test_a_network_of_other_parts_than_the_manifest_says_is_not_saved(tmp_path: Path) -> None:
     manifest = make_manifest(DEPTH)
     parts = draw(manifest, 4)
-    with pytest.raises(ArtifactError, match=r"reads proprioception float32 \(18,\), wrist_depth .*privileged float32"):
+    with pytest.raises(ArtifactError, match=r"reads proprioception float32 \(22,\), wrist_depth .*privileged float32"):
         export_policy(tmp_path, untrained(manifest), manifest, {**parts, "privileged": np.zeros((4, 31), np.float32)})
-    with pytest.raises(ArtifactError, match=r"the network reads proprioception float32 \(18,\)$"):
+    with pytest.raises(ArtifactError, match=r"the network reads proprioception float32 \(22,\)$"):
         export_policy(tmp_path, untrained(manifest), manifest, {"proprioception": parts["proprioception"]})
     assert not any(tmp_path.iterdir())
 
@@ -207,7 +207,7 @@ def test_a_missing_part_is_named(exported: Path) -> None:
     with pytest.raises(PolicyMismatch, match=r"part 'wrist_depth' is missing.*wrist_depth float16 \(1, 64, 64\)"):
         policy.act({**seen, "wrist_gray": np.zeros((1, 64, 64), np.uint8)})
     with pytest.raises(PolicyMismatch, match=r"expected the parts proprioception .*one array without a name"):
-        policy.act(np.zeros(18, np.float32))
+        policy.act(np.zeros(22, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_a_missing_part_is_named(exported: Path) -> None:
         ("wrist_depth", r"float16 \(1, 64, 64\)", np.zeros((1, 64, 64), np.float32)),
         ("wrist_depth", r"float16 \(1, 64, 64\)", np.zeros((64, 64), np.float16)),
         ("wrist_depth", r"float16 \(1, 64, 64\)", np.zeros((1, 32, 64), np.float16)),
-        ("proprioception", r"float32 \(18,\)", np.zeros(18)),
-        ("proprioception", r"float32 \(18,\)", np.zeros(17, np.float32)),
-        ("proprioception", r"float32 \(18,\)", np.zeros((1, 18), np.float32)),
+        ("proprioception", r"float32 \(22,\)", np.zeros(22)),
+        ("proprioception", r"float32 \(22,\)", np.zeros(21, np.float32)),
+        ("proprioception", r"float32 \(22,\)", np.zeros((1, 22), np.float32)),
     ],
 )
 def test_a_part_of_another_shape_or_type_is_named(
@@ -323,7 +323,7 @@ def test_proprioception_that_changed_its_meaning_is_refused(folder: Path) -> Non
     assert known.feature_names == proprioception_layout(ARM).feature_names
     newer = msgspec.structs.replace(stored, proprioception=msgspec.structs.replace(known, version=known.version + 1))
     artifact.write_json(folder / artifact.MANIFEST_NAME, newer)
-    with pytest.raises(PolicyMismatch, match=r"proprioception-dofbot v2 .*proprioception-dofbot v1"):
+    with pytest.raises(PolicyMismatch, match=r"proprioception-dofbot v3 .*proprioception-dofbot v2"):
         OnnxPolicy(folder).check(ARM, "table", GRASP_STATE, DEPTH)
 
 

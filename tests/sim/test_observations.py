@@ -68,7 +68,7 @@ def test_a_dict_has_the_parts_that_were_asked_for() -> None:
         seen = parts(first)
         assert {key: (value.shape, value.dtype.name) for key, value in seen.items()} == {
             "state": ((20,), "float32"),
-            "proprioception": ((18,), "float32"),
+            "proprioception": ((22,), "float32"),
             "wrist_depth": ((2, 40, 48), "float16"),
             "desk_rgb": ((6, 48, 40), "uint8"),
             "wrist_gray": ((2, 36, 36), "uint8"),
