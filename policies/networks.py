@@ -98,7 +98,9 @@ class PictureEncoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the features."""
-        x = pictures.float() * self._scale
+        x = pictures.float()
+        if self._scale != 1.0:
+            x = x * self._scale
         grid = self.get_buffer("grid")
         if len(grid):
             x = torch.cat([x, grid.expand(x.shape[0], -1, -1, -1)], dim=1)
