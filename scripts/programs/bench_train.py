@@ -25,6 +25,8 @@ SEEDS = (0, 1, 2)
 RATE, EPISODES = 0.95, 200
 _STATE_LIMIT_MIN, _DEPTH_LIMIT_MIN, _RECORD_LIMIT_MIN = 15.0, 45.0, 20.0
 _FURTHER, _COMPARED = 20, 5
+#: So far the curves of depth go on after they were good enough.
+_SHOWN = 3
 _COLLAPSE_SEED = 1_000_000
 _GOAL = f"minutes to {100 * RATE:.0f} % ({EPISODES} episodes, full area, randomisation mild)"
 
@@ -193,14 +195,17 @@ def sb3_grasp() -> TrainConfig:
     return replace(state_grasp(), algo="sb3-sac", sac=defaults, reward_scale=1.0, torch_threads=1)
 
 
-def asked(config: TrainConfig, seeds: Sequence[int], limit_min: float) -> tuple[Asked, ...]:
-    """Return what is timed, once for each seed."""
-    return tuple(Asked(config, seed, RATE, EPISODES, 60 * limit_min) for seed in seeds)
+def asked(
+    preset: str, config: TrainConfig, seeds: Sequence[int], limit_min: float, further: int = 0
+) -> tuple[Asked, ...]:
+    """Return what is timed, once for each seed; `further` evaluations follow, for the curves."""
+    limit_s = 60 * limit_min
+    return tuple(Asked(config, seed, RATE, EPISODES, limit_s, further, preset=preset) for seed in seeds)
 
 
 def promises() -> Sequence[Promise]:
     """Return all that is promised."""
-    state = asked(state_grasp(), SEEDS, _STATE_LIMIT_MIN)
+    state = asked("grasp", state_grasp(), SEEDS, _STATE_LIMIT_MIN)
     return (
         Quick("SAC updates/s, MLP 256x256, batch 256, ours / SB3", 2.0, updates_race.mlp_against_sb3),
         Quick("SAC updates/s, MLP 256x256, batch 256, ours / SBX", 1.0, updates_race.mlp_against_sbx),
@@ -209,10 +214,13 @@ def promises() -> Sequence[Promise]:
         ),
         *_of_seeds("state grasp", state, 3.0),
         *_of_preset("depth-asym", 15.0, SEEDS, _DEPTH_LIMIT_MIN),
-        *_of_record("depth-distill", SEEDS, _DEPTH_LIMIT_MIN),
+        *_of_preset("depth-distill", 15.0, SEEDS, _DEPTH_LIMIT_MIN),
         *_of_record("depth-sac", SEEDS[:1], _RECORD_LIMIT_MIN),
         Ratio(
-            "state grasp: ours / SB3 SAC, time to 95 %", state, asked(sb3_grasp(), SEEDS, _STATE_LIMIT_MIN), 0.5,
+            "state grasp: ours / SB3 SAC, time to 95 %",
+            state,
+            asked("grasp by sb3-sac", sb3_grasp(), SEEDS, _STATE_LIMIT_MIN),
+            0.5,
             "SB3 with its defaults (256x256, 3e-4, batch 256) and 1 update per decision, in the same worlds",
         ),
         *(_lasting(seed) for seed in SEEDS),
@@ -232,7 +240,7 @@ def _of_seeds(label: str, runs: tuple[Asked, ...], bar_min: float) -> Iterator[P
 def _of_preset(preset: str, bar_min: float, seeds: Sequence[int], limit_min: float) -> Iterator[Promise]:
     label = f"{preset} grasp from 64x64 wrist depth"
     if preset in PRESETS:
-        yield from _of_seeds(label, asked(mild(find_preset(preset), 1_000), seeds, limit_min), bar_min)
+        yield from _of_seeds(label, asked(preset, mild(find_preset(preset), 1_000), seeds, limit_min, _SHOWN), bar_min)
     else:
         yield Missing(f"{label}: {_GOAL}, median of seeds", preset, bar_min)
 
@@ -240,7 +248,7 @@ def _of_preset(preset: str, bar_min: float, seeds: Sequence[int], limit_min: flo
 def _of_record(preset: str, seeds: Sequence[int], limit_min: float) -> Iterator[Promise]:
     """Yield what is measured for the record, where there is such a preset: the limit is no promise."""
     if preset in PRESETS:
-        runs = asked(mild(find_preset(preset), 1_000), seeds, limit_min)
+        runs = asked(preset, mild(find_preset(preset), 1_000), seeds, limit_min, _SHOWN)
         figure = f"{preset} grasp from 64x64 wrist depth: {_GOAL}, for the record"
         yield Timed(figure, runs, limit_min, f"nothing is promised: {limit_min:g} min is all that it may take")
 
@@ -248,8 +256,8 @@ def _of_record(preset: str, seeds: Sequence[int], limit_min: float) -> Iterator[
 def _lasting(seed: int) -> Promise:
     # Every evaluation in full: what is compared must be the same episodes.
     config = replace(state_grasp(), screening_episodes=0)
-    (one,) = asked(config, (seed,), _STATE_LIMIT_MIN)
-    kept_up = Asked(config, seed, one.rate, one.episodes, one.limit_s, _FURTHER, _COLLAPSE_SEED)
+    (one,) = asked("grasp", config, (seed,), _STATE_LIMIT_MIN)
+    kept_up = Asked(config, seed, one.rate, one.episodes, one.limit_s, _FURTHER, _COLLAPSE_SEED, one.preset)
     return Lasting(f"state grasp: no collapse after {100 * RATE:.0f} %, seed {seed}", kept_up, -0.03)
 
 
@@ -257,7 +265,7 @@ def _of_arm(task: str, arm: str) -> Promise:
     config = replace(find_preset(task if task in PRESETS else "grasp"), task=task, arm=arm, evaluate_every=500)
     figure = f"{arm} {task} from state: minutes to {100 * RATE:.0f} % ({EPISODES} episodes, full area)"
     note = f"randomisation {config.randomization} in training, {config.judged_randomization} in evaluation"
-    return Timed(figure, asked(config, (0,), _STATE_LIMIT_MIN), 5.0, note)
+    return Timed(figure, asked(f"{task} {arm}", config, (0,), _STATE_LIMIT_MIN), 5.0, note)
 
 
 def _cartpole(figure: str, bar: float, on_progress: Progress) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,7 +17,7 @@ from policies.ledger import Progress
 from policies.training import Hooks, train
 from scripts.programs.figures import machine
 from scripts.provenance import git_commit, versions
-from scripts.run_folder import SCHEMA, RunConfig, utc_now
+from scripts.run_folder import SCHEMA, RunConfig, create_run_folder, utc_now
 from scripts.simulation import judged, judging_worlds, simulated, training_worlds
 from scripts.train import manifest_for
 from sim.vector_worker import WorldFactory
@@ -42,6 +42,8 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit_s: float
     further: int = 0
     evaluation_seed: int | None = None
+    #: What curves call it.
+    preset: str = "timed"
 
 
 class TimedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,9 +65,15 @@ class TimedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def time_to(
-    asked: Asked, environments: Environments = simulated, on_share: Callable[[float], None] = lambda share: None
+    asked: Asked,
+    data: Path,
+    environments: Environments = simulated,
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> TimedRun:
-    """Train until it is as good as asked, or for as long as it may; `on_share` hears how much of that is spent."""
+    """Train until it is as good as asked, or for as long as it may; `on_share` hears how much of that is spent.
+
+    Its curves stay in a run folder under `data`, for `tandem plot`.
+    """
     config = dataclasses.replace(
         asked.config,
         evaluation_episodes=asked.episodes,
@@ -74,17 +82,19 @@ def time_to(
     )
     factory = environments(config, _RIG)
     judged_in = judged(config, _RIG) if environments is simulated else factory
-    commit, now = git_commit(), utc_now()
-    manifest = manifest_for(RunConfig(SCHEMA, "", _RIG, asked.seed, config, commit, versions(), now), judged_in)
+    commit = git_commit()
+    record = RunConfig(SCHEMA, asked.preset, _RIG, asked.seed, config, commit, versions(), utc_now())
+    manifest = manifest_for(record, judged_in)
+    folder = create_run_folder(data, record)
     with (
-        tempfile.TemporaryDirectory(prefix="timed_run_") as folder,
         closing(training_worlds(factory, config)) as simulations,
         closing(judging_worlds(judged_in, config)) as judges,
     ):
         watch = _Stopwatch(asked, on_share)
         hooks = Hooks(watch.follow, should_stop=watch.is_over, evaluation_seed=asked.evaluation_seed)
         curriculum = simulations.curriculum
-        train(config, simulations, judges, Path(folder), manifest, asked.seed, hooks, curriculum=curriculum)
+        train(config, simulations, judges, folder, manifest, asked.seed, hooks, curriculum=curriculum)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the replay is most of what a run leaves
     return TimedRun(
         asked, commit, machine(), utc_now(), watch.reached, watch.at.learnt_s, watch.at.judged_s, watch.at.decisions,
         tuple(watch.rates),
@@ -144,6 +154,8 @@ class _Stopwatch:
 class KeptRuns:
     """Finished runs in a file, one JSON object a line: what is asked a second time on this machine is not run again.
 
+    Their curves lie in `runs/` beside it.
+
     A line that asks for anything else, or was written by another version of these records, counts for nothing.
     """
 
@@ -154,7 +166,7 @@ class KeptRuns:
         """Return the kept run, or run it now and keep it."""
         kept = self._kept(asked)
         if kept is None:
-            kept = time_to(asked, self._environments, on_share)
+            kept = time_to(asked, self._path.parent, self._environments, on_share)
             self._keep(kept)
         on_share(1.0)
         return kept

@@ -20,6 +20,7 @@ from scripts import bench
 from scripts.programs import bench_train, updates_race
 from scripts.programs.bench_train import Lasting, Missing, Promise, Ratio, Timed, measure, promises
 from scripts.programs.figures import Row, machine
+from scripts.programs.run_curves import read_run
 from scripts.programs.timed_run import Asked, KeptRuns, TimedRun, time_to
 from sim.vector_worker import WorldFactory
 from tests.fakes.point_task import ALONE, environments, slow_environments
@@ -54,9 +55,9 @@ def keep(
         file.write(msgspec.json.encode(run) + b"\n")
 
 
-def test_time_to_a_rate_is_that_of_the_first_evaluation_that_reaches_it() -> None:
+def test_time_to_a_rate_is_that_of_the_first_evaluation_that_reaches_it(tmp_path: Path) -> None:
     shares: list[float] = []
-    run = time_to(Asked(POINT, 0, rate=0.9, episodes=20, limit_s=100.0), environments, shares.append)
+    run = time_to(Asked(POINT, 0, rate=0.9, episodes=20, limit_s=100.0), tmp_path, environments, shares.append)
     assert run.reached is not None
     assert run.reached == len(run.rates) - 1
     assert run.rates[-1] >= 0.9
@@ -65,23 +66,26 @@ def test_time_to_a_rate_is_that_of_the_first_evaluation_that_reaches_it() -> Non
     assert 0.0 < run.training_s < 100.0
     assert run.evaluation_s > 0.0
     assert shares == sorted(shares)
+    (folder,) = tmp_path.glob("runs/*/*")
+    assert [row.success_rate for row in read_run(folder).evaluations] == list(run.rates)
+    assert not (folder / "checkpoints").exists()
 
 
-def test_time_in_evaluations_is_no_learning() -> None:
+def test_time_in_evaluations_is_no_learning(tmp_path: Path) -> None:
     """A world of 2 ms a step: the decisions and those of the evaluations take that long at least, apart."""
-    run = time_to(replace(AT_ONCE, episodes=10), slow_environments)
+    run = time_to(replace(AT_ONCE, episodes=10), tmp_path, slow_environments)
     assert run.reached == 0
     assert run.training_s >= 400 * 0.002
     # Without having learnt, an episode lasts up to 20 moves.
     assert run.evaluation_s >= 10 * 0.002
-    twice = time_to(replace(AT_ONCE, episodes=100), slow_environments)
+    twice = time_to(replace(AT_ONCE, episodes=100), tmp_path, slow_environments)
     assert twice.evaluation_s > 5 * run.evaluation_s
     assert twice.training_s < 3 * run.training_s
 
 
 def test_a_run_that_never_gets_there_says_so_and_counts_as_its_limit(tmp_path: Path) -> None:
     hopeless = replace(AT_ONCE, rate=1.01, limit_s=1.2)
-    run = time_to(hopeless, environments)
+    run = time_to(hopeless, tmp_path, environments)
     assert run.reached is None
     assert run.training_s == pytest.approx(1.2, abs=0.5)
     (row,) = measure(quiet, "", [timed("point", hopeless)], KeptRuns(tmp_path / "runs.jsonl", environments))
@@ -178,10 +182,10 @@ def test_only_runs_the_row_that_is_asked_for(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_is_judged_on_the_same_episodes(tmp_path: Path) -> None:
     """Nothing learns during a warm-up, so that the same episodes always go the same way."""
     lazy = dataclasses.replace(POINT, sac=dataclasses.replace(POINT.sac, warm_up=1_000_000))
-    same = time_to(Asked(lazy, 0, 0.0, 40, 60.0, further=4, evaluation_seed=7), environments)
+    same = time_to(Asked(lazy, 0, 0.0, 40, 60.0, further=4, evaluation_seed=7), tmp_path, environments)
     assert len(same.rates) == 5
     assert len(set(same.rates)) == 1
-    others = time_to(Asked(lazy, 0, 0.0, 40, 60.0, further=4), environments)
+    others = time_to(Asked(lazy, 0, 0.0, 40, 60.0, further=4), tmp_path, environments)
     assert len(set(others.rates)) > 1
 
 
