@@ -46,9 +46,10 @@ def _env(on_progress: Progress, only: str) -> list[Row]:
 
 
 def _policy(on_progress: Progress, only: str) -> Iterable[Row]:
-    from scripts.programs.bench_policy import measure
+    from scripts.programs import bench_command, bench_policy
 
-    return measure(on_progress, only)
+    yield from bench_policy.measure(on_progress, only)
+    yield from bench_command.measure(on_progress, only)
 
 
 def _training(on_progress: Progress, only: str) -> list[Row]:
@@ -85,7 +86,7 @@ class BenchArgs:
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: policy (seconds), kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour),
+    """Which bench: policy, kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour),
     tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was stopped), or
     `all`: each of them but grasp, which is a part of tasks, and train."""
     only: str = ""

@@ -46,7 +46,7 @@ class RunArgs:
     """Run a policy on an arm: observation from servo read-back and camera alone, success judged by the camera."""
 
     policy: str = "newest"
-    """A run (folder, name or `newest`), or one of oracle, random, hold, blind."""
+    """A run (folder, name or `newest`), a ready-trained policy (`tandem policies`), or oracle, random, hold, blind."""
     robot: str = ROBOT_NAME
     """`lab` (started if none runs), or a robot under data/robots that `tandem serve` serves and whose robot.toml names
     a camera_endpoint (a webcam of a real arm is not there yet)."""
@@ -204,7 +204,7 @@ def run_on(
     if not address.camera_endpoint:
         raise RobotFileError(f"robot.toml of this {address.arm} names no camera_endpoint: a policy needs eyes")
     with ExitStack() as stack:
-        stack.enter_context(_settled_memory())
+        stack.enter_context(settled_memory())
         robot = RemoteRobot(address.endpoint, description, MonotonicClock())
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
@@ -229,7 +229,7 @@ def run_on(
 
 
 @contextmanager
-def _settled_memory() -> Iterator[None]:
+def settled_memory() -> Iterator[None]:
     """Keep the garbage collector away from everything that exists already.
 
     Looking through the libraries and a finished training takes it 0.1-0.3 s, in which no command is sent: the watchdog

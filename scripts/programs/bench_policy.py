@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,16 +71,13 @@ def measure_one(
 ) -> list[Row]:
     """Return how long the median answer takes, and how far any action is from the torch network's."""
     what = f"policy of {case.label}"
-    with closing(ArmEnv(spec=case.spec)) as env, tempfile.TemporaryDirectory(prefix="bench_policy_") as folder:
-        seen = _play(env, observations, lambda share: on_progress(f"{what}: playing", share))
-        network = _untrained(env)
-        batch = _stacked(seen)
-        golden = {name: part[:_GOLDEN] for name, part in batch.items()}
-        policy = export_policy(Path(folder), network, _manifest(env), golden)
+    with tempfile.TemporaryDirectory(prefix="bench_policy_") as folder:
+        on_share = partial(on_progress, f"{what}: playing")
+        policy, network, seen = exported(case, Path(folder), observations, on_share)
     took_ms = _answers_ms(policy, seen, calls)
     on_progress(f"{what}: answering", 1.0)
     single = np.array([policy.act(observation) for observation in seen])
-    apart = float(np.abs(single - network_actions(network, batch)).max())
+    apart = float(np.abs(single - network_actions(network, _stacked(seen))).max())
     speed, agreement = _figures(case)
     p99 = statistics.quantiles(took_ms, n=100)[98]
     return [
@@ -88,6 +86,17 @@ def measure_one(
         ),
         at_most(agreement, apart, "", AGREEMENT_BAR, f"largest difference of an action on {len(seen):,} observations"),
     ]
+
+
+def exported(
+    case: Case, folder: Path, observations: int, on_share: Callable[[float], None]
+) -> tuple[OnnxPolicy, DeterministicPolicy, list[Observed]]:
+    """Return a case's policy, saved in `folder` and loaded, the network that it was, and observations to answer."""
+    with closing(ArmEnv(spec=case.spec)) as env:
+        seen = _play(env, observations, on_share)
+        network = _untrained(env)
+        policy = export_policy(folder, network, _manifest(env), _stacked(seen[:_GOLDEN]))
+    return policy, network, seen
 
 
 def _play(env: ArmEnv, count: int, on_share: Callable[[float], None]) -> list[Observed]:

@@ -1,0 +1,58 @@
+"""`tandem bench policy`, on the way from an observation to an arm that is served by another process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge.clock import MonotonicClock
+from bridge.messages import JointCommand
+from bridge.remote import RemoteRobot
+from scripts.programs import bench_command
+from scripts.programs.bench_policy import CASES, Case
+from scripts.programs.lab import LabFailed
+from scripts.programs.served_arm import served_arm
+from urdf.description import load_arm
+
+ARM = load_arm("dofbot")
+
+
+@pytest.mark.parametrize("case", CASES, ids=["state", "depth"])
+def test_a_decision_is_timed_until_the_arm_has_its_command(case: Case) -> None:
+    heard: list[tuple[str, float]] = []
+    began_s = time.monotonic()
+    row = bench_command.measure_one(case, lambda what, share: heard.append((what, share)), commands=60)
+    assert time.monotonic() - began_s > 110 / 20, "the loop's own 20 Hz, warm-up included"
+    assert (row.unit, row.bar, row.direction) == ("ms", 2.0, "<=")
+    assert row.value is not None
+    assert 0.1 < row.value < 50.0, "no answer crosses two processes in less; a period is over"
+    assert "held or refused" not in row.baseline, row
+    assert heard[-1] == (row.figure, 1.0)
+
+
+def test_a_word_that_is_in_no_figure_serves_no_arm() -> None:
+    assert list(bench_command.measure(lambda *_: None, "no such figure")) == []
+
+
+def test_the_served_arm_stands_at_home_moves_and_ends_with_its_context(tmp_path: Path) -> None:
+    clock, home = MonotonicClock(), ARM.rig("table").home_rad
+    with served_arm(tmp_path) as endpoint:
+        with RemoteRobot(endpoint, ARM, clock) as robot:
+            assert robot.read_state().position_rad == pytest.approx(tuple(home), abs=2e-3)
+            target = (float(home[0]) + 0.02, *home[1:].tolist())
+            for seq in range(20):
+                robot.send(JointCommand(seq, clock.now_ns(), target, 0.05))
+                clock.sleep_until(clock.now_ns() + 50_000_000)
+            assert robot.read_state().position_rad[0] == pytest.approx(target[0], abs=4e-3)
+        said = (tmp_path / "served_arm.log").read_text()
+        assert "ready: serving dofbot (table)" in said
+    assert "leaving the arm: torque_off" in (tmp_path / "served_arm.log").read_text()
+
+
+def test_an_arm_that_cannot_be_served_says_why(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 120)
+    deep.mkdir()
+    with pytest.raises(LabFailed, match="the path of"), served_arm(deep):
+        pytest.fail("it is served")
