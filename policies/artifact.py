@@ -186,7 +186,7 @@ def save_artifact(folder: Path, manifest: PolicyManifest, onnx: bytes, golden: G
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     parts = {f"{_OBSERVATION}{name}": part for name, part in golden.observations.items()}
-    np.savez(buffer, allow_pickle=False, actions=golden.actions, **parts)
+    np.savez_compressed(buffer, allow_pickle=False, actions=golden.actions, **parts)
     manifest = msgspec.structs.replace(
         manifest, onnx_sha256=sha256_of(onnx), golden_sha256=sha256_of(buffer.getvalue())
     )
