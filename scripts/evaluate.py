@@ -23,6 +23,7 @@ from policies.errors import ArtifactError
 from policies.evaluation import episode_seeds, play, wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from policies.scripted import SCRIPTED_NAMES, scripted_policy
+from policies.shipped import MADE_NAME, shipped_folders
 from scripts.cli import data_root, emit_json, resolve_run, run_folders
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.area_map import Area, PlacedEpisode, Region, area_of, count_regions, place_of
@@ -39,7 +40,7 @@ class EvaluateArgs:
     """Count how often a policy succeeds in simulation. Episode k is the same whatever the number of workers."""
 
     policy: str = "newest"
-    """A run (folder, name or `newest`), or one of oracle, random, hold, blind."""
+    """A run (folder, name or `newest`), a ready-trained policy (`tandem policies`), or oracle, random, hold, blind."""
     arm: str | None = None
     """Which arm, such as dofbot, ur5 or kuka_iiwa (default: the one that the policy was trained on, else dofbot)."""
     task: str | None = None
@@ -86,6 +87,16 @@ class PolicyChoice:
     spec: ObservationSpec = STATE_ONLY
     """What the policy reads."""
 
+    @property
+    def run_folder(self) -> Path | None:
+        """The run that trained it; None for a scripted or a shipped policy."""
+        return None if self.folder is None or (self.folder / MADE_NAME).exists() else self.folder.parent
+
+    @property
+    def name(self) -> str:
+        """What the policy is called: a trained one as its run."""
+        return self.scripted if self.folder is None else (self.run_folder or self.folder).resolve().name
+
     def make_env(self) -> ArmEnv:
         """Return a new environment that fits the policy; raises UnknownName."""
         return ArmEnv(arm=self.arm, task=self.task, rig=self.rig, spec=self.spec, action_repeat=self.action_repeat)
@@ -111,7 +122,7 @@ SCRIPTED_ACTION_REPEAT = 3
 
 
 def choose_policy(name: str, rig: str | None, arm: str | None = None, task: str | None = None) -> PolicyChoice:
-    """Return the policy that a name means; raises UnknownName with the scripted names and the runs.
+    """Return the policy that a name means; raises UnknownName with every name there is. Runs come first.
 
     What is None follows a trained policy's manifest; `make_policy` refuses what it was not made for.
     """
@@ -119,9 +130,11 @@ def choose_policy(name: str, rig: str | None, arm: str | None = None, task: str 
         return scripted_choice(name, rig, arm, task)
     try:
         folder = _newest_policy() if name == "newest" else resolve_run(name) / "policy"
-    except UnknownName:
-        runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
-        raise UnknownName("policy", name, [*SCRIPTED_NAMES, *runs]) from None
+    except UnknownName as unknown:
+        shipped = {folder.name: folder for folder in shipped_folders()}
+        if name not in shipped:
+            raise UnknownName("policy", name, [*SCRIPTED_NAMES, *shipped, *unknown.valid]) from None
+        folder = shipped[name]
     policy = OnnxPolicy(folder)
     manifest = policy.manifest
     return PolicyChoice(
@@ -139,9 +152,10 @@ def _newest_policy() -> Path:
     for folder in run_folders():
         if (folder / "policy" / MANIFEST_NAME).exists():
             return folder / "policy"
+    ready = [folder.name for folder in shipped_folders()]
     raise ArtifactError(
         f"no run under {data_root() / 'runs'} has a policy yet: train one with `tandem train` (or set TANDEM_DATA), or "
-        f"name one of {', '.join(SCRIPTED_NAMES)}"
+        f"name one of {', '.join([*ready, *SCRIPTED_NAMES])}"
     )
 
 
@@ -187,8 +201,8 @@ def _map_path(args: EvaluateArgs, choice: PolicyChoice) -> Path | None:
         if args.out is not None:
             raise ArmError(f"--out {args.out} is the file of the map: add --map")
         return None
-    folder = data_root() / "evaluation" if choice.folder is None else choice.folder.parent / "evaluation"
-    who = f"{choice.scripted}_" if choice.folder is None else ""
+    folder = (choice.run_folder or data_root()) / "evaluation"
+    who = f"{choice.name}_" if choice.run_folder is None else ""
     name = f"{who}{choice.arm}_{choice.task}_{choice.rig}_seed{args.seed}_{args.episodes}.png"
     path = args.out or folder / name
     check_picture(path, "a map")
@@ -200,8 +214,7 @@ def _draw_map(
 ) -> tuple[Region, ...]:
     """Draw success by place; return the cells."""
     regions = count_regions(episodes, area)
-    name = args.policy if choice.folder is None else choice.folder.resolve().parent.name
-    draw_area_map(episodes, regions, area, f"{choice.arm} {choice.task}, rig {choice.rig}, {name}", path)
+    draw_area_map(episodes, regions, area, f"{choice.arm} {choice.task}, rig {choice.rig}, {choice.name}", path)
     return tuple(regions)
 
 

@@ -55,6 +55,18 @@ def _presets(words: Sequence[str]) -> int:
     return run(_parse("presets", PresetsArgs, words))
 
 
+def _policies(words: Sequence[str]) -> int:
+    from scripts.policies import PoliciesArgs, run
+
+    return run(_parse("policies", PoliciesArgs, words))
+
+
+def _ship(words: Sequence[str]) -> int:
+    from scripts.ship import ShipArgs, run
+
+    return run(_parse("ship", ShipArgs, words))
+
+
 def _observe(words: Sequence[str]) -> int:
     from scripts.observe import ObserveArgs, run
 
@@ -127,6 +139,8 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("count how often a policy succeeds in simulation", _evaluate),
     "plot": Command("draw the learning curves of several runs in one picture", _plot),
     "presets": Command("list the named settings of training, curricula and randomisation", _presets),
+    "policies": Command("list the ready-trained policies and how each was made", _policies),
+    "ship": Command("put the policy of a finished run among the ready-trained ones", _ship),
     "observe": Command("watch a policy, the oracle or yourself act in any environment: window or film", _observe),
     "env list": Command("list the registered environments", _env_list),
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),

@@ -18,8 +18,7 @@ from rich.live import Live
 from bridge.observation import CameraView, ObservationSpec
 from bridge.ports import Policy
 from policies.evaluation import episode_seeds
-from policies.scripted import SCRIPTED_NAMES
-from scripts.cli import data_root, emit_json, run_folders
+from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, scripted_choice
 from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
@@ -46,7 +45,8 @@ class ObserveArgs:
     """
 
     policy: str = "oracle"
-    """oracle, random, hold, blind, keyboard (you), or a run (folder, name or `newest`)."""
+    """oracle, random, hold, blind, keyboard (you), a ready-trained policy (`tandem policies`), or a run (folder, name
+    or `newest`)."""
     arm: str | None = None
     """Which arm, such as dofbot, ur5 or kuka_iiwa (default: the one that the policy was trained on, else dofbot)."""
     task: str | None = None
@@ -115,7 +115,7 @@ def run(args: ObserveArgs) -> int:
     start_s = time.monotonic()
     choice = _choose(args)
     window = args.out is None and has_display()
-    film = None if window else EnvFilm(_title(choice), _remark(args, choice), args.episodes)
+    film = None if window else EnvFilm(_title(choice), f"policy: {choice.name}", args.episodes)
     tally, exit_code = Tally([]), DONE
     with _open(args, choice, film) as (env, audience):
         try:
@@ -128,7 +128,7 @@ def run(args: ObserveArgs) -> int:
             _say(console, "tandem observe: interrupted")
     out = None
     if film is not None and len(film.reel):
-        out = args.out or data_root() / "films" / f"{choice.arm}-{choice.task}-{choice.rig}_{_name(args, choice)}.gif"
+        out = args.out or data_root() / "films" / f"{choice.arm}-{choice.task}-{choice.rig}_{choice.name}.gif"
         with console.status("writing the film") as status:
             film.write(out, status.update)
     frames = 0 if film is None else len(film.reel)
@@ -149,9 +149,8 @@ def _choose(args: ObserveArgs) -> PolicyChoice:
         return scripted_choice(KEYBOARD, args.rig, args.arm, args.task)
     try:
         return choose_policy(args.policy, args.rig, args.arm, args.task)
-    except UnknownName:
-        runs = [f"{path.parent.name}/{path.name}" for path in run_folders()]
-        raise UnknownName("policy", args.policy, [*SCRIPTED_NAMES, KEYBOARD, *runs]) from None
+    except UnknownName as unknown:
+        raise UnknownName("policy", args.policy, [KEYBOARD, *unknown.valid]) from None
 
 
 @contextmanager
@@ -245,15 +244,6 @@ def _play_by_hand(args: ObserveArgs, env: ArmEnv, audience: Audience, console: C
 
 def _title(choice: PolicyChoice) -> str:
     return f"{choice.arm} {choice.task}, rig {choice.rig}"
-
-
-def _remark(args: ObserveArgs, choice: PolicyChoice) -> str:
-    return f"policy: {_name(args, choice)}"
-
-
-def _name(args: ObserveArgs, choice: PolicyChoice) -> str:
-    """Return the policy's name: a scripted one's own, a trained one's run."""
-    return args.policy if choice.folder is None else choice.folder.resolve().parent.name
 
 
 def _closing(choice: PolicyChoice, tally: Tally, out: Path | None, frames: int, window: bool) -> str:

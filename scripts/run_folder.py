@@ -81,6 +81,15 @@ def read_run_config(folder: Path) -> RunConfig:
     return config
 
 
+def read_run_record(folder: Path) -> RunRecord:
+    """Return what came of a run; raises ArtifactError when that is missing (the run was killed), or damaged."""
+    path = folder / RUN_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArtifactError(f"{path}: {error}; expected the record of a training run that has ended") from error
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file that a finished run hands on."""
     files = sorted(p for p in folder.glob("policy/*") if p.is_file())

@@ -262,7 +262,7 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
         config = run_folder.read_run_config(folder)
     else:
         known = run_folder.read_run_config(resolve_run(args.repeat)) if args.repeat is not None else None
-        settings = known.train if known else _settings(args, presets)
+        settings = known.train if known else chosen_settings(args, presets)
         config = RunConfig(
             schema=run_folder.SCHEMA,
             preset=known.preset if known else args.preset,
@@ -278,7 +278,7 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
     return config, folder
 
 
-def _settings(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> TrainConfig:
+def chosen_settings(args: TrainArgs, presets: Mapping[str, TrainConfig] = PRESETS) -> TrainConfig:
     """Return the settings of a new run; an unknown name must not leave a run behind."""
     preset = find_preset(args.preset, presets)
     settings = args.settings or preset

@@ -53,8 +53,9 @@ def test_the_wheel_holds_the_rooms_and_no_tests(wheel: Path) -> None:
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == set(ROOMS)
 
 
-def test_the_wheel_holds_every_module_and_every_arm_file(wheel: Path) -> None:
-    wanted = {name for name in tracked_files(*ROOMS) if Path(name).suffix in (".py", ".toml", ".urdf", ".obj")}
+def test_the_wheel_holds_every_module_every_arm_file_and_every_policy(wheel: Path) -> None:
+    suffixes = (".py", ".toml", ".urdf", ".obj", ".onnx", ".json", ".npz")
+    wanted = {name for name in tracked_files(*ROOMS) if Path(name).suffix in suffixes}
     assert wanted - names_in(wheel) == set()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from bridge.clock import MonotonicClock
@@ -51,7 +50,8 @@ class DemoArgs:
     out: Path | None = None
     """Folder of the results. Default: `demo` under the data root."""
     policy: str | None = None
-    """Skip the training and show this run (folder, name or `newest`), or oracle, random, hold, blind."""
+    """Skip the training and show this run (folder, name or `newest`), a ready-trained policy (`tandem policies`), or
+    oracle, random, hold, blind."""
     rig: str = "table"
     """How the arm is mounted, in training and in the lab: table or hanging. A run brings its own."""
     seed: int = 0
@@ -125,7 +125,7 @@ class Demo:
             git_commit=git_commit(),
             versions=versions(),
         )
-        self.shown = Shown(choice, _run_of(choice))
+        self.shown = Shown(choice, choice.run_folder if choice else None)
         self._table = Timetable(console, self.out / "demo.log", _stages(args, self.out))
 
     def say(self, text: str) -> None:
@@ -257,16 +257,11 @@ def _stages(args: DemoArgs, out: Path) -> tuple[Stage, ...]:
     )
 
 
-def _run_of(choice: PolicyChoice | None) -> Path | None:
-    return choice.folder.parent if choice is not None and choice.folder is not None else None
-
-
 def _recorded_training(folder: Path) -> TrainSummary | None:
     """Return what the run's own record says about its training; None where it holds none."""
-    path = folder / run_folder.RUN_NAME
-    if not path.exists():
+    if not (folder / run_folder.RUN_NAME).exists():
         return None
-    record = msgspec.json.decode(path.read_bytes(), type=run_folder.RunRecord)
+    record = run_folder.read_run_record(folder)
     return TrainSummary(str(folder), record.success_rate, record.episodes, record.decisions, round(record.wall_s, 3))
 
 
