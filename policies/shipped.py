@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.observation import STATE
-from calibration.artifacts import write_atomic
-from policies.artifact import GOLDEN_NAME, MANIFEST_NAME, ONNX_NAME, PolicyManifest, load_manifest, write_json
+from policies.artifact import PolicyManifest
 from policies.errors import ArtifactError
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -48,23 +47,3 @@ def shipped_name(manifest: PolicyManifest) -> str:
     views = manifest.reads.views
     sees = views[0].kind.value if views else STATE
     return f"{manifest.arm}-{manifest.task}-{sees}" + (f"-{manifest.rig}" if manifest.rig != "table" else "")
-
-
-def ship(policy: Path, made: Made) -> Path:
-    """Copy a policy folder to where it is shipped from, over an older one of its name; return the copy.
-
-    Raises ArtifactError where it is larger than `MAX_BYTES`.
-    """
-    files = {name: (policy / name).read_bytes() for name in (ONNX_NAME, GOLDEN_NAME, MANIFEST_NAME)}
-    size = sum(len(data) for data in files.values())
-    if size > MAX_BYTES:
-        raise ArtifactError(
-            f"{policy} has {size / 1e6:.2f} MB, a shipped policy {MAX_BYTES / 1e6:.0f} MB at most: train a smaller "
-            "network, or one of fewer or smaller pictures"
-        )
-    folder = PRETRAINED / shipped_name(load_manifest(policy))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        write_atomic(folder / name, data)
-    write_json(folder / MADE_NAME, made)
-    return folder

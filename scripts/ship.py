@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import msgspec
+import onnx
 import tyro
 
+from policies import shipped
+from policies.artifact import load_artifact, save_artifact, write_json
 from policies.config import find_preset
 from policies.errors import ArtifactError
+from policies.export import without_traces
 from policies.onnx_policy import OnnxPolicy
-from policies.shipped import Made, ship
+from policies.shipped import Made
 from scripts import run_folder
 from scripts.cli import emit_json, resolve_run, say
 from scripts.exit_codes import DONE
@@ -53,11 +60,34 @@ def run(args: ShipArgs) -> int:
     if run_folder.file_hashes(source) != record.files_sha256:
         raise ArtifactError(f"{source / 'policy'} is not the policy that {run_folder.RUN_NAME} beside it tells of")
     made = made_by(record)
-    OnnxPolicy(source / "policy")  # computes the golden pairs again
     folder = ship(source / "policy", made)
     say(f"{folder.name}: {made.successes} of {made.episodes} episodes, by {made.command}. Now in {folder}", args.json)
     emit_json(ShipSummary(folder.name, str(folder), made), args.json)
     return DONE
+
+
+def ship(policy: Path, made: Made) -> Path:
+    """Write a policy folder anew where it is shipped from, over an older one of its name; return where.
+
+    What an older version exported is brought up to date: its golden pairs are compressed, and its network does not tell
+    where it was trained. Raises ArtifactError where the policy is larger than `MAX_BYTES`.
+    """
+    manifest, network, golden = load_artifact(policy)
+    folder = shipped.PRETRAINED / shipped.shipped_name(manifest)
+    with TemporaryDirectory() as name:
+        fresh = Path(name) / folder.name
+        save_artifact(fresh, manifest, without_traces(onnx.load_from_string(network)), golden)
+        OnnxPolicy(fresh)  # computes the golden pairs again
+        write_json(fresh / shipped.MADE_NAME, made)
+        size = sum(path.stat().st_size for path in fresh.iterdir())
+        if size > shipped.MAX_BYTES:
+            raise ArtifactError(
+                f"{policy} has {size / 1e6:.2f} MB, a shipped policy {shipped.MAX_BYTES / 1e6:.2f} MB at most: train a "
+                "smaller network, or one of fewer or smaller pictures"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(fresh, folder)
+    return folder
 
 
 def made_by(record: RunRecord) -> Made:

@@ -241,3 +241,10 @@ def test_golden_pictures_are_kept_small(tmp_path: Path) -> None:
     assert (tmp_path / artifact.GOLDEN_NAME).stat().st_size < 0.95 * pictures.nbytes
     assert pictures.shape == (8, 3, 64, 64)
     assert policy.spec == spec
+
+
+def test_the_network_does_not_tell_where_it_was_trained(tmp_path: Path) -> None:
+    export_untrained(tmp_path, make_manifest())
+    network = (tmp_path / artifact.ONNX_NAME).read_bytes()
+    assert str(Path(torch.__file__).parent).encode() not in network
+    assert b'.py"' not in network

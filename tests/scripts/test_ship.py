@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from pathlib import Path
 
 import msgspec
+import onnx
 import pytest
 
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from policies import shipped
-from policies.artifact import load_manifest, write_json
+from policies.artifact import load_artifact, load_manifest, save_artifact, write_json
 from policies.config import PRESETS, EncoderKind, Head, PpoConfig, TrainConfig
 from policies.errors import ArtifactError
 from policies.evaluation import episode_seeds, play
@@ -46,10 +48,14 @@ def config_of(train: TrainConfig = GRASP, preset: str = "grasp", rig: str = "tab
 
 
 def finished_run(data: Path, spec: ObservationSpec = STATE, rig: str = "table", exit_status: int = 0) -> Path:
-    """Leave what a training of 3 minutes leaves, but a policy that nobody trained."""
+    """Leave what a training of 3 minutes leaves, but a policy that nobody trained; its network says where it was."""
     config = config_of(rig=rig, seed=4)
     folder = create_run_folder(data, config)
     export_untrained(folder / "policy", make_manifest(spec, rig))
+    manifest, network, golden = load_artifact(folder / "policy")
+    model = onnx.load_from_string(network)
+    model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.stack_trace", value=f'File "{__file__}"')
+    save_artifact(folder / "policy", manifest, model.SerializeToString(), golden)
     record = RunRecord(
         run_folder.SCHEMA, config, "20260101T235959Z", exit_status, "success", 5_000, 300, 9_000, 186.0,
         0.98, 98, 100, 4_000, file_hashes(folder),
@@ -65,7 +71,13 @@ def test_a_shipped_policy_is_the_runs_with_how_it_was_made(data: Path, capsys: p
     folder = shipped.PRETRAINED / "dofbot-grasp-state"
     assert (told["name"], told["folder"]) == (folder.name, str(folder))
     assert {p.name for p in folder.iterdir()} == {"policy.onnx", "golden.npz", "manifest.json", "made.json"}
-    assert all(p.read_bytes() == (folder / p.name).read_bytes() for p in (run / "policy").iterdir())
+    (before, _, golden), (after, network, kept) = load_artifact(run / "policy"), load_artifact(folder)
+    assert msgspec.structs.replace(after, onnx_sha256="", golden_sha256="") == msgspec.structs.replace(
+        before, onnx_sha256="", golden_sha256=""
+    )
+    assert (kept.actions == golden.actions).all()
+    assert b"test_ship.py" in (run / "policy" / "policy.onnx").read_bytes()
+    assert b"test_ship.py" not in network
     made = Made("tandem train --preset grasp --seed 4", "0123456789abcdef", "2026-01-01", 5_000, 3.1, 98, 100)
     assert load_made(folder) == made == msgspec.convert(told["made"], Made)
 
@@ -147,7 +159,7 @@ def test_what_is_not_worth_shipping_is_refused_and_leaves_nothing(
     export_untrained(other / "policy", make_manifest(STATE, "hanging"))
     assert refused(other, "is not the policy that run.json beside it tells of")
     monkeypatch.setattr(shipped, "MAX_BYTES", 20_000)
-    assert refused(finished_run(data), "a shipped policy 0 MB at most: train a smaller network")
+    assert refused(finished_run(data), "a shipped policy 0.02 MB at most: train a smaller network")
     assert not shipped.PRETRAINED.exists()
 
 
@@ -212,7 +224,8 @@ def test_a_policy_that_is_shipped_does_what_it_says(folder: Path) -> None:
     manifest, made = load_manifest(folder), load_made(folder)
     assert folder.name == shipped_name(manifest)
     assert {p.name for p in folder.iterdir()} == {"policy.onnx", "golden.npz", "manifest.json", "made.json"}
-    assert sum(p.stat().st_size for p in folder.iterdir()) <= shipped.MAX_BYTES + 10_000
+    assert sum(p.stat().st_size for p in folder.iterdir()) <= shipped.MAX_BYTES
+    assert re.search(rb'File "|\.py"', (folder / "policy.onnx").read_bytes()) is None, "a path of one machine"
     command, train, *options = shlex.split(made.command)
     settings = chosen_settings(parse(options))
     assert (command, train, settings.arm, settings.task) == ("tandem", "train", manifest.arm, manifest.task)
