@@ -10,7 +10,7 @@ PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
 CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
 	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
 	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \
-	tests/scripts/test_presets.py tests/test_docs.py
+	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py
 PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
 

@@ -1,7 +1,7 @@
 """How long it takes from a finished observation to the command having been sent, on an arm that is really served.
 
 That is the policy's answer, the inverse kinematics of the grasp attempt, and the way to the server and back, which has
-asked the safety filter and the servo bus by then. The arm lies behind the same link as any other, in another process,
+asked the safety filter and the servo bus by then. The arm lies behind the same link as any other, in other processes,
 and is driven by the same loop at the same 20 Hz: a processor that slept is part of it.
 """
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
 from bridge.messages import JointCommand
+from bridge.observation import Observed
 from bridge.remote import RemoteRobot
 from scripts.programs import bench_command
+from scripts.programs.bench_command import _decide
 from scripts.programs.bench_policy import CASES, Case
 from scripts.programs.lab import LabFailed
 from scripts.programs.served_arm import served_arm
 from urdf.description import load_arm
 
 ARM = load_arm("dofbot")
+RIG = ARM.rig("table")
 
 
 @pytest.mark.parametrize("case", CASES, ids=["state", "depth"])
@@ -27,9 +32,23 @@ def test_a_decision_is_timed_until_the_arm_has_its_command(case: Case) -> None:
     assert time.monotonic() - began_s > 110 / 20, "the loop's own 20 Hz, warm-up included"
     assert (row.unit, row.bar, row.direction) == ("ms", 2.0, "<=")
     assert row.value is not None
-    assert 0.1 < row.value < 50.0, "no answer crosses two processes in less; a period is over"
+    assert 0.1 < row.value < 500.0, "no answer crosses two processes in less; the link would have given up"
     assert "held or refused" not in row.baseline, row
     assert heard[-1] == (row.figure, 1.0)
+
+
+class Slow:
+    def act(self, observation: Observed) -> NDArray[np.float32]:
+        time.sleep(0.02)
+        return np.ones(2, dtype=np.float32)
+
+
+def test_what_the_policy_takes_is_counted_and_the_sleep_is_not(tmp_path: Path) -> None:
+    with served_arm(tmp_path) as endpoint, RemoteRobot(endpoint, ARM, MonotonicClock()) as robot:
+        took_ms = _decide(robot, Slow(), [np.zeros(1, dtype=np.float32)], 60, lambda _: None)
+        assert len(took_ms) == 60
+        assert min(took_ms) > 20.0
+        assert min(took_ms) < 45.0
 
 
 def test_a_word_that_is_in_no_figure_serves_no_arm() -> None:
@@ -37,7 +56,7 @@ def test_a_word_that_is_in_no_figure_serves_no_arm() -> None:
 
 
 def test_the_served_arm_stands_at_home_moves_and_ends_with_its_context(tmp_path: Path) -> None:
-    clock, home = MonotonicClock(), ARM.rig("table").home_rad
+    clock, home = MonotonicClock(), RIG.home_rad
     with served_arm(tmp_path) as endpoint:
         with RemoteRobot(endpoint, ARM, clock) as robot:
             assert robot.read_state().position_rad == pytest.approx(tuple(home), abs=2e-3)
@@ -46,9 +65,9 @@ def test_the_served_arm_stands_at_home_moves_and_ends_with_its_context(tmp_path:
                 robot.send(JointCommand(seq, clock.now_ns(), target, 0.05))
                 clock.sleep_until(clock.now_ns() + 50_000_000)
             assert robot.read_state().position_rad[0] == pytest.approx(target[0], abs=4e-3)
-        said = (tmp_path / "served_arm.log").read_text()
+        said = (tmp_path / "arm.log").read_text()
         assert "ready: serving dofbot (table)" in said
-    assert "leaving the arm: torque_off" in (tmp_path / "served_arm.log").read_text()
+    assert "leaving the arm: torque_off" in (tmp_path / "arm.log").read_text()
 
 
 def test_an_arm_that_cannot_be_served_says_why(tmp_path: Path) -> None:
