@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,23 @@ class Policy(Protocol):
 
     def act(self, observation: Observed) -> NDArray[np.float32]:
         """Return the action in [-1, 1] for one observation: one part alone, or several by name."""
+        ...
+
+
+@runtime_checkable
+class StatefulEnv(Protocol):
+    """An environment, or many together, that a run can be stopped in and gone on with.
+
+    It hands over what a reset with a seed does not determine, such as the stage of a curriculum; that of an episode
+    under way is not asked for: whoever restores resets.
+    """
+
+    def state(self) -> bytes:
+        """Return it as UTF-8 text, so that a checkpoint can be read; empty when there is nothing to keep."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what `state` returned; raises where it is of another kind of environment."""
         ...
 
 

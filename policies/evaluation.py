@@ -43,13 +43,17 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
-    """The outcome of an evaluation; `mean_return` is undiscounted and in the environment's own scale."""
+    """The outcome of an evaluation; `mean_return` is undiscounted and in the environment's own scale.
+
+    `lost` episodes went with a process that died, and were played again.
+    """
 
     successes: int
     episodes: int
     mean_return: float
     mean_decisions: float
     wall_s: float
+    lost: int = 0
 
     @property
     def success_rate(self) -> float:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bridge.ports import StatefulEnv
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Recovered, read_newest, remove_beyond, save_checkpoint
 from policies.config import TrainConfig
@@ -39,7 +40,7 @@ from policies.sb3_sac import Sb3Sac
 from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_workers
 
 _GOLDEN_PAIRS = 64
-_LAST, _BEST = "last", "best"
+_CHECKPOINTS, _LAST, _BEST = "checkpoints", "last", "best"
 
 End = Literal["success", "budget", "interrupted"]
 
@@ -94,6 +95,11 @@ def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
             return Sb3Ppo(worlds, config.ppo, config.discount, seed)
 
 
+def can_be_resumed(folder: Path) -> bool:
+    """Return whether a run has left a checkpoint in its folder."""
+    return any((folder / _CHECKPOINTS).glob(f"{_LAST}_*"))
+
+
 def train(
     config: TrainConfig,
     simulations: Worlds,
@@ -107,9 +113,9 @@ def train(
 ) -> TrainResult:
     """Train into `folder` (checkpoints, metrics, tensorboard, films, policy) and return how it ended.
 
-    Learns in `simulations` and judges policies in `judges`, which stay the caller's to close. `curriculum` is the one
-    that `simulations` follow, if any: its state is kept with the run. `resume` goes on from the newest sound
-    checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
+    Learns in `simulations`, whose state is kept with the run where they are a StatefulEnv, and judges policies in
+    `judges`; both stay the caller's to close. `curriculum` is the one that `simulations` follow, if any: its stage is
+    logged. `resume` goes on from the newest sound checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
     Raises NotFinite where an observation, a reward or a loss is no number: nothing that it spoilt is kept.
     """
     torch.set_num_threads(config.torch_threads)
@@ -140,7 +146,7 @@ class _Run:
         # What may be refused comes before anything is written.
         self._learner = make_learner(config, simulations, seed)
         self._named = isinstance(simulations.single_observation_space, gymnasium.spaces.Dict)
-        self._checkpoints = folder / "checkpoints"
+        self._checkpoints = folder / _CHECKPOINTS
         recovered = read_newest(self._checkpoints, _LAST) if resume else None
         if recovered:
             self._restore(recovered)
@@ -153,8 +159,8 @@ class _Run:
 
     def _restore(self, recovered: Recovered) -> None:
         self._learner.restore(recovered.checkpoint.learner)
-        if self._curriculum is not None and recovered.checkpoint.worlds:
-            self._curriculum.resume(recovered.checkpoint.worlds.encode())
+        if isinstance(worlds := self._stepper.worlds, StatefulEnv):
+            worlds.restore(recovered.checkpoint.worlds.encode())
         decisions = recovered.checkpoint.counters.decisions
         remove_beyond(self._checkpoints, _BEST, decisions)
         for reason in recovered.refused:
@@ -241,13 +247,14 @@ class _Run:
 
     def _count(self, decisions: int) -> None:
         stepper = self._stepper
-        if stepper.lost:
-            self._hooks.on_note(
-                f"a simulation process died and was started again; episodes lost with it: {stepper.lost}"
-            )
+        self._tell_lost("a simulation process", stepper.lost)
         finished = [record for _, record in stepper.finished]
         stepper.finished, stepper.lost = [], 0
         self._ledger.count(decisions, self._learner.updates, finished)
+
+    def _tell_lost(self, what: str, episodes: int) -> None:
+        if episodes:
+            self._hooks.on_note(f"{what} died and was started again; episodes lost with it: {episodes}")
 
     def _interrupt(self) -> None:
         self._save()
@@ -256,9 +263,10 @@ class _Run:
     def _save(self) -> None:
         """Write the checkpoint that `resume` goes on from; where there is no room, the one before stays."""
         self._write_row()  # A loss that is no number must not be saved.
-        worlds = self._curriculum.capture().decode() if self._curriculum else ""
+        worlds = self._stepper.worlds
+        state = worlds.state().decode() if isinstance(worlds, StatefulEnv) else ""
         self._saved_at = self._ledger.counters.decisions
-        self._keep(_LAST, Checkpoint(self._ledger.counters, self._learner.capture(), worlds))
+        self._keep(_LAST, Checkpoint(self._ledger.counters, self._learner.capture(), state))
 
     def _keep(self, kind: str, checkpoint: Checkpoint) -> None:
         try:
@@ -283,6 +291,7 @@ class _Run:
         if judged is None:
             self._interrupt()
             return
+        self._tell_lost("a simulation process that judges", judged.lost)
         if self._ledger.write_evaluation(judged):
             weights = {name: tensor.detach().cpu() for name, tensor in self._learner.policy.state_dict().items()}
             self._keep(_BEST, Checkpoint(self._ledger.counters, LearnerState(weights)))
@@ -311,6 +320,7 @@ class _Run:
             seed = _derived_seed(self._seed, 0, "final")
             policy, stop = _ExportedPolicy(exported), self._hooks.should_stop
             final = evaluate_workers(policy, self._judges, self._config.final_episodes, seed, stop)
+            self._tell_lost("a simulation process that judges", final.lost if final else 0)
         self._count(self._ledger.counters.decisions)
         counters = self._ledger.counters
         return TrainResult(

@@ -53,19 +53,11 @@ class EpisodeRecord:
 
 
 class Curriculum(Protocol):
-    """What training must know of a curriculum: where it stands, and how to go on from there."""
+    """What training must know of a curriculum: where it stands."""
 
     @property
     def index(self) -> int:
         """The number of the stage in which new episodes begin."""
-        ...
-
-    def capture(self) -> bytes:
-        """Return its state as text."""
-        ...
-
-    def resume(self, captured: bytes) -> None:
-        """Go on from what `capture` returned."""
         ...
 
 
@@ -206,6 +198,7 @@ def evaluate_workers(
         mean_return=sum(r.total for r in records) / count,
         mean_decisions=sum(r.decisions for r in records) / count,
         wall_s=time.monotonic() - start_s,
+        lost=stepper.lost,
     )
 
 

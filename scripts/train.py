@@ -26,7 +26,7 @@ from policies.config import PRESETS, TrainConfig, find_preset
 from policies.errors import BadConfig, SimulationFailed, UnfitWorlds
 from policies.films import newest_film
 from policies.metrics import read_metrics
-from policies.training import Hooks, TrainResult, train
+from policies.training import Hooks, TrainResult, can_be_resumed, train
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run
 from scripts.exit_codes import DONE, INTERRUPTED
@@ -243,9 +243,13 @@ def _train(
             curriculum = simulations.curriculum
             return train(config.train, simulations, judges, folder, manifest, config.seed, hooks, resumed, curriculum)
     except WorkerError as error:
-        raise SimulationFailed(
-            f"{error}\nWhat was learnt is in {folder / 'checkpoints'}: --resume {folder.name} goes on from there"
-        ) from error
+        raise SimulationFailed(f"{error}\n{_how_to_go_on(folder)}") from error
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if can_be_resumed(folder):
+        return f"tandem train --resume {folder.name} goes on from the last checkpoint in {folder / 'checkpoints'}"
+    return f"There is no checkpoint yet: start the run again. What there is of it is in {folder}"
 
 
 def _check(args: TrainArgs) -> None:
@@ -320,10 +324,7 @@ def _opening(config: RunConfig, folder: Path, resumed: bool) -> str:
 
 def _closing(config: RunConfig, folder: Path, result: TrainResult) -> str:
     if result.final is None:
-        return (
-            f"Stopped after {result.decisions:,} decisions and {minutes(result.wall_s)}. "
-            f"Go on with: tandem train --resume {folder.name}"
-        )
+        return f"Stopped after {result.decisions:,} decisions and {minutes(result.wall_s)}. {_how_to_go_on(folder)}"
     low, high = result.final.wilson
     film = newest_film(folder)
     verdict = "" if result.end == "success" else " The budget ended before the goal was met twice in a row."

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from sim.curriculum import Curriculum
-from sim.errors import BadAction, BadWorlds, SimError, WorldFailed
+from sim.errors import BadAction, BadCurriculum, BadWorlds, SimError, WorldFailed
 from sim.vector_crew import Crew
 from sim.vector_memory import Array, Observation
 from sim.vector_process import WorkerProcess
@@ -53,7 +53,7 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
     more as `final_obs`, and `lost` in `final_info`. Raises WorkerDied when one dies three times in a row before
     it has finished a step, WorldFailed with the traceback when a world raises, and WorkerTimeout when a worker is
     silent for `start_timeout_s` while it builds its worlds or for `step_timeout_s` at a reset or step: then all
-    processes have been ended.
+    processes have been ended. A `bridge.ports.StatefulEnv`: its curriculum outlives it.
     """
 
     def __init__(
@@ -90,6 +90,17 @@ class SharedVectorEnv(VectorEnv[Observation, Array, Array]):
     def close_extras(self, **kwargs: object) -> None:
         """End the processes and free the memory, without waiting for a step under way; called by `close`."""
         self._crew.close(kindly=not self._stepping)
+
+    def state(self) -> bytes:
+        """Return where the curriculum stands, empty without one: all else follows from the seed of a reset."""
+        return self.curriculum.capture() if self.curriculum else b""
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what `state` returned, at the next reset; raises BadCurriculum when it does not fit."""
+        if self.curriculum:
+            self.curriculum.resume(state)
+        elif state:
+            raise BadCurriculum(f"these worlds follow no curriculum, the state is one's: {state.decode()}")
 
     def _expect(self, stepping: bool) -> None:
         if self.closed or self._crew.closed:

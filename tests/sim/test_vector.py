@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from bridge.ports import StatefulEnv
 from sim.curriculum import Curriculum, Stage, make_curriculum
-from sim.errors import BadAction, BadWorlds, SimError, WorkerDied, WorkerTimeout, WorldFailed
+from sim.errors import BadAction, BadCurriculum, BadWorlds, SimError, WorkerDied, WorkerTimeout, WorldFailed
 from sim.vector import SharedVectorEnv
 from sim.vector_worker import WorldFactory
 from tests.fakes import odd_worlds
@@ -285,6 +286,27 @@ def test_the_arm_grasps_where_the_stage_says(made: Make) -> None:
     _, infos = full.reset(seed=3)
     assert len({round(float(pose.position_m[1]), 4) for pose in infos["block"]}) == 4
     assert "stage_index" not in infos
+
+
+def test_worlds_go_on_from_the_stage_that_others_were_at(made: Make) -> None:
+    def staged() -> Any:  # noqa: ANN401  what its worlds observe is the test's to know
+        return made(
+            StagedEnv, 4, 2, curriculum=Curriculum([Stage("small", (0, 0), (0.1, 0.1)), Stage("large")], 6, 0.8)
+        )
+
+    before, after, plain = staged(), staged(), made(point, 4, 2)
+    before.reset(seed=0)
+    for _ in range(8):  # promoted at the sixth step; at the eighth world 0 ends the one episode that began after it
+        before.step(STILL)
+    assert isinstance(before, StatefulEnv)
+    assert before.state() == b'{"stage":"large","outcomes":[true]}'
+    after.restore(before.state())
+    assert after.reset(seed=0)[1]["stage"].tolist() == ["large"] * 4
+    assert after.state() == before.state()
+    assert plain.state() == b""
+    plain.restore(b"")
+    with pytest.raises(BadCurriculum, match=r"follow no curriculum, the state is one's: .*large"):
+        plain.restore(before.state())
 
 
 def test_a_curriculum_needs_worlds_with_a_stage() -> None:
