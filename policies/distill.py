@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from policies.adam import FlatAdam
 from policies.config import DistillConfig, SacConfig
 from policies.errors import CheckpointError
-from policies.learner import LearnerState, WorldStep
+from policies.learner import LearnerState, WorldStep, updates_due
 from policies.networks import Encoder
 from policies.off_policy import OffPolicy
 from policies.parts import Parts, Tensors, chosen_parts
@@ -89,9 +89,9 @@ class Distill:
         if not self._taught:
             self.teacher.improve()
             return
-        if len(self.teacher.replay) == 0:
+        count = updates_due(self._config.updates_per_decision, self.teacher.decisions, self._worlds)
+        if count == 0 or len(self.teacher.replay) == 0:
             return
-        count = max(1, round(self._config.updates_per_decision * self._worlds))
         for _ in range(count):
             batch = self.teacher.replay.sample(self._config.batch_size, self._draws)
             with torch.no_grad():

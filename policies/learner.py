@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -38,6 +39,16 @@ class LearnerState:
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     arrays: Parts = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def updates_due(per_decision: float, decisions: int, worlds: int) -> int:
+    """Return the gradient steps that a step of all worlds is worth, `decisions` having been taken before it.
+
+    What is left over of one is carried to the next: half a step per decision of one world is a whole one every other
+    time.
+    """
+    before, after = (math.floor(per_decision * taken + 1e-9) for taken in (decisions, decisions + worlds))
+    return after - before
 
 
 class Learner(Protocol):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from policies.config import SacConfig
 from policies.errors import CheckpointError
-from policies.learner import LearnerState, WorldStep
+from policies.learner import LearnerState, WorldStep, updates_due
 from policies.parts import Parts, Tensors
 from policies.replay import Replay
 from policies.sac import DeterministicPolicy, Losses, Sac
@@ -64,9 +64,9 @@ class OffPolicy:
 
     def improve(self) -> None:
         """Take as many gradient steps as a step of all worlds is worth, once the warm-up is over."""
-        if self.decisions < self._config.warm_up or len(self.replay) == 0:
+        count = updates_due(self._config.updates_per_decision, self.decisions, self._worlds)
+        if count == 0 or self.decisions < self._config.warm_up or len(self.replay) == 0:
             return
-        count = max(1, round(self._config.updates_per_decision * self._worlds))
         for _ in range(count):
             batch = self.replay.sample(self._config.batch_size, self._draws)
             self._losses.append(self.sac.update(batch.to(self._device)))

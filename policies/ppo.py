@@ -14,6 +14,7 @@ Implementation Details of Proximal Policy Optimization, ICLR blog track 2022. Be
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -263,6 +264,7 @@ class Ppo:
                 "generator": self._rng.get_state().numpy().tobytes().hex(),
                 "updates": str(self.adam.steps),
                 "learnt_from": str(self._learnt_from),
+                "said": json.dumps(self._scalars),
             },
         )
 
@@ -280,13 +282,14 @@ class Ppo:
         try:
             generator = torch.frombuffer(bytearray.fromhex(state.facts["generator"]), dtype=torch.uint8)
             updates, learnt_from = int(state.facts["updates"]), int(state.facts["learnt_from"])
+            said = json.loads(state.facts["said"])
             self._rng.set_state(generator)
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise CheckpointError(f"the checkpoint's facts about PPO are damaged: {error!r}") from error
         for name, tensor in tensors.items():
             tensor.copy_(state.tensors[name])
         self._rollout.restore({name: np.asarray(array) for name, array in state.arrays.items()})
-        self.adam.steps, self._learnt_from, self._scalars = updates, learnt_from, {}
+        self.adam.steps, self._learnt_from, self._scalars = updates, learnt_from, said
 
     def _tensors(self) -> Tensors:
         networks = {f"networks.{name}": tensor for name, tensor in self.networks.state_dict().items()}
@@ -309,5 +312,5 @@ def _networks(
         return Trunk(encoder, Normaliser(boxes) if c.normalise_observations else None)
 
     own = trunk(decides)
-    other = own if own.encoder.sees_pictures and list(decides) == list(judges) else trunk(judges)
+    other = own if own.encoder.sees_pictures and set(decides) == set(judges) else trunk(judges)
     return ActorCritic(own, other, c.hidden, action_space, c.head, c.initial_std, rng)

@@ -84,9 +84,9 @@ class Rollout:
         self.last.clear()
 
     def capture(self) -> dict[str, np.ndarray]:
-        """Return copies of what was gone through so far."""
+        """Return copies of what was gone through so far, and of what is left of the observations before it."""
         at, ends = self.at, list(self.last)
-        kept = {f"seen.{name}": part[: at + 1] for name, part in self.seen.items()}
+        kept = {f"seen.{name}": part[: self._rows_met] for name, part in self.seen.items()}
         kept |= {name: getattr(self, name)[:at] for name in _ROWS}
         kept |= {f"last.{n}": torch.stack([self.last[end][n] for end in ends]) for n in self.seen if ends}
         arrays = {f"rollout.{name}": tensor.numpy().copy() for name, tensor in kept.items()}
@@ -96,14 +96,14 @@ class Rollout:
         """Take over what `capture` returned."""
         self.at = len(arrays["rollout.rewards"])
         for name, part in self.seen.items():
-            part[: self.at + 1] = torch.from_numpy(arrays[f"rollout.seen.{name}"])
+            self._rows_met = len(arrays[f"rollout.seen.{name}"])
+            part[: self._rows_met] = torch.from_numpy(arrays[f"rollout.seen.{name}"])
         for name in _ROWS:
             getattr(self, name)[: self.at] = torch.from_numpy(arrays[f"rollout.{name}"])
         self.last = {
             (int(step), int(world)): {n: torch.from_numpy(arrays[f"rollout.last.{n}"][k].copy()) for n in self.seen}
             for k, (step, world) in enumerate(arrays["rollout.ends"])
         }
-        self._rows_met = self.at + 1
 
     def met(self, count: int, names: Mapping[str, object], rng: np.random.Generator) -> Parts:
         """Return the named parts of up to `count` observations, drawn from this rollout and what is left of others."""

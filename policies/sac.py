@@ -117,7 +117,7 @@ class _Seen:
 
     def __post_init__(self) -> None:
         pictures = any(len(box.shape) == 3 for box in self.critic.values())
-        self.shared = pictures and list(self.actor) == list(self.critic)
+        self.shared = pictures and set(self.actor) == set(self.critic)
 
 
 class Sac:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TypeVar
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from policies.errors import CheckpointError, UnfitWorlds
 from policies.learner import LearnerState
+from policies.parts import parts_of
 from policies.workers import Array, SplitStep, Worlds, check_worlds, split_infos
+
+Values = TypeVar("Values", torch.Tensor, Array)
 
 
 class VectorAdapter(VecEnv):
@@ -93,8 +98,8 @@ class VectorAdapter(VecEnv):
 
 
 def refuse_privileged(space: gymnasium.Space[object]) -> None:
-    """Raise UnfitWorlds where an observation has a part that is for a critic alone."""
-    if isinstance(space, spaces.Dict) and "privileged" in space.spaces:
+    """Raise UnfitWorlds where an observation has a part that is no Box, or one that is for a critic alone."""
+    if "privileged" in parts_of(space):
         raise UnfitWorlds(
             "the part `privileged` of an observation is for a critic alone, and in Stable-Baselines3 actor and critics "
             "read the same: leave it out, or learn with algo sac or ppo"
@@ -132,18 +137,29 @@ def copies_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {**{name: tensor.detach().clone() for name, tensor in tensors.items()}, "noise": torch.get_rng_state()}
 
 
-def fill(tensors: Mapping[str, torch.Tensor], state: LearnerState) -> None:
-    """Copy what was kept into these tensors; raises CheckpointError where it has another shape."""
-    for name, tensor in tensors.items():
-        stored = state.tensors.get(name)
-        if stored is None or stored.shape != tensor.shape:
+def said_by(model: BaseAlgorithm) -> str:
+    """Return what a model's last updates said of themselves, as text."""
+    return json.dumps({name: float(value) for name, value in model.logger.name_to_value.items()})
+
+
+def say_again(model: BaseAlgorithm, said: str) -> None:
+    """Have a model say what `said_by` returned, until its next updates."""
+    for name, value in json.loads(said).items():
+        model.logger.record(name, value)
+
+
+def fill(own: Mapping[str, Values], kept: Mapping[str, Values]) -> None:
+    """Copy what was kept into tensors or arrays; raises CheckpointError where it has another shape."""
+    for name, values in own.items():
+        stored = kept.get(name)
+        if stored is None or stored.shape != values.shape:
             shape = None if stored is None else tuple(stored.shape)
             raise CheckpointError(
-                f"the checkpoint has {shape} for {name}, this run's network {tuple(tensor.shape)}: resume it with the "
-                "settings that it was begun with"
+                f"the checkpoint has {shape} for {name}, this run {tuple(values.shape)}: resume it with the settings "
+                "that it was begun with"
             )
         with torch.no_grad():
-            tensor.copy_(stored)
+            values[...] = stored
 
 
 def restore_generators(state: LearnerState) -> None:

@@ -29,7 +29,9 @@ from policies.sb3 import (
     refuse_actions,
     refuse_privileged,
     restore_generators,
+    said_by,
     sampler_state,
+    say_again,
 )
 from policies.workers import Array, Worlds
 
@@ -87,6 +89,7 @@ class Sb3Ppo:
         self._now: Parts = {}
         self._met: list[Parts] = []
         self._starts = np.ones(self._worlds)
+        self._lost = np.zeros((config.rollout_steps, self._worlds), np.bool_)
         self._drawn = self._values = self._log_probabilities = torch.zeros(0)
 
     @property
@@ -127,8 +130,12 @@ class Sb3Ppo:
         """Remember one step of all worlds, and learn from a rollout that it completes."""
         buffer, policy = self._model.rollout_buffer, self._model.policy
         over, rewards = step.terminated | step.truncated, step.rewards.copy()
+        lost = sorted(step.lost)
+        self._lost[buffer.pos] = np.isin(np.arange(self._worlds), lost)
+        # A lost step is worth what was expected: so what came before it is judged by the last observation known.
+        rewards[lost] = self._values.flatten().numpy()[lost]
         with torch.no_grad():
-            for world in np.flatnonzero(step.truncated & ~step.terminated).tolist():
+            for world in np.flatnonzero(step.truncated & ~step.terminated & ~self._lost[buffer.pos]).tolist():
                 last = self._tensors_of({name: np.asarray(part)[None] for name, part in step.last[world].items()})
                 rewards[world] += self._discount * float(policy.predict_values(last))  # pyright: ignore
             now = self._now[ALONE] if ALONE in self._now else dict(self._now)
@@ -139,10 +146,22 @@ class Sb3Ppo:
                 values = policy.predict_values(self._tensors_of(self._now))  # pyright: ignore
                 buffer.compute_returns_and_advantage(values, over)
         if buffer.full:
-            self._model.train()
+            if self._replace_lost():
+                self._model.train()
             buffer.reset()
             with torch.no_grad():  # SB3 keeps its last distribution, gradients and all, which nothing can copy
                 policy(self._tensors_of(self._now))
+
+    def _replace_lost(self) -> bool:
+        """Put sound steps in place of the lost ones, for which a rollout has room as well; False: none was sound."""
+        sound, lost = np.argwhere(~self._lost), np.argwhere(self._lost)
+        if len(sound) == 0:
+            return False
+        there, here = tuple(lost.T), tuple(sound[np.arange(len(lost)) % len(sound)].T)
+        buffer = self._model.rollout_buffer
+        for array in (*self._arrays().values(), buffer.advantages, buffer.returns):
+            array[there] = array[here]
+        return True
 
     def scalars(self) -> Mapping[str, float]:
         """Return what the last rollout's updates said."""
@@ -158,32 +177,38 @@ class Sb3Ppo:
 
     def capture(self) -> LearnerState:
         """Return copies of weights, moments, generators and the rollout under way."""
-        buffer = self._model.rollout_buffer
-        facts = {"counters": json.dumps([self._model._n_updates, buffer.pos]), "sampler": sampler_state()}
-        arrays = {f"rollout.{name}": getattr(buffer, name).copy() for name in _ROLLOUT_ARRAYS}
-        arrays |= {f"rollout.seen.{name}": part.copy() for name, part in self._seen_arrays().items()}
-        arrays |= {f"now.{name}": np.array(part) for name, part in self._now.items()}
-        return LearnerState(copies_of(self._tensors()), {**arrays, "starts": self._starts.copy()}, facts)
+        model = self._model
+        facts = {
+            "counters": json.dumps([model._n_updates, model.rollout_buffer.pos]),
+            "sampler": sampler_state(),
+            "said": said_by(model),
+        }
+        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        arrays |= {f"met.{name}": np.stack([parts[name] for parts in (*self._met, self._now)]) for name in self._now}
+        return LearnerState(
+            copies_of(self._tensors()), {**arrays, "starts": self._starts.copy(), "lost": self._lost.copy()}, facts
+        )
 
     def restore(self, state: LearnerState) -> None:
-        """Take over what `capture` returned; raises CheckpointError where the networks are others."""
+        """Take over what `capture` returned; raises CheckpointError where the networks or the rollout are others."""
         if "policy.0.step" in state.tensors:  # else nothing had been learnt yet
             make_moments(self._model.policy.optimizer)
-        fill(self._tensors(), state)
-        buffer = self._model.rollout_buffer
-        self._model._n_updates, buffer.pos = json.loads(state.facts["counters"])
-        for name in _ROLLOUT_ARRAYS:
-            getattr(buffer, name)[:] = state.arrays[f"rollout.{name}"]
-        for name, part in self._seen_arrays().items():
-            part[:] = state.arrays[f"rollout.seen.{name}"]
-        self._now = {n.removeprefix("now."): part for n, part in state.arrays.items() if n.startswith("now.")}
-        self._starts = np.asarray(state.arrays["starts"], np.float64)
+        fill(self._tensors(), state.tensors)
+        fill({**self._arrays(), "starts": self._starts, "lost": self._lost}, state.arrays)
+        self._model._n_updates, self._model.rollout_buffer.pos = json.loads(state.facts["counters"])
+        met = {n.removeprefix("met."): part for n, part in state.arrays.items() if n.startswith("met.")}
+        count = len(next(iter(met.values()), ()))
+        rows: list[Parts] = [{n: part[k] for n, part in met.items()} for k in range(count)]
+        *self._met, self._now = rows or [{}]
+        say_again(self._model, state.facts["said"])
         restore_generators(state)
 
-    def _seen_arrays(self) -> dict[str, Array]:
-        """Return the rollout's observations by part."""
-        arrays = self._model.rollout_buffer.observations
-        return dict(arrays) if isinstance(arrays, dict) else {ALONE: arrays}
+    def _arrays(self) -> dict[str, Array]:
+        """Return the arrays of the rollout that are filled step by step."""
+        buffer = self._model.rollout_buffer
+        seen = buffer.observations if isinstance(buffer.observations, dict) else {ALONE: buffer.observations}
+        rows = {f"rollout.{name}": getattr(buffer, name) for name in _ROLLOUT_ARRAYS}
+        return rows | {f"rollout.seen.{name}": part for name, part in seen.items()}
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         weights = {f"policy.{name}": tensor for name, tensor in self._model.policy.state_dict().items()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import Logger
 
 from policies.config import SacConfig
 from policies.errors import CheckpointError, UnfitWorlds
-from policies.learner import LearnerState, WorldStep
+from policies.learner import LearnerState, WorldStep, updates_due
 from policies.parts import ALONE, Parts
 from policies.sb3 import (
     VectorAdapter,
@@ -32,7 +32,9 @@ from policies.sb3 import (
     refuse_actions,
     refuse_privileged,
     restore_generators,
+    said_by,
     sampler_state,
+    say_again,
 )
 from policies.workers import Array, Info, Worlds
 
@@ -106,7 +108,8 @@ class Sb3Sac:
         return parts[ALONE] if ALONE in parts else dict(parts)
 
     def begin(self, observations: Parts) -> None:
-        """Take in the first observations after a reset of all worlds."""
+        """Take in the first observations after a reset of all worlds: the episodes before it are cut off."""
+        self._cut_off(range(self._worlds))
         self._now = observations
 
     def act(self, observations: Parts) -> NDArray[np.float32]:
@@ -118,9 +121,9 @@ class Sb3Sac:
 
     def improve(self) -> None:
         """Take as many gradient steps as a step of all worlds is worth, once the warm-up is over."""
-        if self.decisions < self._config.warm_up or _buffer(self._model).size() == 0:
+        count = updates_due(self._config.updates_per_decision, self.decisions, self._worlds)
+        if count == 0 or self.decisions < self._config.warm_up or _buffer(self._model).size() == 0:
             return
-        count = max(1, round(self._config.updates_per_decision * self._worlds))
         self._model.train(count, self._config.batch_size)
         share = min(1.0, count * max(self._config.averaging_rate, 1.0 / (count + self.updates)))
         with torch.no_grad():
@@ -128,19 +131,31 @@ class Sb3Sac:
                 mine.lerp_(live, share)
 
     def take_in(self, step: WorldStep) -> None:
-        """Remember one step of all worlds."""
+        """Remember one step of all worlds, less those that are lost."""
         buffer, over = _buffer(self._model), step.terminated | step.truncated
         following = {name: np.array(part) for name, part in step.following.items()}
         for world, parts in step.last.items():
             for name, part in parts.items():
                 following[name][world] = part
-        infos: list[Info] = [
-            {"TimeLimit.truncated": bool(o and not t)} for o, t in zip(over, step.terminated, strict=True)
-        ]
-        now, then = self._observation(self._now), self._observation(following)
-        buffer.add(now, then, np.asarray(step.actions), step.rewards, over, infos)  # pyright: ignore
+        self._cut_off(sorted(step.lost))
+        sound = [world for world in range(self._worlds) if world not in step.lost]
+        if sound:
+            # The replay has a row for every world: that of a lost one shows what a sound one did, and ends there.
+            taken = np.array([sound[0] if world in step.lost else world for world in range(self._worlds)])
+            over = over[taken] | (taken != np.arange(self._worlds))
+            terminated = step.terminated[taken]
+            now, then = ({name: part[taken] for name, part in parts.items()} for parts in (self._now, following))
+            infos: list[Info] = [{"TimeLimit.truncated": cut} for cut in (over & ~terminated).tolist()]
+            actions, rewards = np.asarray(step.actions)[taken], step.rewards[taken]
+            buffer.add(self._observation(now), self._observation(then), actions, rewards, over, infos)  # pyright: ignore
         self._now = step.following
         self.decisions += self._worlds
+
+    def _cut_off(self, worlds: Sequence[int]) -> None:
+        """End what these worlds' last rows began: no return over several steps goes on behind them."""
+        buffer = _buffer(self._model)
+        going_on = [world for world in worlds if not buffer.dones[buffer.pos - 1, world]]
+        buffer.dones[buffer.pos - 1, going_on] = buffer.timeouts[buffer.pos - 1, going_on] = 1.0
 
     def scalars(self) -> Mapping[str, float]:
         """Return what the last updates said, and the temperature."""
@@ -163,14 +178,12 @@ class Sb3Sac:
         """Return copies of weights, moments, replay, counters and generators."""
         model, buffer = self._model, _buffer(self._model)
         tensors = copies_of(self._tensors())
-        filled = buffer.size()
-        arrays = {f"replay.{name}": getattr(buffer, name)[:filled].copy() for name in _REPLAY_ARRAYS}
-        for kind in _SEEN:
-            arrays |= {f"replay.{kind}.{n}": part[:filled].copy() for n, part in _parts_in(buffer, kind).items()}
+        arrays = {name: array.copy() for name, array in self._arrays().items()}
         facts = {
             "counters": json.dumps([self.decisions, model._n_updates, buffer.pos, buffer.full]),
             "draws": json.dumps(self._draws.bit_generator.state),
             "sampler": sampler_state(),
+            "said": said_by(model),
         }
         return LearnerState(tensors, arrays, facts)
 
@@ -178,17 +191,21 @@ class Sb3Sac:
         """Take over what `capture` returned; raises CheckpointError where the networks are others."""
         if "actor.0.step" in state.tensors:  # else nothing had been learnt yet
             make_moments(*self._optimizers().values())
-        fill(self._tensors(), state)
+        fill(self._tensors(), state.tensors)
         buffer = _buffer(self._model)
         self.decisions, self._model._n_updates, buffer.pos, buffer.full = json.loads(state.facts["counters"])
-        filled = buffer.size()
-        for name in _REPLAY_ARRAYS:
-            getattr(buffer, name)[:filled] = state.arrays[f"replay.{name}"]
-        for kind in _SEEN:
-            for name, part in _parts_in(buffer, kind).items():
-                part[:filled] = state.arrays[f"replay.{kind}.{name}"]
+        fill(self._arrays(), state.arrays)
+        say_again(self._model, state.facts["said"])
         self._draws.bit_generator.state = json.loads(state.facts["draws"])
         restore_generators(state)
+
+    def _arrays(self) -> dict[str, Array]:
+        """Return the rows of the replay that are filled."""
+        buffer = _buffer(self._model)
+        arrays = {f"replay.{name}": getattr(buffer, name) for name in _REPLAY_ARRAYS}
+        for kind in _SEEN:
+            arrays |= {f"replay.{kind}.{name}": part for name, part in _parts_in(buffer, kind).items()}
+        return {name: array[: buffer.size()] for name, array in arrays.items()}
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         model = self._model

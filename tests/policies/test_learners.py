@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoi
 from policies.config import Algorithm, DistillConfig, PpoConfig, SacConfig, TrainConfig
 from policies.distill import imitation_loss
 from policies.errors import ArtifactError, BadConfig, CheckpointError, NotFinite, UnfitWorlds
-from policies.learner import Learner
+from policies.learner import Learner, WorldStep
+from policies.parts import Parts
+from policies.sb3_ppo import Sb3Ppo
+from policies.sb3_sac import Sb3Sac
 from policies.training import make_learner, train
 from policies.workers import Stepper, Worlds
 from tests.fakes.point_env import PointEnv
@@ -29,7 +32,15 @@ TINY = TrainConfig(
     sac=SacConfig(hidden=(16, 16), learning_rate=3e-3, batch_size=32, warm_up=20, updates_per_decision=0.5),
     ppo=PpoConfig(hidden=(16, 16), rollout_steps=16, epochs=2, batch_size=16),
 )
-every_learner = pytest.mark.parametrize("algo", ["sac", "ppo", "sb3-sac", "sb3-ppo"])
+DISTILL = replace(
+    TINY,
+    algo="distill",
+    sees=("wrist_depth",),
+    critic_sees=("privileged",),
+    distill=DistillConfig(teacher_decisions=60, hidden=(16,), batch_size=16),
+)
+LEARNERS: tuple[Algorithm, ...] = ("sac", "ppo", "sb3-sac", "sb3-ppo")
+every_learner = pytest.mark.parametrize("algo", LEARNERS)
 
 
 class Seen(gymnasium.ObservationWrapper):
@@ -64,6 +75,10 @@ def run(learner: Learner, stepper: Stepper, steps: int, seed: int) -> None:
         learner.take_in(stepper.wait())
 
 
+def as_tensors(parts: Parts) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(np.asarray(part)) for name, part in parts.items()}
+
+
 def weights(learner: Learner) -> list[torch.Tensor]:
     return [tensor.clone() for tensor in learner.policy.state_dict().values()]
 
@@ -86,6 +101,151 @@ def test_a_restored_learner_goes_on_exactly_as_the_one_that_was_kept(algo: Algor
     assert restored.updates == updates > 0
     assert all(torch.equal(a, b) for a, b in zip(expected, weights(restored), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(before, expected, strict=True))
+
+
+@pytest.mark.parametrize("algo", [*LEARNERS, "distill"])
+def test_a_restored_learner_says_and_has_met_what_the_one_that_was_kept_has(algo: Algorithm, tmp_path: Path) -> None:
+    config = replace(DISTILL, algo=algo) if algo == "distill" else replace(TINY, algo=algo)
+    worlds = worlds_of(lambda: Seen(PointEnv())) if algo == "distill" else worlds_of(PointEnv)
+    kept = make_learner(config, worlds, 0)
+    run(kept, Stepper(worlds), 50, seed=1)  # two steps after a rollout of 16
+    kept.scalars()  # a row is written before every checkpoint
+    save_checkpoint(tmp_path, "last", Checkpoint(COUNTERS, kept.capture()))
+    said = kept.scalars()
+    run(kept, Stepper(worlds), 3, seed=2)
+    expected = kept.seen(32, np.random.default_rng(0))
+
+    restored = make_learner(config, worlds, 5)
+    restored.restore(read_newest(tmp_path, "last").checkpoint.learner)
+    assert restored.scalars() == said != {}
+    run(restored, Stepper(worlds), 3, seed=2)
+    met = restored.seen(32, np.random.default_rng(0))
+    assert {name: len(part) for name, part in met.items()} == dict.fromkeys(expected, 32)
+    for name, part in expected.items():
+        np.testing.assert_array_equal(met[name], part)
+
+
+@pytest.mark.parametrize("algo", ["sac", "sb3-sac", "distill"])
+@pytest.mark.parametrize(("rate", "count"), [(0.25, 1), (0.5, 1), (0.75, 2), (1.5, 1)])
+def test_what_is_left_of_an_update_is_carried_over(algo: Algorithm, rate: float, count: int) -> None:
+    base = replace(DISTILL, algo=algo) if algo == "distill" else replace(TINY, algo=algo)
+    config = replace(
+        base,
+        sac=replace(TINY.sac, warm_up=8, updates_per_decision=rate),
+        distill=replace(DISTILL.distill, teacher_decisions=12, updates_per_decision=rate),
+    )
+    worlds = worlds_of(lambda: Seen(PointEnv()) if algo == "distill" else PointEnv(), count)
+    learner = make_learner(config, worlds, 0)
+    run(learner, Stepper(worlds), 8 // count, seed=1)
+    assert learner.updates == 0
+    run(learner, Stepper(worlds), 20, seed=2)
+    restored = make_learner(config, worlds, 0)
+    restored.restore(learner.capture())
+    run(restored, Stepper(worlds), 20, seed=3)
+    assert (learner.updates, restored.updates) == (20 * count * rate, 40 * count * rate)
+
+
+def observed(values: Sequence[float]) -> Parts:
+    """What each world sees: its value, 100 more per world, twice."""
+    column = np.array([value + 100.0 * world for world, value in enumerate(values)], np.float32)
+    return {"observation": np.repeat(column[:, None], 2, axis=1)}
+
+
+def step_to(value: float, lost: Collection[int] = ()) -> WorldStep:
+    """A step of two worlds to `value`, which is the reward as well; that of a lost world leads to 50 and tells lies."""
+    cut = np.array([world in lost for world in range(2)])
+    following = observed([50.0 if world in lost else value for world in range(2)])
+    last = {world: {"observation": np.full(2, 999.0, np.float32)} for world in lost}
+    rewards = np.where(cut, 999.0, value)
+    return WorldStep(
+        np.zeros((2, 2), np.float32), rewards, np.zeros(2, np.bool_), cut, following, last, frozenset(lost)
+    )
+
+
+def live(learner: Learner, lost: Collection[int]) -> None:
+    """Go 1 2 3 4 5, the step to 4 being lost in some worlds, and after a reset 20 21 22."""
+    now = observed([1.0, 1.0])
+    learner.begin(now)
+    for value in (2.0, 3.0, 4.0, 5.0, 21.0, 22.0):
+        if value == 21.0:
+            now = observed([20.0, 20.0])
+            learner.begin(now)
+        learner.act(now)
+        step = step_to(value, lost if value == 4.0 else ())
+        learner.take_in(step)
+        now = step.following
+
+
+@pytest.mark.parametrize("lost", [{0}, {1}, {0, 1}])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_sb3s_sac_learns_nothing_from_lost_steps_nor_across_a_reset(steps: int, lost: set[int]) -> None:
+    config = replace(TINY, algo="sb3-sac", discount=0.5, sac=replace(TINY.sac, steps=steps))
+    learner = make_learner(config, worlds_of(PointEnv), 0)
+    assert isinstance(learner, Sb3Sac)
+    live(learner, lost)
+    assert learner._model.replay_buffer is not None
+    batch = learner._model.replay_buffer.sample(2000)
+    columns = (batch.observations, batch.rewards, batch.next_observations)
+    met = {(float(a[0]), float(r), float(b[0])) for a, r, b in zip(*columns, strict=True)}  # pyright: ignore
+    expected: set[tuple[float, float, float]] = set()
+    for world in range(2):
+        # What was seen, the return over one or two steps, and what was seen then.
+        rows = [(1, 2, 2), (2, 3, 3), (20, 21, 21), (21, 22, 22)]
+        rows += [(50, 5, 5)] if world in lost else [(3, 4, 4), (4, 5, 5)]
+        if steps == 2:
+            rows = [(1, 2 + 1.5, 3), (20, 21 + 11, 22), (21, 22, 22)]
+            rows += [(2, 3, 3), (50, 5, 5)] if world in lost else [(2, 3 + 2, 4), (3, 4 + 2.5, 5), (4, 5, 5)]
+            # What stands in the row of the lost one.
+            rows += [(3, 4, 4)] if lost == {1 - world} else []
+        expected |= {(float(a + 100 * world), float(r), float(b + 100 * world)) for a, r, b in rows}
+    assert met == expected
+    assert not batch.dones.any()
+
+
+@pytest.mark.parametrize("lost", [{0}, {1}, {0, 1}])
+def test_sb3s_ppo_learns_nothing_from_lost_steps_nor_across_a_reset(
+    lost: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, algo="sb3-ppo", discount=0.5, ppo=replace(TINY.ppo, rollout_steps=6, gae_lambda=1.0))
+    learner = make_learner(config, worlds_of(PointEnv), 0)
+    assert isinstance(learner, Sb3Ppo)
+    model = learner._model
+    rollouts: list[dict[float, float]] = []
+
+    def look() -> None:
+        buffer = model.rollout_buffer
+        assert isinstance(buffer.observations, np.ndarray)
+        seen = buffer.observations[..., 0].ravel().tolist()
+        rollouts.append(dict(zip(seen, buffer.returns.ravel().tolist(), strict=True)))
+
+    monkeypatch.setattr(model, "train", look)
+    live(learner, lost)
+    expected: dict[float, float] = {}
+    for world in range(2):
+
+        def after(seen: float, offset: float = 100.0 * world) -> float:
+            """What is expected of the last that was seen before a cut."""
+            return 0.5 * float(model.policy.predict_values(torch.full((1, 2), seen + offset)).detach())
+
+        returns = {21.0: 22.0 + after(22.0), 20.0: 21.0 + 0.5 * (22.0 + after(22.0))}
+        if world in lost:
+            returns |= {50.0: 5.0 + after(5.0), 2.0: 3.0 + after(3.0), 1.0: 2.0 + 0.5 * (3.0 + after(3.0))}
+        else:
+            returns[4.0] = 5.0 + after(5.0)
+            for seen in (3.0, 2.0, 1.0):
+                returns[seen] = seen + 1.0 + 0.5 * returns[seen + 1.0]
+        expected |= {seen + 100.0 * world: value for seen, value in returns.items()}
+    assert rollouts == [pytest.approx(expected, rel=1e-5)]
+
+
+def test_sb3s_ppo_learns_nothing_from_a_rollout_that_is_lost() -> None:
+    worlds = worlds_of(PointEnv)
+    learner = make_learner(replace(TINY, algo="sb3-ppo", ppo=replace(TINY.ppo, rollout_steps=2)), worlds, 0)
+    learner.begin(observed([1.0, 1.0]))
+    for lost, updates in (((0, 1), 0), ((0, 1), 0), ((1,), 0), ((0, 1), TINY.ppo.epochs)):
+        learner.act(observed([1.0, 1.0]))
+        learner.take_in(step_to(2.0, lost))
+        assert learner.updates == updates
 
 
 @pytest.mark.parametrize("algo", ["ppo", "sb3-ppo"])
@@ -141,15 +301,6 @@ def test_pictures_and_numbers_are_learnt_from_together(algo: Algorithm) -> None:
     assert met["wrist_depth"].shape == (4, 1, 64, 64)
 
 
-DISTILL = replace(
-    TINY,
-    algo="distill",
-    sees=("wrist_depth",),
-    critic_sees=("privileged",),
-    distill=DistillConfig(teacher_decisions=60, hidden=(16,), batch_size=16),
-)
-
-
 def test_a_student_learns_what_its_teacher_would_do_and_goes_on_from_what_was_kept(tmp_path: Path) -> None:
     worlds = worlds_of(lambda: Seen(PointEnv()))
     learner = make_learner(DISTILL, worlds, 0)
@@ -173,6 +324,20 @@ def test_the_imitation_loss_by_hand() -> None:
     # (0.1^2 + 0.2^2 + 0^2 + 1^2) / 2
     done, wanted = torch.tensor([[0.5, 0.0], [1.0, -1.0]]), torch.tensor([[0.4, 0.2], [1.0, 0.0]])
     assert imitation_loss(done, wanted).item() == pytest.approx(0.525)
+
+
+@pytest.mark.parametrize("algo", ["sac", "ppo"])
+def test_one_encoder_serves_both_in_whichever_order_they_name_their_parts(algo: Algorithm) -> None:
+    config = replace(TINY, algo=algo, sees=("state", "wrist_depth"))
+    worlds = worlds_of(lambda: Seen(PointEnv()))
+
+    def size(critic_sees: tuple[str, ...]) -> int:
+        learner = make_learner(replace(config, critic_sees=critic_sees), worlds, 0)
+        run(learner, Stepper(worlds), 24, seed=1)
+        assert learner.policy(as_tensors(learner.seen(4, np.random.default_rng(0)))).shape == (4, 2)
+        return sum(tensor.numel() for tensor in learner.capture().tensors.values())
+
+    assert size(("wrist_depth", "state")) == size(("state", "wrist_depth")) < size(("wrist_depth",))
 
 
 @pytest.mark.parametrize("algo", ["sac", "ppo"])
