@@ -18,7 +18,7 @@ from policies.checkpoint import Counters
 from policies.config import TrainConfig
 from policies.evaluation import EvaluationResult
 from policies.films import EncodedPicture, Film
-from policies.metrics import EvaluationRow, MetricsFile, TrainRow, read_metrics
+from policies.metrics import EvaluationRow, MetricsFile, Row, TrainRow, read_metrics
 from policies.pace import Pace
 from policies.workers import EpisodeRecord
 
@@ -57,18 +57,26 @@ class Progress:
 
 
 class Ledger:
-    """Keeps `counters` up to date and writes them where they belong. `resumed` holds those of a checkpoint."""
+    """Keeps `counters` up to date and writes them where they belong. `resumed` holds those of a checkpoint.
+
+    A disk that is full when the run is under way ends no run: `on_note` is told.
+    """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, resumed: Counters | None, on_progress: Callable[[Progress], None]
+        self,
+        config: TrainConfig,
+        folder: Path,
+        resumed: Counters | None,
+        on_progress: Callable[[Progress], None],
+        on_note: Callable[[str], None],
     ) -> None:
         self.counters = resumed or _NOTHING_YET
-        self._config, self._on_progress = config, on_progress
+        self._config, self._on_progress, self._on_note = config, on_progress, on_note
         metrics = folder / "metrics.jsonl"
         self._metrics = MetricsFile(metrics, resumed.decisions if resumed else None)
         # Of a resumed run, what came after the checkpoint will come again.
         purge = resumed.decisions + 1 if resumed else None
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
+        self._board: SummaryWriter | None = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         self._recent: deque[EpisodeRecord] = deque(maxlen=_RECENT)
         self._row: list[EpisodeRecord] = []
         self._row_at = self._began_at = self.counters.decisions
@@ -81,8 +89,11 @@ class Ledger:
 
     def close(self) -> None:
         """Close the files."""
-        self._metrics.close()
-        self._board.close()
+        try:
+            self._metrics.close()
+        except OSError as error:
+            self._on_note(f"the last rows of metrics could not be written: {error}")
+        self._on_board(SummaryWriter.close)
 
     def begin_learning(self) -> None:
         """Start the clock behind the time that remains: starting the workers says nothing about it."""
@@ -159,7 +170,7 @@ class Ledger:
             learner=dict(scalars),
             stage=stage,
         )
-        self._metrics.write(row)
+        self._keep(row)
         said = {
             "success_rate": row.success_rate,
             "return": row.mean_return,
@@ -190,14 +201,32 @@ class Ledger:
             mean_return=judged.mean_return,
             mean_decisions=judged.mean_decisions,
         )
-        self._metrics.write(row)
+        self._keep(row)
         self._evaluations += (row,)
         self._show_on_board("evaluation", {"success_rate": judged.success_rate, "return": judged.mean_return})
         return best
 
+    def _keep(self, row: Row) -> None:
+        try:
+            self._metrics.write(row)
+        except OSError as error:
+            self._on_note(f"a row of metrics waits for the next: {error}")
+
     def _show_on_board(self, group: str, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._board.add_scalar(f"{group}/{name}", value, self.counters.decisions)
+        def show(board: SummaryWriter) -> None:
+            for name, value in values.items():
+                board.add_scalar(f"{group}/{name}", value, self.counters.decisions)
+
+        self._on_board(show)
+
+    def _on_board(self, write: Callable[[SummaryWriter], None]) -> None:
+        if self._board is None:
+            return
+        try:
+            write(self._board)
+        except OSError as error:
+            self._board = None  # its thread ended with the error, and takes no more
+            self._on_note(f"TensorBoard shows no more of this run until it is resumed: {error}")
 
     # Pictures --------------------------------------------------------------------------------------------------------
     def show_film(self, film: Film) -> None:
@@ -212,5 +241,9 @@ class Ledger:
         )
         summary = Summary(value=[Summary.Value(tag=f"{group}/{picture.name}", image=image)])
         # The writer's own methods for images know no GIF: they encode pixels.
-        assert self._board.file_writer is not None
-        self._board.file_writer.add_summary(summary, self.counters.decisions)
+
+        def show(board: SummaryWriter) -> None:
+            assert board.file_writer is not None
+            board.file_writer.add_summary(summary, self.counters.decisions)
+
+        self._on_board(show)

@@ -57,7 +57,7 @@ class MetricsFile:
         self._file = path.open("ab")
 
     def write(self, row: Row) -> None:
-        """Append one row."""
+        """Append one row; raises OSError where there is no room for it: then it is written with the next."""
         self._file.write(msgspec.json.encode(row) + b"\n")
         self._file.flush()
 

@@ -151,7 +151,8 @@ class _Run:
         if recovered:
             self._restore(recovered)
         folder.mkdir(parents=True, exist_ok=True)
-        self._ledger = Ledger(config, folder, recovered.checkpoint.counters if recovered else None, hooks.on_progress)
+        counters = recovered.checkpoint.counters if recovered else None
+        self._ledger = Ledger(config, folder, counters, hooks.on_progress, hooks.on_note)
         self._saved_at = self._ledger.counters.decisions
         self._films = Films(folder, config.film_every_min, hooks.film, self._saved_at if recovered else None)
         self._over = False

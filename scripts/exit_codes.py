@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -37,6 +38,9 @@ EXIT_CODES = {
     "sim.errors.WorkerError": FAILED,
 }
 
+#: What a full disk says, a quota and a limit on the size of a file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownError:
@@ -53,6 +57,8 @@ def describe(error: Exception) -> KnownError | None:
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
         where = f": {error.filename}" if error.filename else ""
         return KnownError(f"{error.strerror or error}{where}", BAD_INPUT)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return KnownError(f"{error}: make room and go on", FAILED)
     for kind in type(error).__mro__:
         exit_code = EXIT_CODES.get(f"{kind.__module__}.{kind.__qualname__}")
         if exit_code is not None:

@@ -212,7 +212,10 @@ def train_once(
                 shutil.rmtree(folder)
             raise
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE
-    _draw(folder, config)
+    try:
+        _draw(folder, config)
+    except OSError as error:  # no picture is worth the record of a run
+        _tell(console, f"no learning curve: {error}")
     _record(folder, config, result, exit_status)
     _tell(console, _closing(config, folder, result))
     summary = TrainSummary(

@@ -82,6 +82,7 @@ def test_an_unknown_option_is_bad_input(name: str, capsys: pytest.CaptureFixture
         (ArmError("arm.toml: no joints"), 2),
         (PolicyMismatch("made for another arm"), 2),
         (FileNotFoundError(2, "No such file or directory", "missing.toml"), 2),
+        (OSError(28, "No space left on device", "replay.npz"), 1),
         (Unreachable((0.5, 0.0, 0.0), 0.1, None), 1),
         (RobotLost("no answer for 1 s"), 1),
         (PortBusy("the port is held by another process"), 2),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -26,8 +29,8 @@ from tests.fakes.point_task import PointEnv
 ROOT = Path(__file__).parents[2]
 
 
-def start(data: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.fakes.point_task", *words]
+def start(data: Path, *words: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+    command = [*within, sys.executable, "-m", "tests.fakes.point_task", *words]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -209,8 +212,16 @@ def test_a_simulation_that_dies_again_and_again_is_an_error_that_says_how_to_go_
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "worker 0 (worlds [0]) died 3 times in a row before it finished a step" in err
-    assert f"--resume {only_run(tmp_path).name} goes on" in err
+    assert f"--resume {only_run(tmp_path).name} goes on from the last checkpoint" in err
     assert all_gone(tmp_path)
+
+
+def test_a_simulation_that_dies_before_the_first_checkpoint_is_not_said_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "0").touch()
+    _, err = start(tmp_path, "--preset", "point-mortal", "--json").communicate(timeout=60)
+    assert "died 3 times in a row before it finished a step" in err
+    assert "There is no checkpoint yet: start the run again" in err
+    assert "goes on from" not in err
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +236,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def resumed(data: Path, more: int) -> tuple[dict[str, object], str]:
+def resumed(
+    data: Path, more: int, seen_at: Path | None = None, within: Sequence[str] = ()
+) -> tuple[dict[str, object], str]:
     """Resume the only run until `more` decisions after its newest sound checkpoint; return its JSON and its words."""
-    steps = str(newest_state(data).counters.decisions + more)
-    process = start(data, "--resume", only_run(data).name, "--steps", steps, "--json")
+    seen_at = seen_at or data
+    steps = str(newest_state(seen_at).counters.decisions + more)
+    process = start(data, "--resume", only_run(seen_at).name, "--steps", steps, "--json", within=within)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return json.loads(out.splitlines()[-1]), err
@@ -310,6 +324,101 @@ def test_a_truncated_checkpoint_is_replaced_by_the_one_before_and_said(killed: P
     _, said = resumed(data, 50)
     assert re.search(rf"damaged checkpoint left out: .*{newer.name}", said)
     assert f"going on from {older.name}" in said
+
+
+def wait_for_decisions(data: Path, process: subprocess.Popen[str], beyond: int) -> int:
+    """Return the decisions of the last row of metrics, as soon as they are beyond `beyond`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        rows = read_metrics(only_run(data) / "metrics.jsonl")
+        if rows and rows[-1].decisions > beyond:
+            return rows[-1].decisions
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError(f"no {beyond} decisions within 60 s")
+
+
+def kept(data: Path) -> list[str]:
+    return sorted(path.name for path in (only_run(data) / "checkpoints").iterdir() if path.name.startswith("last_"))
+
+
+def test_a_checkpoint_that_the_kernel_refuses_leaves_the_one_before_and_a_run_that_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path, "--preset", "point-slow", "--stop-evaluations", "99", "--json")
+    reached = wait_for_checkpoint(tmp_path, process, beyond=100)
+    # Smaller than the weights, larger than all that the run writes beside its checkpoints.
+    limit = (only_run(tmp_path) / "checkpoints" / f"last_{reached:09d}" / "weights.safetensors").stat().st_size - 1
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    at = wait_for_decisions(tmp_path, process, beyond=reached + 200)  # one that was being written is done
+    before = kept(tmp_path)
+    wait_for_decisions(tmp_path, process, beyond=at + 300)
+    assert kept(tmp_path) == before
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert re.search(rf"a checkpoint could not be written: .*File too large; the last good .*{before[-1]}", err)
+    assert kept(tmp_path) == before
+    assert not list(tmp_path.glob("runs/*/*/checkpoints/.*")), "what was half written took room"
+
+    result, said = resumed(tmp_path, 200)
+    assert f"going on from {before[-1]}" in said
+    assert result["env_steps"] == pytest.approx(int(before[-1].removeprefix("last_")) + 200, abs=2)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A file system of 8 MB on `tmp_path`: how it is seen from here, and what runs a command where it is seen there."""
+    script = 'mount -t tmpfs -o size=8m none "$0" && echo mounted && exec sleep 300'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(tmp_path)]
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        pytest.skip("no unshare and nsenter here; the test with a limit on the size of files stands in")
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != "mounted\n":
+            pytest.skip("no mounts in a namespace here; the test with a limit on the size of files stands in")
+        inside = (f"--target={holder.pid}", "--user", "--mount", "--preserve-credentials", f"--wd={ROOT}")
+        yield Path(f"/proc/{holder.pid}/root{tmp_path}"), ("nsenter", *inside)
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def fill(path: Path) -> None:
+    """Write a file until there is no room for more."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_ends_no_run_and_loses_no_row(tmp_path: Path, small_disk: tuple[Path, tuple[str, ...]]) -> None:
+    disk, within = small_disk
+    process = start(tmp_path, "--preset", "point-slow", "--stop-evaluations", "99", "--json", within=within)
+    wait_for_checkpoint(disk, process, beyond=100)
+    fill(disk / "filler")
+    logs = [only_run(disk) / "metrics.jsonl", *only_run(disk).glob("tensorboard/*")]
+    deadline = time.monotonic() + 60
+    while any(log.stat().st_size % 4096 for log in logs):  # as long as there is room in their last pages
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1.0)
+    before = kept(disk)
+    (disk / "filler").unlink()
+    wait_for_checkpoint(disk, process, beyond=int(before[-1].removeprefix("last_")))
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert re.search(
+        rf"a checkpoint could not be written: .*No space left on device; the last good .*{before[-1]}", err
+    )
+    assert "a row of metrics waits for the next" in err
+    assert "TensorBoard shows no more of this run until it is resumed" in err
+    evaluations = [r.decisions for r in read_metrics(only_run(disk) / "metrics.jsonl") if isinstance(r, EvaluationRow)]
+    assert [round(decisions / 500) for decisions in evaluations] == list(range(1, len(evaluations) + 1))
+    last = kept(disk)[-1]
+    assert last > before[-1]
+    _, said = resumed(tmp_path, 200, disk, within)
+    assert f"going on from {last}" in said
 
 
 def stages(data: Path) -> list[int | None]:
