@@ -279,6 +279,7 @@ class Ppo:
                 f"the checkpoint has {kept.get(other)} for {other}, this run's PPO {own.get(other)}: "
                 f"resume it with the settings it was begun with"
             )
+        self._rollout.restore({name: np.asarray(array) for name, array in state.arrays.items()})
         try:
             generator = torch.frombuffer(bytearray.fromhex(state.facts["generator"]), dtype=torch.uint8)
             updates, learnt_from = int(state.facts["updates"]), int(state.facts["learnt_from"])
@@ -288,7 +289,6 @@ class Ppo:
             raise CheckpointError(f"the checkpoint's facts about PPO are damaged: {error!r}") from error
         for name, tensor in tensors.items():
             tensor.copy_(state.tensors[name])
-        self._rollout.restore({name: np.asarray(array) for name, array in state.arrays.items()})
         self.adam.steps, self._learnt_from, self._scalars = updates, learnt_from, said
 
     def _tensors(self) -> Tensors:

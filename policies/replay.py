@@ -167,7 +167,7 @@ class Replay:
             if stored is None or stored.shape != (self.filled, *array.shape[1:]) or self.filled > self.capacity:
                 raise CheckpointError(
                     f"the checkpoint's replay has {None if stored is None else stored.shape} for {name}, "
-                    f"this run's {array.shape}"
+                    f"this run's {array.shape}: resume it with the settings that it was begun with"
                 )
             array[: self.filled] = stored
             array[self.filled :] = 0

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies.errors import CheckpointError
 from policies.learner import WorldStep
 from policies.parts import Parts, Tensors
 from policies.replay import stored_dtype
@@ -93,7 +94,15 @@ class Rollout:
         return {**arrays, "rollout.ends": np.array(ends, np.int64).reshape(-1, 2)}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over what `capture` returned."""
+        """Take over what `capture` returned; raises CheckpointError, and changes nothing, where it does not fit."""
+        own = self.seen | {name: getattr(self, name) for name in _ROWS}
+        for name, tensor in own.items():
+            stored = arrays.get(f"rollout.{'seen.' if name in self.seen else ''}{name}")
+            if stored is None or len(stored) > len(tensor) or stored.shape[1:] != tensor.shape[1:]:
+                raise CheckpointError(
+                    f"the checkpoint's rollout has {None if stored is None else stored.shape} for {name}, this run's "
+                    f"{tuple(tensor.shape)}: resume it with the settings that it was begun with"
+                )
         self.at = len(arrays["rollout.rewards"])
         for name, part in self.seen.items():
             self._rows_met = len(arrays[f"rollout.seen.{name}"])

@@ -38,7 +38,7 @@ from scripts.simulation import SimulatedTask, judged, judging_worlds, simulated,
 from scripts.training_panel import About, minutes
 from scripts.training_progress import TrainingProgress
 from sim.curriculum import curriculum_preset
-from sim.errors import WorkerError
+from sim.errors import SimError, WorkerError
 from sim.randomization import randomization
 from sim.rendering import Renderer, driver_name
 from sim.vector_worker import WorldFactory
@@ -207,8 +207,8 @@ def train_once(
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked, filmer)
         try:
             result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
-        except (UnfitWorlds, BadConfig):
-            if not resumed:  # refused before the first step: there is no run
+        except (UnfitWorlds, BadConfig, SimError):
+            if not resumed and not can_be_resumed(folder):  # refused before the first step: there is no run
                 shutil.rmtree(folder)
             raise
     exit_status = INTERRUPTED if result.end == "interrupted" else DONE

@@ -184,6 +184,21 @@ def grasp(index: int) -> gymnasium.Env[Any, Any]:
     return ArmEnv()
 
 
+def choosing(index: int) -> gymnasium.Env[Any, Any]:
+    """Build a world whose actions are choices."""
+    env = PointEnv()
+    env.action_space = gymnasium.spaces.Discrete(3)  # pyright: ignore[reportAttributeAccessIssue]
+    return env
+
+
+def unreadable(index: int) -> gymnasium.Env[Any, Any]:
+    """Build a world whose observation has a part that is no Box."""
+    env = PointEnv()
+    parts = {"state": env.observation_space, "word": gymnasium.spaces.Discrete(3)}
+    env.observation_space = gymnasium.spaces.Dict(parts)  # pyright: ignore[reportAttributeAccessIssue]
+    return env
+
+
 def unfit(index: int) -> gymnasium.Env[Any, Any]:
     """Build a world whose observation is no Box."""
     env = PointEnv()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from policies.config import PpoConfig, SacConfig, TrainConfig
 from sim.vector_worker import WorldFactory
-from tests.fakes.odd_worlds import FailingTask, StagedEnv
+from tests.fakes.odd_worlds import FailingTask, StagedEnv, choosing, unreadable
 from tests.fakes.point_env import PointEnv, PointTask
 
 __all__ = ["POINT", "PRESETS", "PointEnv", "PointTask"]
@@ -44,6 +44,8 @@ PRESETS = {
     "point-slow": POINT,
     "point-mortal": POINT,
     "point-staged": POINT,
+    "point-choosing": POINT,
+    "point-unreadable": POINT,
     "point-alone-slow": ALONE,
 }
 
@@ -74,16 +76,25 @@ ENVIRONMENTS: Mapping[str, Callable[[TrainConfig, str], WorldFactory]] = {
     "slow": slow_environments,
     "mortal": mortal_environments,
     "staged": staged_environments,
+    "choosing": lambda config, rig: choosing,
+    "unreadable": lambda config, rig: unreadable,
 }
 
 
 def main() -> int:
     """Run `tandem train` on this task: the process that tests interrupt and kill."""
+    from scripts import main as tandem
+
+    tandem.COMMANDS["train"] = tandem.Command("train on the point", _train)
+    return tandem.main(["train", *sys.argv[1:]])
+
+
+def _train(words: Sequence[str]) -> int:
     from scripts.train import parse, run
 
-    args = parse(sys.argv[1:], PRESETS)
-    words = args.preset if args.resume is None else args.resume.partition("_seed")[0]
-    return run(args, ENVIRONMENTS.get(words.rpartition("-")[2], environments), PRESETS)
+    args = parse(words, PRESETS)
+    name = args.preset if args.resume is None else args.resume.partition("_seed")[0]
+    return run(args, ENVIRONMENTS.get(name.rpartition("-")[2], environments), PRESETS)
 
 
 if __name__ == "__main__":

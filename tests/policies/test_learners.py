@@ -23,6 +23,7 @@ from policies.sb3_ppo import Sb3Ppo
 from policies.sb3_sac import Sb3Sac
 from policies.training import make_learner, train
 from policies.workers import Stepper, Worlds
+from tests.fakes.odd_worlds import unreadable
 from tests.fakes.point_env import PointEnv
 from tests.fakes.policy_folder import make_manifest
 
@@ -267,6 +268,30 @@ def test_another_network_is_refused(algo: Algorithm, tmp_path: Path) -> None:
     other = replace(TINY, algo=algo, sac=replace(TINY.sac, hidden=(32,)), ppo=replace(TINY.ppo, hidden=(32,)))
     with pytest.raises(CheckpointError, match="the settings"):
         make_learner(other, worlds, 0).restore(state)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sb3-sac", "sb3-ppo"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_other_worlds_went_through_is_refused(algo: Algorithm, count: int) -> None:
+    kept = make_learner(replace(TINY, algo=algo), worlds_of(PointEnv), 0)
+    run(kept, Stepper(worlds_of(PointEnv)), 20, seed=1)
+    with pytest.raises(CheckpointError, match="the settings that it was begun with"):
+        make_learner(replace(TINY, algo=algo), worlds_of(PointEnv, count), 0).restore(kept.capture())
+
+
+@pytest.mark.parametrize("algo", ["ppo", "sb3-ppo"])
+def test_a_longer_rollout_is_refused(algo: Algorithm) -> None:
+    kept = make_learner(replace(TINY, algo=algo), worlds_of(PointEnv), 0)
+    run(kept, Stepper(worlds_of(PointEnv)), 14, seed=1)
+    shorter = replace(TINY, algo=algo, ppo=replace(TINY.ppo, rollout_steps=8))
+    with pytest.raises(CheckpointError, match=r"rollout.*the settings that it was begun with"):
+        make_learner(shorter, worlds_of(PointEnv), 0).restore(kept.capture())
+
+
+@pytest.mark.parametrize("algo", LEARNERS)
+def test_parts_that_no_learner_can_read_are_refused(algo: Algorithm) -> None:
+    with pytest.raises(UnfitWorlds, match=r"part 'word' is Discrete\(3\); learners read a Box or a Dict of Boxes"):
+        make_learner(replace(TINY, algo=algo), worlds_of(lambda: unreadable(0)), 0)
 
 
 @every_learner

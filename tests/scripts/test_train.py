@@ -450,8 +450,62 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("preset", "algo", "message"),
+    [
+        ("point-choosing", "sac", "SAC needs a Box of actions (a,), got Discrete(3)"),
+        ("point-choosing", "sb3-ppo", "a Box of actions from -1 to 1 is needed"),
+        ("point-unreadable", "sac", "Discrete(3)"),
+        ("point-unreadable", "ppo", "Discrete(3)"),
+    ],
+)
+def test_worlds_that_no_learner_can_work_with_are_refused_and_leave_no_run(
+    tmp_path: Path, preset: str, algo: str, message: str
+) -> None:
+    process = start(tmp_path, "--preset", preset, "--algo", algo)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert message in " ".join(err.split())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("setting", "was", "value", "message"),
+    [
+        ("hidden", "sac", [16, 16], "the checkpoint's networks are"),
+        ("capacity", "sac", 64, "the checkpoint's replay has"),
+        ("algo", "", "ppo", "for networks.actor"),
+        ("algo", "", "sb3-sac", "the checkpoint has None for"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_was(
+    killed: Path, tmp_path: Path, setting: str, was: str, value: object, message: str
+) -> None:
+    data = Path(shutil.copytree(killed, tmp_path / "data"))
+    path = only_run(data) / "config.json"
+    config = json.loads(path.read_bytes())
+    (config["train"][was] if was else config["train"])[setting] = value
+    path.write_text(json.dumps(config))
+    before = contents(data)
+    process = start(data, "--resume", only_run(data).name)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert message in err
+    assert "resume it with the settings" in err
+    assert contents(data) == before
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--preset", "reach", "--arm", "ur6"], "unknown arm 'ur6'; valid, nearest first: ur5"),
+        (["--preset", "reach", "--task", "graps"], "unknown task 'graps'; valid, nearest first: grasp"),
+        (["--preset", "grasp", "--arm", "ur5", "--rig", "hanging"], "unknown rig of ur5 'hanging'; valid"),
+        (["--preset", "depth-sac", "--sees", "top_depth"], "unknown camera of dofbot 'top'; valid"),
+        (["--resume", "newest", "--algo", "ppo"], "keep the settings of their run"),
         (["--preset", "grap"], "unknown preset 'grap'; valid, nearest first: grasp"),
         (["--steps", "0"], "max_decisions is 0"),
         (["--resume", "nowhere"], "unknown run 'nowhere'"),
