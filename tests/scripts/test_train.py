@@ -21,7 +21,7 @@ import pytest
 
 from policies.checkpoint import CheckpointState
 from policies.evaluation import evaluate
-from policies.metrics import EvaluationRow, TrainRow, read_metrics
+from policies.metrics import EvaluationRow, Row, TrainRow, read_metrics
 from policies.onnx_policy import OnnxPolicy
 from scripts.run_folder import RunRecord, file_hashes
 from tests.fakes.point_task import PointEnv
@@ -288,12 +288,13 @@ def test_a_killed_run_goes_on_bit_by_bit_as_one_that_never_was(tmp_path: Path) -
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
 
-    def rows(data: Path) -> list[EvaluationRow]:
-        found = read_metrics(only_run(data) / "metrics.jsonl")
-        return [msgspec.structs.replace(row, wall_s=0.0) for row in found if isinstance(row, EvaluationRow)]
+    def rows(data: Path) -> list[Row]:
+        return [msgspec.structs.replace(row, wall_s=0.0) for row in read_metrics(only_run(data) / "metrics.jsonl")]
 
-    assert [row.decisions for row in rows(whole)] == [700, 1400, 1500]
+    assert [row.decisions for row in rows(whole) if isinstance(row, EvaluationRow)] == [700, 1400, 1500]
     assert rows(broken) == rows(whole)
+    golden = [(only_run(data) / "policy" / "golden.npz").read_bytes() for data in (broken, whole)]
+    assert golden[0] == golden[1]
     last = newest_state(whole).counters.decisions
     assert newest_state(broken).counters.decisions == last
     assert weights_of(broken, last)["weights.safetensors"] == weights_of(whole, last)["weights.safetensors"]
