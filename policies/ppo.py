@@ -269,7 +269,7 @@ class Ppo:
         )
 
     def restore(self, state: LearnerState) -> None:
-        """Take over what `capture` returned; raises CheckpointError, and changes nothing, where it does not fit."""
+        """Take over what `capture` returned; raises CheckpointError, and changes no weight, where it does not fit."""
         tensors = self._tensors()
         kept = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
         own = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -279,7 +279,6 @@ class Ppo:
                 f"the checkpoint has {kept.get(other)} for {other}, this run's PPO {own.get(other)}: "
                 f"resume it with the settings it was begun with"
             )
-        self._rollout.restore({name: np.asarray(array) for name, array in state.arrays.items()})
         try:
             generator = torch.frombuffer(bytearray.fromhex(state.facts["generator"]), dtype=torch.uint8)
             updates, learnt_from = int(state.facts["updates"]), int(state.facts["learnt_from"])
@@ -287,6 +286,7 @@ class Ppo:
             self._rng.set_state(generator)
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise CheckpointError(f"the checkpoint's facts about PPO are damaged: {error!r}") from error
+        self._rollout.restore({name: np.asarray(array) for name, array in state.arrays.items()})
         for name, tensor in tensors.items():
             tensor.copy_(state.tensors[name])
         self.adam.steps, self._learnt_from, self._scalars = updates, learnt_from, said
