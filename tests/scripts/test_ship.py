@@ -216,7 +216,8 @@ FOLDERS = shipped_folders()
 
 
 def test_every_arm_has_a_policy() -> None:
-    assert {load_manifest(folder).arm for folder in FOLDERS} == set(arm_names())
+    own_board_alone = {"dofbot-se"}  # the same arm with another board
+    assert {load_manifest(folder).arm for folder in FOLDERS} == set(arm_names()) - own_board_alone
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
