@@ -20,7 +20,7 @@ class EncoderKind(StrEnum):
     """How pictures become numbers."""
 
     STRIDED = "strided"
-    """Three strided convolutions of 16 to 32 channels: what a CPU can afford."""
+    """Two strided convolutions of 16 and 32 channels: what a CPU can afford."""
     NATURE = "nature"
     """Ref: Mnih et al., Human-level control through deep reinforcement learning, Nature 518 (2015)."""
     IMPALA = "impala"

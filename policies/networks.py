@@ -59,7 +59,7 @@ def _convolutions(kind: EncoderKind, channels: int) -> list[nn.Module]:
             channels = inner
         return [*layers, nn.ReLU()]
     shapes = {
-        EncoderKind.STRIDED: ((16, 6, 4), (32, 3, 2), (32, 3, 2)),
+        EncoderKind.STRIDED: ((16, 6, 4), (32, 4, 4)),
         EncoderKind.NATURE: ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
     }[kind]
     layers = []
@@ -93,7 +93,7 @@ class PictureEncoder(nn.Module):
             with torch.no_grad():
                 flat = self.maps(torch.zeros(1, channels + (2 if coordinates else 0), height, width)).shape[1]
         except RuntimeError as error:
-            raise BadConfig(f"encoder {kind.value!r} needs pictures of 36x36 at least, got {height}x{width}") from error
+            raise BadConfig(f"pictures of {height}x{width} are too small for encoder {kind.value!r}") from error
         self.features = nn.Sequential(nn.Linear(flat, size), nn.LayerNorm(size), nn.Tanh())
 
     def forward(self, pictures: Tensor) -> Tensor:
