@@ -303,6 +303,17 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
             _SEEN, algo="distill", sac=_STATE, critic_sees=("state",), evaluate_every=1_000
         ),
         "depth-sac": dataclasses.replace(_SEEN, curriculum="reference", max_decisions=40_000),
+        # A hundred decisions an episode, and a long way from the first push to the last: a longer horizon, rewards of
+        # three decisions summed, and networks with room for all of it.
+        "pick-place": dataclasses.replace(
+            _GRASP,
+            task="pick-place",
+            discount=0.97,
+            sighting_error_mm=2.0,  # a goal forgives 12 mm in all
+            sac=SacConfig(learning_rate=5e-4, steps=3, warm_up=2_000, capacity=200_000),
+            max_decisions=250_000,
+            evaluate_every=10_000,
+        ),
     }
 )
 
