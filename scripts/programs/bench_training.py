@@ -29,7 +29,7 @@ from scripts.simulation import judged, judging_worlds, simulated, training_world
 from scripts.train import manifest_for
 
 #: Episodes that each run of the table may simulate; they are what training costs.
-EPISODES = 80
+EPISODES = 160
 #: Control periods from home to the grasp: what an episode has for decisions.
 _PERIODS = 47
 _LOOKS = 2
@@ -60,6 +60,10 @@ def variants() -> tuple[Variant, ...]:
         changed("reward scale 1", replace(base, reward_scale=1.0)),
         changed("action repeat 6", replace(base, action_repeat=6)),
         changed("network 256x256", replace(base, sac=replace(base.sac, hidden=(256, 256)))),
+        changed("potential of the learner's discount", replace(base, shaping_discount=None)),
+        changed("no layer norms", replace(base, sac=replace(base.sac, layer_norm=False))),
+        changed("no running average", replace(base, sac=replace(base.sac, averaging_rate=1.0))),
+        changed("entropy of -1 an action", replace(base, sac=replace(base.sac, entropy_per_action=-1.0))),
     )
 
 
