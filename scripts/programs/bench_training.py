@@ -56,14 +56,10 @@ def variants() -> tuple[Variant, ...]:
     replace = dataclasses.replace
     return (
         changed("preset", base),
-        changed("discount 0.99", replace(base, discount=0.99)),
         changed("reward scale 1", replace(base, reward_scale=1.0)),
-        changed("action repeat 6", replace(base, action_repeat=6)),
-        changed("network 256x256", replace(base, sac=replace(base.sac, hidden=(256, 256)))),
         changed("potential of the learner's discount", replace(base, shaping_discount=None)),
         changed("no layer norms", replace(base, sac=replace(base.sac, layer_norm=False))),
         changed("no running average", replace(base, sac=replace(base.sac, averaging_rate=1.0))),
-        changed("entropy of -1 an action", replace(base, sac=replace(base.sac, entropy_per_action=-1.0))),
     )
 
 
