@@ -31,7 +31,7 @@ def test_settings_that_make_no_sense_are_refused(field: str, value: float) -> No
         ({"picture_px": 0}, "picture_px is 0; expected 1 to 1024"),
         ({"torch_threads": 0}, "torch_threads is 0"),
         ({"servo_zero_deg": -1.0}, "servo_zero_deg is -1.0; expected 0 or more"),
-        ({"algo": "distill", "critic_sees": ("state",), "max_decisions": 2_000}, "teacher_decisions is 2000; expected"),
+        ({"algo": "distill", "critic_sees": ("state",), "max_decisions": 2_000}, "teacher_decisions is 3000; expected"),
     ],
 )
 def test_settings_that_would_fail_later_are_refused_at_once(change: dict[str, object], said: str) -> None:
