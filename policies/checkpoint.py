@@ -70,8 +70,11 @@ class Recovered:
     refused: tuple[str, ...]
 
 
-def save_checkpoint(root: Path, kind: str, checkpoint: Checkpoint, keep: int = _KEPT) -> Path:
-    """Write `root/<kind>_<decisions>` and remove all but the `keep` newest of its kind; return its path."""
+def save_checkpoint(root: Path, kind: str, checkpoint: Checkpoint, keep: int = _KEPT, since: int | None = None) -> Path:
+    """Write `root/<kind>_<decisions>` and remove all but the `keep` newest of its kind; return its path.
+
+    `since`: the newest one that is no younger than so many decisions stays as well.
+    """
     root.mkdir(parents=True, exist_ok=True)
     learner = checkpoint.learner
     files = {_WEIGHTS: safetensors.torch.save({k: t.contiguous() for k, t in learner.tensors.items()})}
@@ -89,9 +92,17 @@ def save_checkpoint(root: Path, kind: str, checkpoint: Checkpoint, keep: int = _
     files[_STATE] = msgspec.json.format(msgspec.json.encode(state), indent=2)
     path = root / f"{kind}_{checkpoint.counters.decisions:09d}"
     _write_folder(path, files)
-    for old in _of_kind(root, kind)[keep:]:
-        shutil.rmtree(old)
+    others = _of_kind(root, kind)[keep:]
+    needed = None if since is None else next((p for p in _of_kind(root, kind) if _decisions(p) <= since), None)
+    for old in others:
+        if old != needed:
+            shutil.rmtree(old)
     return path
+
+
+def oldest_decisions(root: Path, kind: str) -> int | None:
+    """Return the decisions of the oldest checkpoint of a kind; None where there is none."""
+    return _decisions(kept[-1]) if (kept := _of_kind(root, kind)) else None
 
 
 def _write_folder(path: Path, files: dict[str, bytes]) -> None:
@@ -121,8 +132,12 @@ def _write_folder(path: Path, files: dict[str, bytes]) -> None:
 def remove_beyond(root: Path, kind: str, decisions: int) -> None:
     """Remove the checkpoints of a kind that came after so many decisions: a run that goes on makes its own."""
     for path in _of_kind(root, kind):
-        if int(path.name.removeprefix(f"{kind}_")) > decisions:
+        if _decisions(path) > decisions:
             shutil.rmtree(path)
+
+
+def _decisions(path: Path) -> int:
+    return int(path.name.rpartition("_")[2])
 
 
 def _of_kind(root: Path, kind: str) -> list[Path]:

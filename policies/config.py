@@ -83,6 +83,7 @@ class SacConfig:
             _check(name, value := getattr(self, name), 0.0 < value < math.inf, "above 0")
         for name in ("warm_up", "shift_px"):
             _check(name, value := getattr(self, name), value >= 0, "0 or more")
+        _check("entropy_per_action", self.entropy_per_action, math.isfinite(self.entropy_per_action), "a number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +247,7 @@ class TrainConfig:
         counts = ("action_repeat", "max_decisions", "workers", "evaluate_every", "evaluation_episodes", "frames")
         for name in (*counts, "worlds_per_worker", "final_episodes", "stop_evaluations", "checkpoint_every"):
             _check(name, value := getattr(self, name), value >= 1, "1 or more")
+        _check("screening_episodes", self.screening_episodes, self.screening_episodes >= 0, "0 or more")
         _check("film_every_min", self.film_every_min, 0.0 <= self.film_every_min < math.inf, "0 or more")
         for name, most in (("action_repeat", 100), ("frames", 16), ("picture_px", 1024), ("torch_threads", 1024)):
             _check(name, value := getattr(self, name), 1 <= value <= most, f"1 to {most}")

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from policies.artifact import GoldenPairs, InputRecord, PolicyManifest, save_artifact
 from policies.errors import ArtifactError
-from policies.onnx_policy import OnnxPolicy
+from policies.onnx_policy import OnnxPolicy, check_agreement
 from policies.parts import ALONE, Parts
 
 #: Any number but 0 and 1, which torch.export takes for constants.
 _EXAMPLES = 2
+_GOLDEN_PAIRS = 64
 
 
 @contextmanager
@@ -101,20 +102,23 @@ def without_traces(model: onnx.ModelProto) -> bytes:
 
 
 def export_policy(folder: Path, network: torch.nn.Module, manifest: PolicyManifest, observations: Parts) -> OnnxPolicy:
-    """Write a policy folder, with golden pairs from the torch network on `observations`; return it loaded.
+    """Write a policy folder, with golden pairs from the torch network on the first `observations`; return it loaded.
 
     `observations` are those parts, each (n, ...), that the network reads; `policies.parts.ALONE` gets the name of the
     only part of what the manifest says is read. The manifest's inputs and hashes are filled in.
     Raises ArtifactError where the parts are others than the manifest's, and PolicyMismatch when exporting changed the
-    policy: loading compares the ONNX network with the golden pairs.
+    policy on any of the observations; who loads it compares the golden pairs again.
     """
     network = copy.deepcopy(network).cpu().eval()
     inputs = _inputs(manifest, observations)
     actions = network_actions(network, observations)
-    golden = GoldenPairs({inputs[name].name: part for name, part in observations.items()}, actions)
+    seen = {inputs[name].name: part for name, part in observations.items()}
+    golden = GoldenPairs({name: part[:_GOLDEN_PAIRS] for name, part in seen.items()}, actions[:_GOLDEN_PAIRS])
     manifest = msgspec.structs.replace(manifest, inputs=tuple(inputs.values()))
     save_artifact(folder, manifest, onnx_bytes(network, inputs), golden)
-    return OnnxPolicy(folder)
+    policy = OnnxPolicy(folder)
+    check_agreement(policy, GoldenPairs(seen, actions))
+    return policy
 
 
 def _inputs(manifest: PolicyManifest, observations: Parts) -> dict[str, InputRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from policies.errors import NotFinite
 from policies.parts import Parts
 
 Array = NDArray[np.generic]
@@ -49,6 +50,16 @@ def updates_due(per_decision: float, decisions: int, worlds: int) -> int:
     """
     before, after = (math.floor(per_decision * taken + 1e-9) for taken in (decisions, decisions + worlds))
     return after - before
+
+
+def refuse_not_finite(said: Iterable[Mapping[str, float]], weights: Iterable[torch.Tensor]) -> None:
+    """Raise NotFinite where a loss or a weight is no number: from these a Beta head still draws sound actions."""
+    for losses in said:
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise NotFinite(f"what the learner says of {name} is {value}: a smaller learning rate may help")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+        raise NotFinite("a weight is no number any more: a smaller learning rate may help")
 
 
 class Learner(Protocol):

@@ -59,7 +59,7 @@ class OnnxPolicy:
             raise ArtifactError(f"{folder}: ONNX Runtime cannot load the network: {error}") from error
         self._inputs = [(i, i.name, (1, *i.shape), np.dtype(i.dtype)) for i in self.manifest.inputs]
         _check_network(self._session, self.manifest, folder)
-        _check_golden(self, golden)
+        check_agreement(self, golden)
 
     @property
     def spec(self) -> ObservationSpec:
@@ -209,7 +209,8 @@ def _check_network(session: onnxruntime.InferenceSession, manifest: PolicyManife
         )
 
 
-def _check_golden(policy: OnnxPolicy, golden: GoldenPairs) -> None:
+def check_agreement(policy: OnnxPolicy, golden: GoldenPairs) -> None:
+    """Raise PolicyMismatch where a policy's actions are not those of the pairs."""
     actions = policy.act_batch(golden.observations)
     if actions.shape != golden.actions.shape:
         raise PolicyMismatch(f"{policy.folder}: golden actions have shape {golden.actions.shape}, got {actions.shape}")

@@ -29,7 +29,7 @@ from policies.actor_critic import ActorCritic, DeterministicPolicy, Trunk, fit_a
 from policies.adam import FlatAdam
 from policies.config import PpoConfig
 from policies.errors import CheckpointError
-from policies.learner import LearnerState, WorldStep
+from policies.learner import LearnerState, WorldStep, refuse_not_finite
 from policies.networks import Encoder, make_orthogonal
 from policies.normalize import Normaliser
 from policies.parts import Parts, Tensors, chosen_parts
@@ -168,6 +168,7 @@ class Ppo:
             left = max(0.0, 1.0 - self._learnt_from / self.config.anneal_over)
         self.adam.learning_rate, clip = left * self.config.learning_rate, left * self.config.clip
         said = self._epochs(batch, clip)
+        refuse_not_finite([losses._asdict() for losses in said], [self.adam.row])
         if said:
             mean = Losses(*np.mean(said, axis=0).tolist())
             self._scalars = {**mean._asdict(), "kl": said[-1].kl}

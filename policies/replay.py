@@ -57,10 +57,13 @@ class Replay:
         if steps < 1 or capacity < least:
             raise BadConfig(f"steps {steps} must be 1 or more, a capacity for {worlds} worlds {least}: got {capacity}")
         self.capacity, self.steps, self.discount = capacity, steps, discount
-        self.arrays: dict[str, NDArray[np.generic]] = {
-            f"seen.{name}": np.zeros((capacity, *box.shape), stored_dtype(box.dtype))
-            for name, box in parts_of(space).items()
-        }
+        try:
+            self.arrays: dict[str, NDArray[np.generic]] = {
+                f"seen.{name}": np.zeros((capacity, *box.shape), stored_dtype(box.dtype))
+                for name, box in parts_of(space).items()
+            }
+        except (MemoryError, ValueError) as error:  # ValueError: more than an array can have
+            raise BadConfig(f"no memory for a capacity of {capacity} observations: {error}") from error
         self.arrays |= {
             "actions": np.zeros((capacity, action_size), np.float32),
             "rewards": np.zeros(capacity, np.float32),

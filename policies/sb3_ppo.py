@@ -16,7 +16,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
 from policies.config import PpoConfig
-from policies.learner import LearnerState, WorldStep
+from policies.errors import NotFinite
+from policies.learner import LearnerState, WorldStep, refuse_not_finite
 from policies.parts import ALONE, Parts
 from policies.sb3 import (
     VectorAdapter,
@@ -147,7 +148,12 @@ class Sb3Ppo:
                 buffer.compute_returns_and_advantage(values, over)
         if buffer.full:
             if self._replace_lost():
-                self._model.train()
+                try:
+                    self._model.train()
+                except ValueError as error:  # what PyTorch's distributions say of parameters that are no numbers
+                    said = str(error).partition(",")[0]
+                    raise NotFinite(f"SB3: {said}: a smaller learning rate may help") from error
+                refuse_not_finite([self.scalars()], self._model.policy.parameters())
             buffer.reset()
             with torch.no_grad():  # SB3 keeps its last distribution, gradients and all, which nothing can copy
                 policy(self._tensors_of(self._now))

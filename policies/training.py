@@ -1,8 +1,9 @@
 """One training run: learn while the worlds step, evaluate, keep checkpoints, stop when it is good enough.
 
 A checkpoint is taken when an episode ends, and there all worlds begin anew, with seeds that follow from the run's seed
-and its decisions. So a run that was killed goes on from its last checkpoint exactly as if it had never been: bit for
-bit with one world on a CPU; with several worlds in several processes as well, as long as none of these dies.
+and its decisions; who stops a run, or lets its budget end, has one at once, wherever the episodes are. So a run that
+was killed goes on from its last checkpoint exactly as if it had never been: bit for bit with one world on a CPU; with
+several worlds in several processes as well, as long as none of these dies.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from bridge.ports import StatefulEnv
 from policies.artifact import PolicyManifest
-from policies.checkpoint import Checkpoint, Recovered, read_newest, remove_beyond, save_checkpoint
+from policies.checkpoint import Checkpoint, Recovered, oldest_decisions, read_newest, remove_beyond, save_checkpoint
 from policies.config import TrainConfig
 from policies.distill import Distill
 from policies.errors import CheckpointError, NotFinite
@@ -39,7 +40,8 @@ from policies.sb3_ppo import Sb3Ppo
 from policies.sb3_sac import Sb3Sac
 from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_workers
 
-_GOLDEN_PAIRS = 64
+#: Observations on which the exported policy must agree with the trained one.
+_COMPARED = 1_000
 _CHECKPOINTS, _LAST, _BEST = "checkpoints", "last", "best"
 
 End = Literal["success", "budget", "interrupted"]
@@ -163,7 +165,8 @@ class _Run:
         if isinstance(worlds := self._stepper.worlds, StatefulEnv):
             worlds.restore(recovered.checkpoint.worlds.encode())
         decisions = recovered.checkpoint.counters.decisions
-        remove_beyond(self._checkpoints, _BEST, decisions)
+        for kind in (_BEST, _LAST):
+            remove_beyond(self._checkpoints, kind, decisions)
         for reason in recovered.refused:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
         self._hooks.on_note(f"going on from {recovered.path.name}: {decisions} decisions")
@@ -271,7 +274,9 @@ class _Run:
 
     def _keep(self, kind: str, checkpoint: Checkpoint) -> None:
         try:
-            save_checkpoint(self._checkpoints, kind, checkpoint)
+            # Who goes on from the older of the last two needs the best of that time.
+            since = oldest_decisions(self._checkpoints, _LAST) if kind == _BEST else None
+            save_checkpoint(self._checkpoints, kind, checkpoint, since=since)
         except OSError as error:
             self._hooks.on_note(f"a checkpoint could not be written: {error}; {self._last_good()}")
 
@@ -341,7 +346,7 @@ class _Run:
             self._hooks.on_note(f"damaged checkpoint left out: {reason}")
         policy = self._learner.policy
         policy.load_state_dict(best.checkpoint.learner.tensors)
-        observations = self._learner.seen(_GOLDEN_PAIRS, np.random.default_rng(self._seed))
+        observations = self._learner.seen(_COMPARED, np.random.default_rng(self._seed))
         return export_policy(self._folder / "policy", policy, self._manifest, observations)
 
 

@@ -46,6 +46,9 @@ from urdf.checks import member_of
 from urdf.description import ArmDescription
 
 CURVE_NAME = "learning_curve.png"
+_MOST_SEED = 2**31
+#: What goes with a run whose settings are given.
+_OF_ANY_RUN = {"resume", "from", "steps", "json", "no-json"}
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,10 @@ def parse(words: Sequence[str], presets: Mapping[str, TrainConfig] = PRESETS) ->
     default = _Options(preset=preset, settings=find_preset(preset, presets))
     config = (tyro.conf.EnumChoicesFromValues,)
     args = tyro.cli(_Options, prog="tandem train", default=default, args=list(words), config=config)
-    changed = args.settings != default.settings or (args.rig, args.seed) != (default.rig, default.seed)
+    typed = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
     if args.resume and args.repeat:
         raise BadConfig("--resume goes on with a run and --from begins another: give one of them")
-    if changed and (args.resume or args.repeat):
+    if typed - _OF_ANY_RUN and (args.resume or args.repeat):
         raise BadConfig("--resume and --from keep the settings of their run: leave out every other setting but --steps")
     return args
 
@@ -256,8 +259,8 @@ def _how_to_go_on(folder: Path) -> str:
 
 
 def _check(args: TrainArgs) -> None:
-    if args.seed < 0:
-        raise BadConfig(f"--seed must be at least 0, got {args.seed}")
+    if not 0 <= args.seed < _MOST_SEED:
+        raise BadConfig(f"--seed must be at least 0 and below {_MOST_SEED}, got {args.seed}")
 
 
 def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunConfig, Path | None]:

@@ -49,7 +49,7 @@ class Promise(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Minutes of learning until the rate, the median of the runs. One that never gets there counts as its limit."""
+    """Minutes until the rate, evaluations included, the median of the runs. One without success counts as its limit."""
 
     figure: str
     asked: tuple[Asked, ...]
@@ -142,8 +142,9 @@ def run_all(figure: str, asked: Sequence[Asked], runs: KeptRuns, on_progress: Pr
 
 
 def median_minutes(runs: Sequence[TimedRun]) -> float:
-    """Return the median minutes of learning; a run that never got there counts as its limit."""
-    return statistics.median((r.asked.limit_s if r.reached is None else r.training_s) / 60 for r in runs)
+    """Return the median minutes, evaluations included; a run that never got there counts as its limit."""
+    took_s = [run.asked.limit_s if run.reached is None else run.training_s + run.evaluation_s for run in runs]
+    return statistics.median(took_s) / 60
 
 
 def told(run: TimedRun) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
+from policies.checkpoint import Checkpoint, Counters, oldest_decisions, read_newest, save_checkpoint
 from policies.errors import CheckpointError
 from policies.learner import LearnerState
 
@@ -31,6 +31,14 @@ def test_the_two_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert newest.checkpoint.learner.arrays["rewards"].tolist() == [0.0, 1.0, 2.0, 3.0]
     assert newest.checkpoint.learner.facts == {"draws": "1 2 3"}
     assert newest.checkpoint.worlds == '{"stage": "half"}'
+
+
+def test_the_newest_of_a_time_stays_as_well(tmp_path: Path) -> None:
+    for decisions in (100, 200, 300, 400, 500):
+        save_checkpoint(tmp_path, "best", simple(decisions), since=250)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best_000000200", "best_000000400", "best_000000500"]
+    assert oldest_decisions(tmp_path, "best") == 200
+    assert oldest_decisions(tmp_path, "last") is None
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "replay.npz", "state.json"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
-from policies.config import Algorithm, DistillConfig, PpoConfig, SacConfig, TrainConfig
+from policies.config import Algorithm, DistillConfig, Head, PpoConfig, SacConfig, TrainConfig
 from policies.distill import imitation_loss
 from policies.errors import ArtifactError, BadConfig, CheckpointError, NotFinite, UnfitWorlds
 from policies.learner import Learner, WorldStep
@@ -463,6 +465,39 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_named(tmp_path: Path) -> N
         NotFinite, match=r"decision \d+, update \d+: .*(critic|mean_value|actor|actions).*no checkpoint yet"
     ):
         train(config, worlds_of(Exploding), worlds_of(PointEnv), tmp_path, make_manifest(), 0)
+
+
+class Turning(PointEnv):
+    """A choice of four ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gymnasium.spaces.Discrete(4)  # pyright: ignore
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:  # pyright: ignore
+        ways = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+        return super().step(ways[int(action)])
+
+
+@pytest.mark.parametrize(
+    ("algo", "head", "make"),
+    [
+        ("ppo", Head.GAUSSIAN, PointEnv),
+        ("ppo", Head.BETA, PointEnv),
+        ("ppo", Head.GAUSSIAN, Turning),
+        ("sb3-ppo", Head.GAUSSIAN, PointEnv),
+    ],
+)
+def test_weights_that_are_no_numbers_end_the_run_in_the_rollout_that_made_them(
+    tmp_path: Path, algo: Algorithm, head: Head, make: Callable[[], gymnasium.Env[Any, Any]]
+) -> None:
+    ppo = replace(TINY.ppo, head=head, learning_rate=1e25)
+    config = replace(SHORT, algo=algo, ppo=ppo, max_decisions=2_000, evaluate_every=100_000)
+    with pytest.raises(NotFinite, match=r"decision (\d+), update .*no checkpoint yet") as raised:
+        train(config, worlds_of(make), worlds_of(make), tmp_path, make_manifest(), 0)
+    at = re.search(r"decision ([\d,]+)", str(raised.value))
+    assert at is not None
+    assert int(at[1].replace(",", "")) <= 3 * TINY.ppo.rollout_steps
 
 
 @pytest.mark.parametrize("algo", ["sb3-sac", "sb3-ppo"])
