@@ -59,12 +59,13 @@ def _convolutions(kind: EncoderKind, channels: int) -> list[nn.Module]:
             channels = inner
         return [*layers, nn.ReLU()]
     shapes = {
-        EncoderKind.STRIDED: ((16, 6, 4), (32, 4, 4)),
-        EncoderKind.NATURE: ((32, 8, 4), (64, 4, 2), (64, 3, 1)),
+        # The border is what makes 64 pixels come out even: without it the last 14 of each row would not be seen.
+        EncoderKind.STRIDED: ((16, 6, 4, 1), (32, 4, 4, 0)),
+        EncoderKind.NATURE: ((32, 8, 4, 0), (64, 4, 2, 0), (64, 3, 1, 0)),
     }[kind]
     layers = []
-    for inner, size, stride in shapes:
-        layers += [nn.Conv2d(channels, inner, size, stride), nn.ReLU()]
+    for inner, size, stride, border in shapes:
+        layers += [nn.Conv2d(channels, inner, size, stride, border), nn.ReLU()]
         channels = inner
     return layers
 
