@@ -102,7 +102,7 @@ def test_a_policy_of_pictures_is_watched_with_what_it_sees(
         assert env.observation_spec.views[0].width_px == 48
     assert run(args) == 0
     result = json.loads(capsys.readouterr().out)
-    assert (result["policy"], result["episodes"], result["successes"]) == ("newest", 1, 0)  # nobody trained it
+    assert (result["policy"], result["episodes"]) == ("newest", 1)
     assert len(gif_frames(tmp_path / "depth.gif")) >= 10
 
 
