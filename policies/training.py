@@ -24,20 +24,16 @@ from bridge.ports import StatefulEnv
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Recovered, oldest_decisions, read_newest, remove_beyond, save_checkpoint
 from policies.config import TrainConfig
-from policies.distill import Distill
 from policies.errors import CheckpointError, NotFinite
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy, network_actions
 from policies.films import Filmer, Films
-from policies.learner import Learner, LearnerState
+from policies.learner import LearnerState
+from policies.learners import make_learner
 from policies.ledger import Ledger, Progress
-from policies.off_policy import OffPolicy
 from policies.onnx_policy import OnnxPolicy
 from policies.parts import ALONE, Parts
-from policies.ppo import Ppo
-from policies.precision import choose_device, choose_precision
-from policies.sb3_ppo import Sb3Ppo
-from policies.sb3_sac import Sb3Sac
+from policies.precision import choose_precision
 from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_workers
 
 #: Observations on which the exported policy must agree with the trained one.
@@ -72,29 +68,6 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
     film: Filmer | None = None
     evaluation_seed: int | None = None
-
-
-def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
-    """Return the learner that a run asks for; raises UnfitWorlds where it cannot work with these worlds."""
-    space, actions, count = worlds.single_observation_space, worlds.single_action_space, worlds.num_envs
-    # One part alone is no dict, and has no name.
-    named = isinstance(space, gymnasium.spaces.Dict)
-    sees, critic_sees = (config.sees, config.critic_sees) if named else ((), ())
-    device = choose_device(config.device, space)
-    match config.algo:
-        case "sac":
-            sac = config.sac
-            return OffPolicy(space, actions, count, sac, config.discount, seed, sees, critic_sees, device)
-        case "ppo":
-            rng = torch.Generator().manual_seed(seed)
-            return Ppo(space, actions, config.ppo, rng, count, config.discount, device, sees, critic_sees)
-        case "distill":
-            teacher, student = config.sac, config.distill
-            return Distill(space, actions, count, teacher, student, config.discount, seed, sees, critic_sees)
-        case "sb3-sac":
-            return Sb3Sac(worlds, config.sac, config.discount, seed)
-        case "sb3-ppo":
-            return Sb3Ppo(worlds, config.ppo, config.discount, seed)
 
 
 def can_be_resumed(folder: Path) -> bool:

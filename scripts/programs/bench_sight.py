@@ -21,12 +21,12 @@ from bridge.encoding import GRASP_STATE, proprioception_layout
 from policies.adam import FlatAdam
 from policies.config import EncoderKind, find_preset
 from policies.distill import imitation_loss
+from policies.learners import make_learner
 from policies.networks import Encoder
 from policies.off_policy import OffPolicy
 from policies.parts import ALONE
 from policies.precision import choose_precision
 from policies.sac import Actor, DeterministicPolicy
-from policies.training import make_learner
 from policies.workers import Stepper
 from scripts.simulation import simulated, training_worlds
 from urdf.description import load_arm
@@ -81,7 +81,14 @@ def chosen(columns: Columns, names: Sequence[str], every: Sequence[str], part: s
     return columns[part][:, kept]
 
 
-def fit(columns: Columns, vector: NDArray[np.float32], sees_picture: bool, **encoder: object) -> tuple[float, float]:
+def fit(
+    columns: Columns,
+    vector: NDArray[np.float32],
+    sees_picture: bool,
+    kind: EncoderKind = EncoderKind.STRIDED,
+    spatial_softmax: bool = False,
+    coordinates: bool = False,
+) -> tuple[float, float]:
     """Return the error on what was held back, root mean square, and the milliseconds of an update."""
     boxes: dict[str, gymnasium.spaces.Box] = {}
     boxes["vector"] = gymnasium.spaces.Box(-np.inf, np.inf, vector.shape[1:], np.float32)
@@ -92,7 +99,7 @@ def fit(columns: Columns, vector: NDArray[np.float32], sees_picture: bool, **enc
         parts[_PICTURE] = torch.from_numpy(pictures).float()
     wanted, known = torch.from_numpy(columns["action"]), len(vector) - _HELD_BACK
     torch.manual_seed(0)
-    seeing = Encoder(boxes, **encoder)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    seeing = Encoder(boxes, kind, spatial_softmax=spatial_softmax, coordinates=coordinates)
     network = DeterministicPolicy(seeing, Actor(seeing.size, (128, 128), wanted.shape[1]))
     adam, rng = FlatAdam(list(network.parameters()), 1e-3), np.random.default_rng(0)
     spent_s = 0.0
@@ -130,10 +137,10 @@ def main() -> int:
         print(f"| {what} | {fit(columns, vector, sees)[0]:.2f} |", flush=True)
     print("\n| encoder | error | ms an update |\n|---|---|---|")
     for kind in EncoderKind:
-        for more in ({}, {"spatial_softmax": True}, {"coordinates": True}):
-            error, update_ms = fit(columns, whole, True, kind=kind, **more)
-            words = ", ".join([f"`{kind.value}`", *(name.replace("_", " ") for name in more)])
-            print(f"| {words} | {error:.2f} | {update_ms:.1f} |", flush=True)
+        for softmax, coordinates in ((False, False), (True, False), (False, True)):
+            error, update_ms = fit(columns, whole, True, kind, softmax, coordinates)
+            more = ", spatial softmax" if softmax else ", coordinates" if coordinates else ""
+            print(f"| `{kind.value}`{more} | {error:.2f} | {update_ms:.1f} |", flush=True)
     return 0
 
 

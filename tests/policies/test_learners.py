@@ -20,10 +20,11 @@ from policies.config import Algorithm, DistillConfig, Head, PpoConfig, SacConfig
 from policies.distill import imitation_loss
 from policies.errors import ArtifactError, BadConfig, CheckpointError, NotFinite, UnfitWorlds
 from policies.learner import Learner, WorldStep
+from policies.learners import make_learner
 from policies.parts import Parts
 from policies.sb3_ppo import Sb3Ppo
 from policies.sb3_sac import Sb3Sac
-from policies.training import make_learner, train
+from policies.training import train
 from policies.workers import Stepper, Worlds
 from tests.fakes.odd_worlds import unreadable
 from tests.fakes.point_env import PointEnv
