@@ -41,6 +41,7 @@ class GuardModel:
         pairs = np.array(description.guard_pairs, dtype=np.intp).reshape(-1, 2)
         self._first, self._second = pairs[:, 0], pairs[:, 1]
         self._pair_reach_m = radii[self._first] + radii[self._second]
+        self._travel_m = self._travels_m(joints, len(description.joint_names))
 
     def centers_m(self, positions_rad: Array) -> Array:
         """Return the sphere centres (m, guards, 3) in the base frame for poses (m, n)."""
@@ -67,6 +68,28 @@ class GuardModel:
         between = centers.take(self._first, axis=1) - centers.take(self._second, axis=1)
         gaps = np.sqrt(np.einsum("mpi,mpi->mp", between, between)) - self._pair_reach_m
         return np.concatenate((heights, gaps), axis=1)
+
+    def most_change_m(self, step_rad: Array) -> float:
+        """Return how much any clearance can change while the joints move by `step_rad` (n,), wherever they stand.
+
+        One joint after the other: each turns everything beyond it as one rigid body, so it moves no sphere by more than
+        its angle times the longest way to one, and no gap either, since what turns together stays apart as it was.
+        """
+        return float(self._travel_m @ np.abs(step_rad))
+
+    def _travels_m(self, joints: list[Joint], columns: int) -> Array:
+        """Return (n,) how far a joint moves any sphere per radian (or metre), summed over the joints that it drives."""
+        farthest = np.zeros(len(joints) + 1)  # from each frame to the centres beyond it, straightened out
+        for slot, center in zip(self._guard_slots, self._centers[:, :3, 0], strict=True):
+            farthest[slot] = max(farthest[slot], float(np.linalg.norm(center)))
+        travels = np.zeros(columns)
+        for k in reversed(range(len(joints))):
+            joint, reach = joints[k], farthest[k + 1]
+            travels[self._columns[k]] += abs(self._signs[k]) * (1.0 if joint.kind == "prismatic" else reach)
+            slide = max(abs(joint.lower), abs(joint.upper)) if joint.kind == "prismatic" else 0.0
+            length = float(np.linalg.norm(joint.parent_from_joint.position_m)) + slide
+            farthest[self._parents[k]] = max(farthest[self._parents[k]], reach + length)
+        return travels
 
     def check_names(self, description: ArmDescription) -> tuple[str, ...]:
         """Return what each column of `clearances_m` is about, in words."""

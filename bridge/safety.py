@@ -23,15 +23,20 @@ RETURN_SPEED_RAD_S = 0.3  # a joint found outside its limits comes back this slo
 LAG_S = 0.2  # no arm joint's output runs further ahead of its measurement than a servo's dead time explains
 MIN_DURATION_S, MAX_DURATION_S = 1e-3, 5.0  # the servo board counts the time of a move in milliseconds
 COARSE_STEP_RAD = 0.1  # longer steps are checked along the way too: 0.1 rad at full stretch is 3 cm
+SPARE_M = 1e-9  # what rounding may take from a clearance that is counted down step by step
 FINE_SAMPLES = 64  # into how many parts a step that hits is divided: the part before the hit is taken
 
 
 @dataclass(frozen=True, slots=True)
 class SafetyState:
-    """What the filter remembers: the last output (n,) and the mean speed (n,) of the last step."""
+    """What the filter remembers: the last output (n,) and the mean speed (n,) of the last step.
+
+    `clearance_m`: at least so far is the arm there from the floor and from itself; -inf where nobody has looked.
+    """
 
     position_rad: Array
     velocity_rad_s: Array
+    clearance_m: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +94,14 @@ class SafetyFilter:
         duration_s = min(max(float(duration_s), MIN_DURATION_S), MAX_DURATION_S)
         start = state.position_rad
         scaled, reason = self._scaled(start.tolist(), target, measured, duration_s)
-        step, blocked = self._clear(start, np.array(scaled))
+        step, blocked, clearance_m = self._clear(state, np.array(scaled))
         # The sums round: a hair over the limit would be outside it. Joints that started outside keep coming back.
         position = np.minimum(np.maximum(start + step, np.minimum(start, self._lower)), np.maximum(start, self._upper))
         sent = position.tolist()
         limited = any(abs(p - t) > 1e-9 for p, t in zip(sent, target, strict=True))
         held = limited and float(np.abs(step).max()) < 1e-9
         output = SafetyOutput(position, duration_s, limited, held, (blocked or reason) if limited else "")
-        return _state(position, (position - start) / duration_s), output
+        return _state(position, (position - start) / duration_s, clearance_m), output
 
     def _angles(self, values: Array) -> list[float] | None:
         """Return one finite angle per joint as plain floats: a few numbers are quicker without array expressions."""
@@ -111,7 +116,7 @@ class SafetyFilter:
 
     def _hold(self, state: SafetyState, reason: str) -> tuple[SafetyState, SafetyOutput]:
         output = SafetyOutput(state.position_rad, self._period_s, limited=True, held=True, reason=reason)
-        return _state(state.position_rad, np.zeros(self._count)), output
+        return _state(state.position_rad, np.zeros(self._count), state.clearance_m), output
 
     def _scaled(
         self, start: list[float], target: list[float], measured: list[float], duration_s: float
@@ -155,28 +160,34 @@ class SafetyFilter:
         whole = (math.sqrt(1.0 + 8.0 * distance) - 1.0) // 2.0  # no math.floor: it raises on infinity
         return unit * (distance / (whole + 1.0) + whole / 2.0)
 
-    def _clear(self, start: Array, step: Array) -> tuple[Array, str]:
-        """Return the part of the step that hits neither floor nor arm, and what stopped it.
+    def _clear(self, state: SafetyState, step: Array) -> tuple[Array, str, float]:
+        """Return the part of the step that hits neither floor nor arm, what stopped it, and the clearance it leaves.
 
-        A check may be negative as long as it does not get worse: motion that leads out of a hit is allowed.
+        A check may be negative as long as it does not get worse: motion that leads out of a hit is allowed. Where the
+        known clearance is more than the step can use up, nothing can be hit and nothing is computed.
         """
+        start = state.position_rad
+        left_m = state.clearance_m - self._guards.most_change_m(step) - SPARE_M
+        if left_m > 0.0:
+            return step, "", left_m
         samples = max(math.ceil(float(np.abs(step).max()) / COARSE_STEP_RAD), 1)
-        if not self._worse(start, step, samples).any():
-            return step, ""
+        checks = self._checks_m(start, step, samples)
+        if not _worse(checks).any():
+            return step, "", float(checks[-1].min())
         samples = max(samples, FINE_SAMPLES)
-        worse = self._worse(start, step, samples)
+        checks = self._checks_m(start, step, samples)
+        worse = _worse(checks)
         bad = worse.any(axis=1)
         first = int(np.argmax(bad)) if bad.any() else samples - 1
         shrunk = step * (first / samples)
         if not self._guards.moved_by_gripper:
             shrunk[-1] = step[-1]
-        return shrunk, "guard: " + self._names[int(np.argmax(worse[first]))]
+        return shrunk, "guard: " + self._names[int(np.argmax(worse[first]))], float(checks[first].min())
 
-    def _worse(self, start: Array, step: Array, samples: int) -> NDArray[np.bool_]:
-        """Return (samples, checks): which checks hit, and deeper than at the start, along the step."""
+    def _checks_m(self, start: Array, step: Array, samples: int) -> Array:
+        """Return (samples + 1, checks) clearances along the step, the start first."""
         fractions = np.arange(samples + 1)[:, None] / samples
-        checks = self._guards.clearances_m(start + fractions * step)
-        return (checks[1:] < 0.0) & (checks[1:] < checks[0])
+        return self._guards.clearances_m(start + fractions * step)
 
 
 class _Bound(NamedTuple):
@@ -194,7 +205,12 @@ class _Bound(NamedTuple):
         return "limit" if self.room <= self.allowed else "speed or braking distance"
 
 
-def _state(position_rad: Array, velocity_rad_s: Array) -> SafetyState:
+def _worse(checks_m: Array) -> NDArray[np.bool_]:
+    """Return (samples, checks): which checks hit, and deeper than at the start."""
+    return (checks_m[1:] < 0.0) & (checks_m[1:] < checks_m[0])
+
+
+def _state(position_rad: Array, velocity_rad_s: Array, clearance_m: float = -math.inf) -> SafetyState:
     position_rad.setflags(write=False)
     velocity_rad_s.setflags(write=False)
-    return SafetyState(position_rad, velocity_rad_s)
+    return SafetyState(position_rad, velocity_rad_s, clearance_m)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from scripts.programs.robot_run import AttemptRecord, RobotRun, Stage
+from scripts.settled_memory import settled_memory
 from sim.lab_truth import TruthFile
 from urdf.description import ArmDescription, Rig, load_arm
 from urdf.errors import UnknownName
@@ -226,21 +226,6 @@ def run_on(
     held = runner.statistics.commands_held + robot.commands_held + robot.commands_refused
     summary = _summary(attempts, truths, runner.statistics, held)
     return RunOutcome(summary, tuple(attempts), truths, tuple(runner.statistics.work_ms))
-
-
-@contextmanager
-def settled_memory() -> Iterator[None]:
-    """Keep the garbage collector away from everything that exists already.
-
-    Looking through the libraries and a finished training takes it 0.1-0.3 s, in which no command is sent: the watchdog
-    would hold the arm.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _stage(address: RobotFile, console: Console, stack: ExitStack) -> Stage:

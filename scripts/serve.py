@@ -20,6 +20,7 @@ from hardware.servo_robot import ServoRobot
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.robot_file import RobotFile, robot_file_path
+from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
 
 PERIOD_S = 0.05
@@ -120,7 +121,7 @@ def serve_robot(
     """Serve until a signal or an error, then leave the arm as asked, whichever it was, and give it back."""
     statistics = ServerStatistics()
     try:
-        with RobotServer(robot, rig.name, PERIOD_S, endpoint, clock) as server:
+        with settled_memory(), RobotServer(robot, rig.name, PERIOD_S, endpoint, clock) as server:
             statistics = server.statistics
             tell(f"ready: serving {robot.description.name} ({rig.name}) on {server.endpoint}")
             server.serve(_with_fault_notice(robot, stop, tell))

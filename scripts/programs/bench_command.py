@@ -27,7 +27,7 @@ from policies.scripted import scripted_policy
 from scripts.programs.bench_policy import CASES, Case, exported
 from scripts.programs.figures import Row, at_most
 from scripts.programs.served_arm import ARM, RIG, served_arm
-from scripts.run import settled_memory
+from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose

@@ -309,6 +309,26 @@ def test_the_arm_does_not_fold_into_itself() -> None:
         assert min(smallest_gap_m(o.position_rad) for o in outputs) >= -1e-9
 
 
+@pytest.mark.parametrize("rig", ["table", "hanging"])
+@pytest.mark.parametrize("seed", range(3))
+def test_counting_the_clearance_down_changes_no_output(seed: int, rig: str) -> None:
+    safety, rng = make_filter(rig), np.random.default_rng(seed)
+    state, computed = safety.initial(ARM.rig(rig).home_rad), 0
+    target = state.position_rad
+    for step in range(600):
+        if step % 20 == 0:
+            target = rng.uniform(ARM.lower_rad, ARM.upper_rad)
+        looked = SafetyState(state.position_rad, state.velocity_rad_s)
+        following, output = safety.step(state, target, state.position_rad, PERIOD_S)
+        anew, expected = safety.step(looked, target, state.position_rad, PERIOD_S)
+        assert np.array_equal(output.position_rad, expected.position_rad)
+        assert output.reason == expected.reason
+        assert following.clearance_m <= anew.clearance_m + 1e-12
+        computed += following.clearance_m == anew.clearance_m
+        state = following
+    assert computed < 500  # most steps need no look
+
+
 def test_motion_out_of_a_hit_is_allowed_and_deeper_is_not() -> None:
     rng = np.random.default_rng(7)
     under = next(p for p in rng.uniform(ARM.lower_rad, ARM.upper_rad, (4000, 6)) if -0.03 < lowest_m(p) < -0.01)
