@@ -21,8 +21,10 @@ from calibration.errors import BadArtifact, CalibrationError
 from urdf.description import ArmDescription
 from urdf.pose import Array
 
-#: What a bus servo accepts. Ref: vendor register sheet i2c_register_map.xlsx, registers 0x11-0x16.
-MIN_TICKS, MAX_TICKS = 96, 4000
+#: What any servo's count can be: 12 bits at most. What the servos of one bus take is the bus's to say.
+MIN_TICKS, MAX_TICKS = 0, 4095
+#: What the Dofbot's take. Ref: vendor register sheet i2c_register_map.xlsx, registers 0x11-0x16.
+_DOFBOT_MIN_TICKS, _DOFBOT_MAX_TICKS = 96, 4000
 ARTIFACT_NAME = "servo"
 HOW_TO_CALIBRATE = "Run `tandem calibrate servos`; until then only `tandem jog` moves this arm."
 
@@ -148,8 +150,8 @@ def _nominal_joint(description: ArmDescription, index: int) -> JointServo:
         servo_id=index + 1,
         zero_ticks=zero,
         ticks_per_rad=per_rad,
-        lower_ticks=max(MIN_TICKS, math.floor(min(ends) + 0.5)),
-        upper_ticks=min(MAX_TICKS, math.floor(max(ends) + 0.5)),
+        lower_ticks=max(_DOFBOT_MIN_TICKS, math.floor(min(ends) + 0.5)),
+        upper_ticks=min(_DOFBOT_MAX_TICKS, math.floor(max(ends) + 0.5)),
     )
 
 

@@ -44,6 +44,26 @@ class BusLost(BusError):
     """The port is gone: unplugged, or the board has stopped answering altogether."""
 
 
+class ServoAlarm(BusError):
+    """A servo says of itself that something is wrong with it."""
+
+
+class Overheated(ServoAlarm):
+    """A servo is too hot; it cuts or has cut its torque."""
+
+
+class Stalled(ServoAlarm):
+    """A servo has pressed against something for too long; it cuts or has cut its torque."""
+
+
+class Undervoltage(ServoAlarm):
+    """A servo's supply is outside what it needs."""
+
+
+class NotMeasured(BusError):
+    """This bus cannot know that: its servos do not tell."""
+
+
 class BadCommand(HardwareError):
     """A count or a duration that no servo of this bus accepts; nothing was sent."""
 

@@ -30,10 +30,25 @@ class BusHealth:
     bad_checksums: int
     late_replies: int
     garbage_bytes: int
+    #: How often the port was opened again after it had been lost.
+    reconnects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServoVitals:
+    """What a servo says of itself; None where its protocol does not tell."""
+
+    temperature_c: float | None = None
+    voltage_v: float | None = None
+    current_ma: float | None = None
 
 
 class ServoBus(Protocol):
-    """A chain of position servos behind one port. Every method may be called from any thread."""
+    """A chain of position servos behind one port. Every method may be called from any thread.
+
+    A port that is lost stays lost for writes, which raise BusLost at once and are never queued. Reads and pings try to
+    open it again, at most twice a second; opening it moves nothing and changes no torque.
+    """
 
     @property
     def port(self) -> str:
@@ -45,6 +60,11 @@ class ServoBus(Protocol):
         """The ids that `write_ticks` addresses, in its order."""
         ...
 
+    @property
+    def ticks_range(self) -> tuple[int, int]:
+        """The lowest and the highest count that a servo of this bus takes."""
+        ...
+
     def ping(self, servo_id: int) -> bool:
         """Return whether a servo answers, after the bounded retries of a read; raises BusLost."""
         ...
@@ -52,7 +72,16 @@ class ServoBus(Protocol):
     def read_ticks(self, servo_id: int) -> Reading:
         """Read one servo's position, in bounded time: at most (1 + retries) timeouts.
 
-        A reading is that servo's own and passed its checksum. Raises NoReply, BadChecksum or BusLost.
+        A reading is that servo's own and passed its checksum. Raises NoReply, BadChecksum or BusLost, and NotMeasured
+        where the servos of this bus do not tell.
+        """
+        ...
+
+    def read_vitals(self, servo_id: int) -> ServoVitals:
+        """Read one servo's temperature, voltage and current, as far as it tells, in bounded time.
+
+        Raises Overheated, Stalled or Undervoltage where the servo's own status says so; NotMeasured where the protocol
+        tells nothing; otherwise as `read_ticks`.
         """
         ...
 

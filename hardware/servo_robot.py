@@ -16,7 +16,7 @@ from bridge.messages import JointCommand, RobotState
 from bridge.ports import Clock
 from bridge.safety import SafetyFilter
 from calibration.actuator import ActuatorModel
-from calibration.servo import MAX_TICKS, MIN_TICKS, ServoCalibration
+from calibration.servo import ServoCalibration
 from hardware.errors import BadChecksum, BusError, BusLost, NoReply, RelaxBlocked, RobotFaulted
 from hardware.estimate import FollowMonitor, PoseEstimate, ReadSchedule
 from hardware.servo_bus import Reading, ServoBus, find_servos
@@ -58,7 +58,7 @@ class ServoRobot:
             self._estimate.let_go(joint, float(measured[joint]), reading.received_ns)
         self._monitor = FollowMonitor(description.joint_names, now_ns)
         self._safety = self._filter.initial(measured)
-        self._sent_ticks = [min(max(r.ticks, MIN_TICKS), MAX_TICKS) for r in readings]
+        self._sent_ticks = self._taken([r.ticks for r in readings])
         self._state_lock = threading.Lock()
         self._command_lock = threading.RLock()
         self._seq = 0
@@ -205,7 +205,7 @@ class ServoRobot:
         """Write a pose in counts; return the pose that those counts mean. A lost bus latches and is raised as such."""
         joints = self._calibration.joints
         triples = zip(joints, position_rad, self._sent_ticks, strict=True)
-        ticks = [joint.nearest_ticks(float(angle), before) for joint, angle, before in triples]
+        ticks = self._taken([joint.nearest_ticks(float(angle), before) for joint, angle, before in triples])
         try:
             self._bus.write_ticks(self._by_servo(ticks), duration_s)
         except BusLost as error:
@@ -216,6 +216,11 @@ class ServoRobot:
         with self._state_lock:
             self._estimate.command(sent_rad, duration_s, self._clock.now_ns())
         return sent_rad
+
+    def _taken(self, ticks: Sequence[int]) -> list[int]:
+        """Return the counts that the bus takes nearest to these."""
+        lowest, highest = self._bus.ticks_range
+        return [min(max(t, lowest), highest) for t in ticks]
 
     def _by_servo(self, ticks: Sequence[int]) -> list[int]:
         """Return counts in the bus's order of servos from counts in joint order."""

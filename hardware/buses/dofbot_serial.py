@@ -16,8 +16,8 @@ import serial
 from bridge.clock import MonotonicClock
 from bridge.ports import Clock
 from hardware.buses import dofbot_frames as frames
-from hardware.errors import BadChecksum, BusLost, NoReply, port_error
-from hardware.servo_bus import BusHealth, Reading
+from hardware.errors import BadChecksum, BusLost, NoReply, NotMeasured, port_error
+from hardware.servo_bus import BusHealth, Reading, ServoVitals
 
 #: A frame that stops for longer than this will not be completed.
 _GAP_S = 0.05
@@ -75,6 +75,11 @@ class DofbotSerialBus:
         """The ids that `write_ticks` addresses, in its order."""
         return frames.SERVO_IDS
 
+    @property
+    def ticks_range(self) -> tuple[int, int]:
+        """The lowest and the highest count that a servo takes."""
+        return frames.MIN_TICKS, frames.MAX_TICKS
+
     def ping(self, servo_id: int) -> bool:
         """Return whether a servo answers a read: the serial protocol has no ping whose reply is known."""
         try:
@@ -100,6 +105,10 @@ class DofbotSerialBus:
         if self._parser.bad_checksums > bad_before:
             raise BadChecksum(f"{self._port}: replies of servo {servo_id} had bad checksums {tries}: check the cable")
         raise NoReply(f"{self._port}: servo {servo_id} gave no position {tries}: check its cable and the 12 V supply")
+
+    def read_vitals(self, servo_id: int) -> ServoVitals:
+        """Raise NotMeasured: the board passes neither temperature nor voltage nor current on."""
+        raise NotMeasured(f"{self._port}: this board does not tell how its servos are")
 
     def write_ticks(self, ticks: Sequence[int], duration_s: float) -> None:
         """Send the six servos to their counts; never waits for a read; raises BadCommand or BusLost."""
