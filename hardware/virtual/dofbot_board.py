@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bridge.ports import Clock
-from calibration.actuator import SERVO_SPEED_RAD_S, ActuatorModel, ActuatorState
+from calibration.actuator import ActuatorModel
 from hardware.errors import HardwareError
 from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, position_reply, spoil, version_reply
 from hardware.virtual.plant import SERVO_COUNT, Plant
+from hardware.virtual.servo_rack import ServoManners, ServoRack
 from urdf.pose import Array
 
 #: Counts per radian of the servo's own shaft; the fifth servo's scale is its own. Ref: Arm_Lib.py.
@@ -36,13 +36,11 @@ _FIRMWARE = 7
 
 @dataclass(frozen=True, slots=True)
 class BoardManners:
-    """How the real board behaves. Ref: notes of nahyud546/dofbot-se, Practitioner108/dofbot_sci_ws; DS-SY15A."""
+    """How the real board behaves. Ref: notes of nahyud546/dofbot-se, Practitioner108/dofbot_sci_ws."""
 
     read_s: tuple[float, float] = (0.050, 0.080)
     swallows_first: bool = True
-    stall_ticks: float = 60.0
-    stall_s: float = 3.0
-    still_ticks: float = 8.0
+    servos: ServoManners = field(default_factory=ServoManners)
 
 
 @dataclass(slots=True)
@@ -81,16 +79,7 @@ class DofbotBoard:
         self.heard: deque[HeardFrame] = deque(maxlen=20_000)
         self.replies_sent = self.unknown_commands = 0
         self._rng = rng
-        self._actuator = ActuatorState(
-            actuator or ActuatorModel((SERVO_SPEED_RAD_S,) * SERVO_COUNT),
-            plant.positions_ticks() / TICKS_PER_RAD,
-            now_ns * 1e-9,
-        )
-        self._targets: Array = plant.positions_ticks()
-        self._torque: NDArray[np.bool_] = np.full(SERVO_COUNT, torque_on)
-        self._stalled: NDArray[np.bool_] = np.zeros(SERVO_COUNT, dtype=np.bool_)
-        self._still_since_ns = [now_ns] * SERVO_COUNT
-        self._still_at: Array = plant.positions_ticks()
+        self.rack = ServoRack(plant, now_ns, TICKS_PER_RAD, actuator, torque_on, self.manners.servos)
         self._scanner = CommandScanner()
         self._reads: deque[int] = deque()
         self._read_due_ns: int | None = None
@@ -103,17 +92,17 @@ class DofbotBoard:
     @property
     def torque_on(self) -> tuple[bool, ...]:
         """Each servo's torque."""
-        return tuple(bool(v) for v in self._torque)
+        return self.rack.torque_on
 
     @property
     def stalled_servos(self) -> tuple[int, ...]:
         """The ids of the servos whose stall protection has cut their torque."""
-        return tuple(i + 1 for i in range(SERVO_COUNT) if self._stalled[i])
+        return self.rack.stalled_servos
 
     @property
     def setpoint_ticks(self) -> Array:
         """Where the servos' own controllers are heading right now (6,)."""
-        return self._actuator.position_rad * TICKS_PER_RAD
+        return self.rack.setpoint_ticks
 
     def step(self, now_ns: int) -> None:
         """Hear, move, protect, answer: everything up to `now_ns`; never waits. Without its plug it does nothing."""
@@ -121,9 +110,7 @@ class DofbotBoard:
             if self._master < 0:
                 return
             self._listen(now_ns)
-            self._actuator.advance_to(now_ns * 1e-9)
-            self.plant.drive(self._actuator.joint_rad * TICKS_PER_RAD, self._torque.copy())
-            self._protect(now_ns)
+            self.rack.advance(now_ns)
             self._answer(now_ns)
 
     def close(self) -> None:
@@ -201,7 +188,7 @@ class DofbotBoard:
             case (0x01, 0):
                 self._say(version_reply(_FIRMWARE))
             case (0x1A, 1):
-                self._set_torque(data[0] != 0, now_ns)
+                self.rack.set_torque(data[0] != 0, now_ns)
             case (0x1D, 14):
                 self._move(dict(enumerate(words[:6])), words[6], now_ns)
             case (0x17, 4):
@@ -224,7 +211,7 @@ class DofbotBoard:
                 return
             self._read_due_ns = None
             servo_id = self._reads.popleft()
-            ticks = self._reading_ticks(servo_id - 1)
+            ticks = self.rack.reading_ticks(servo_id - 1)
             self._say(position_reply(servo_id, 0 if servo_id in self.faults.absent_servos else max(1, ticks)))
 
     def _say(self, frame: bytes) -> None:
@@ -240,50 +227,16 @@ class DofbotBoard:
                 self.replies_sent += 1
 
     # The servos ------------------------------------------------------------------------------------
-    def _reading_ticks(self, index: int) -> int:
-        """Return what one servo reads: in steps of its actuator model, and always in whole counts."""
-        per_rad = float(TICKS_PER_RAD[index])
-        stands_rad = float(self.plant.positions_ticks()[index]) / per_rad
-        return round(self._actuator.model.reading_rad(index, stands_rad) * per_rad)
-
     def _move(self, targets: dict[int, int], move_ms: int, now_ns: int) -> None:
-        self._actuator.advance_to(now_ns * 1e-9)
-        whole = len(targets) == SERVO_COUNT and all(LOWEST_TICKS <= t <= HIGHEST_TICKS for t in targets.values())
-        for index, ticks in targets.items():
-            if LOWEST_TICKS <= ticks <= HIGHEST_TICKS and index + 1 not in self.faults.absent_servos:
-                self._targets[index] = ticks
-        if whole and self._torque.all():
-            self._actuator.submit(self._targets / TICKS_PER_RAD, move_ms / 1000)
+        """Aim the servos that are there at the counts they take. Ref: i2c_register_map.xlsx, registers 0x11-0x16."""
+        taken = {i: t for i, t in targets.items() if LOWEST_TICKS <= t <= HIGHEST_TICKS}
+        aims = {i: t for i, t in taken.items() if i + 1 not in self.faults.absent_servos}
+        if len(taken) == SERVO_COUNT:
+            before = self.rack.target_ticks
+            self.rack.aim_all([aims.get(i, float(before[i])) for i in range(SERVO_COUNT)], move_ms / 1000, now_ns)
             return
-        for index in targets:
-            if self._torque[index]:
-                target = float(self._targets[index] / TICKS_PER_RAD[index])
-                self._actuator.submit_joint(index, target, move_ms / 1000)
-
-    def _set_torque(self, on: bool, now_ns: int) -> None:
-        """Torque on pulls every servo to its last target at full speed, as the real ones do."""
-        self._actuator.advance_to(now_ns * 1e-9)
-        positions = self.plant.positions_ticks() / TICKS_PER_RAD
-        for index in range(SERVO_COUNT):
-            if on and not self._torque[index]:
-                self._actuator.reset_joint(index, float(positions[index]))
-                self._actuator.submit_joint(index, float(self._targets[index] / TICKS_PER_RAD[index]), 0.0)
-                self._still_since_ns[index] = now_ns
-        self._torque[:] = on
-        self._stalled[:] = False
-
-    def _protect(self, now_ns: int) -> None:
-        """Cut the torque of a servo that has pressed away from its setpoint without moving for too long."""
-        positions = self.plant.positions_ticks()
-        lag = np.abs(self.setpoint_ticks - positions)
-        for index in range(SERVO_COUNT):
-            moved = abs(float(positions[index] - self._still_at[index])) > self.manners.still_ticks
-            if moved or lag[index] <= self.manners.stall_ticks or not self._torque[index]:
-                self._still_since_ns[index] = now_ns
-                self._still_at[index] = positions[index]
-            elif now_ns - self._still_since_ns[index] >= self.manners.stall_s * 1e9:
-                self._torque[index] = False
-                self._stalled[index] = True
+        for index, ticks in aims.items():
+            self.rack.aim(index, ticks, move_ms / 1000, now_ns)
 
 
 def _open_pty(link: Path | None) -> tuple[int, str]:
