@@ -53,7 +53,22 @@ class Robot(Protocol):
 
 
 class RelaxingRobot(Robot, Protocol):
-    """A robot whose motors can let go: whoever owns one decides how it is left."""
+    """A robot whose motors can let go: whoever owns one decides how it is left, and when a fault is over."""
+
+    def park(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
+        """Move the arm slowly to `rest_rad` (n,) and stay there with the torque on; blocks until done.
+
+        The gripper stays as it is: what it holds, it goes on holding. A `hold` ends the move, and so does
+        `should_stop`; where the way is blocked the arm holds, and this raises.
+        """
+        ...
+
+    def recover(self) -> None:
+        """End a fault, or the time without torque: find the arm anew, take hold where it stands, and clear the fault.
+
+        Nothing else does. Raises what still stands in the way; then the fault stays.
+        """
+        ...
 
     def relax(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
         """Ramp slowly to `rest_rad` (n,), then switch the torque off; blocks until done.
@@ -63,8 +78,19 @@ class RelaxingRobot(Robot, Protocol):
         """
         ...
 
+    def park(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
+        """Ramp slowly to `rest_rad` (n,) and stay there with the torque on; otherwise as `relax`."""
+        ...
+
     def torque_off(self) -> None:
         """Let go at once, wherever the arm is."""
+        ...
+
+    def recover(self) -> None:
+        """Take hold of the arm where it stands, after a fault, a lost bus or torque off; raises what is in the way.
+
+        Nothing jumps: the motors are told to be where they are measured.
+        """
         ...
 
 
