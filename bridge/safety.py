@@ -91,7 +91,7 @@ class SafetyFilter:
             return self._hold(state, "the measured position is not finite or not one angle per joint")
         if not 0.0 < duration_s < math.inf:
             return self._hold(state, f"the duration {duration_s} s is not positive and finite")
-        duration_s = min(max(float(duration_s), MIN_DURATION_S), MAX_DURATION_S)
+        duration_s = float(min(max(duration_s, MIN_DURATION_S), MAX_DURATION_S))
         start = state.position_rad
         scaled, reason = self._scaled(start.tolist(), target, measured, duration_s)
         step, blocked, clearance_m = self._clear(state, np.array(scaled))
@@ -100,14 +100,15 @@ class SafetyFilter:
         sent = position.tolist()
         limited = any(abs(p - t) > 1e-9 for p, t in zip(sent, target, strict=True))
         held = limited and float(np.abs(step).max()) < 1e-9
-        output = SafetyOutput(position, duration_s, limited, held, (blocked or reason) if limited else "")
+        why = blocked or reason or "the target is outside the limits"
+        output = SafetyOutput(position, duration_s, limited, held, why if limited else "")
         return _state(position, (position - start) / duration_s, clearance_m), output
 
     def _angles(self, values: Array) -> list[float] | None:
         """Return one finite angle per joint as plain floats: a few numbers are quicker without array expressions."""
         try:
             angles = np.asarray(values, dtype=np.float64)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
         if angles.shape != (self._count,):
             return None
@@ -174,11 +175,10 @@ class SafetyFilter:
         checks = self._checks_m(start, step, samples)
         if not _worse(checks).any():
             return step, "", float(checks[-1].min())
-        samples = max(samples, FINE_SAMPLES)
+        samples *= math.ceil(FINE_SAMPLES / samples)  # a multiple, so what hit is among them again
         checks = self._checks_m(start, step, samples)
         worse = _worse(checks)
-        bad = worse.any(axis=1)
-        first = int(np.argmax(bad)) if bad.any() else samples - 1
+        first = int(np.argmax(worse.any(axis=1)))
         shrunk = step * (first / samples)
         if not self._guards.moved_by_gripper:
             shrunk[-1] = step[-1]

@@ -111,6 +111,23 @@ def test_a_bad_duration_holds_for_one_period(duration_s: float) -> None:
     assert output.duration_s == PERIOD_S
 
 
+def test_numbers_that_no_float_can_hold_have_an_output_too() -> None:
+    safety = make_filter()
+    state = safety.initial(READY)
+    _, output = safety.step(state, np.array([10**400] * 6, dtype=object), READY, PERIOD_S)
+    assert output.held
+    _, output = safety.step(state, READY + 0.01, READY, 10**400)
+    assert output.duration_s == 5.0
+
+
+def test_a_target_that_is_moved_into_the_limits_is_reported_with_a_reason() -> None:
+    start = np.array([ARM.upper_rad[0], 0.0, 0.0, 0.0, 0.0, -0.5])
+    safety = make_filter()
+    _, output = safety.step(safety.initial(start), start + np.array([1e-3, 0, 0, 0, 0, 0]), start, PERIOD_S)
+    assert output.limited
+    assert output.reason == "the target is outside the limits"
+
+
 def test_initial_refuses_what_is_no_pose() -> None:
     for bad in (np.zeros(5), np.full(6, np.nan)):
         with pytest.raises(ValueError, match="finite joint angles"):
