@@ -19,6 +19,10 @@ class RobotLost(BridgeError):
     """The robot's server does not answer."""
 
 
+class StaleState(RobotLost):
+    """The newest state is older than the caller accepts: a dead bridge must not look like an arm that stands still."""
+
+
 class CommandRefused(BridgeError):
     """The robot's server refused a command; the message says why."""
 
@@ -28,8 +32,16 @@ class PolicyMismatch(BridgeError):
 
 
 class EndpointRefused(BridgeError):
-    """An endpoint that this link does not serve: only loopback and ipc, until connections carry keys."""
+    """An endpoint that this link does not serve: without keys only ipc and loopback."""
+
+
+class KeyRefused(BridgeError):
+    """A key file is missing, damaged, readable by others, or of a name that is taken."""
 
 
 class SessionRefused(BridgeError):
     """The robot's server does not take this session: another protocol, another arm, or somebody else in control."""
+
+
+class BadEpisode(BridgeError):
+    """A file is no recording of a run, or one that cannot be read, or not now."""
