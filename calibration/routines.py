@@ -19,14 +19,14 @@ import numpy as np
 
 from calibration.artifacts import SCHEMA_VERSION, calibration_dir, utc_now, write_atomic
 from calibration.errors import BadArtifact, CalibrationError, RoutineStopped
-from calibration.servo import MAX_TICKS, MIN_TICKS, JointServo, ServoCalibration, is_servo_scale
+from calibration.servo import JointServo, ServoCalibration, is_servo_scale
 from urdf.description import ArmDescription
 
 READINGS_PER_POSE = 3
 #: Readings of a joint held still differ by no more than this.
 STEADY_TICKS = 8
-#: A hand can place a joint on a mark within about 2 degrees.
-MAX_RESIDUAL_TICKS = 25.0
+#: A hand can place a joint on a mark within about 2 degrees: 25 of the 3904 counts of a Dofbot's servo.
+MAX_RESIDUAL_OF_RANGE = 25.0 / 3904.0
 #: The widths between the jaws that everybody has at hand: the block's 30 mm, besides open and closed.
 _BLOCK_M = 0.030
 
@@ -75,9 +75,19 @@ def marked_poses(description: ArmDescription) -> tuple[MarkedPose, ...]:
 class ServoRoutine:
     """By-hand servo calibration of one robot."""
 
-    def __init__(self, description: ArmDescription, serial: str, data_root: Path, fresh: bool = False) -> None:
-        """Go on from what an earlier, stopped run of the same robot measured, unless `fresh`."""
-        self._description, self._serial = description, serial
+    def __init__(
+        self,
+        description: ArmDescription,
+        serial: str,
+        data_root: Path,
+        ticks_range: tuple[int, int],
+        fresh: bool = False,
+    ) -> None:
+        """Go on from what an earlier, stopped run of the same robot measured, unless `fresh`.
+
+        `ticks_range` is the lowest and the highest count that a servo of the robot's bus takes.
+        """
+        self._description, self._serial, self._ticks_range = description, serial, ticks_range
         self._partial_path = calibration_dir(data_root, serial) / "servo_partial.json"
         self._samples = () if fresh else self._load_partial()
 
@@ -157,12 +167,13 @@ class ServoRoutine:
         rows = np.stack([np.ones_like(angles), angles], axis=1)
         zero, per_rad = (float(v) for v in np.linalg.lstsq(rows, ticks, rcond=None)[0])
         residual = float(np.abs(rows @ [zero, per_rad] - ticks).max())
-        if residual > MAX_RESIDUAL_TICKS or not is_servo_scale(per_rad):
+        allowed = MAX_RESIDUAL_OF_RANGE * (self._ticks_range[1] - self._ticks_range[0])
+        if residual > allowed or not is_servo_scale(per_rad):
             self._keep(tuple(s for s in self._samples if s.joint != name))
             listing = ", ".join(f"{math.degrees(a):+.0f} deg: {t:.0f}" for a, t in zip(angles, ticks, strict=True))
             raise CalibrationError(
                 f"{name}: {per_rad:.0f} ticks/rad (a servo has 100 to 5000 either way) with up to {residual:.0f} ticks "
-                f"of error (at most {MAX_RESIDUAL_TICKS:.0f}): {listing}. It was not at its marks. The other joints "
+                f"of error (at most {allowed:.0f}): {listing}. It was not at its marks. The other joints "
                 f"are kept: run again to measure {name} alone"
             )
         ends = sorted((float(ticks.min()), float(ticks.max())))
@@ -171,8 +182,8 @@ class ServoRoutine:
             servo_id=index + 1,
             zero_ticks=zero,
             ticks_per_rad=per_rad,
-            lower_ticks=max(MIN_TICKS, round(ends[0])),
-            upper_ticks=min(MAX_TICKS, round(ends[1])),
+            lower_ticks=max(self._ticks_range[0], round(ends[0])),
+            upper_ticks=min(self._ticks_range[1], round(ends[1])),
         )
         return servo, residual
 

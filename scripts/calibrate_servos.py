@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 
+from bridge.clock import MonotonicClock
 from calibration.errors import RoutineStopped
 from calibration.routines import MarkedPose, ServoRoutine
 from calibration.servo import ServoCalibration
-from hardware.buses.dofbot_serial import DofbotSerialBus
+from hardware.errors import NotMeasured
 from hardware.servo_bus import find_servos
 from scripts.cli import data_root, emit_json, say
+from scripts.programs.bus_choice import BusKind, open_bus
 from urdf.description import load_arm
 
 
@@ -19,9 +22,11 @@ class CalibrateServosArgs:
     """Measure zero, direction and range of the servos by hand, with the torque off."""
 
     port: str
-    """Serial port of the servo board, such as /dev/ttyUSB0."""
+    """Port of the servos: a serial one such as /dev/ttyUSB0, or an I2C one such as /dev/i2c-1."""
     robot: str
     """Name of this unit; its files live in data/robots/NAME."""
+    bus: BusKind = "dofbot-serial"
+    """What the servos are on; they are numbered 1, 2, 3 ... from the base to the gripper."""
     arm: str = "dofbot"
     """Which arm this is: dofbot, or dofbot-se whose jaws open 37 to 40 mm."""
     fresh: bool = False
@@ -44,9 +49,12 @@ def run(args: CalibrateServosArgs) -> int:
     """Guide a person through the marked poses; return the exit code."""
     description = load_arm(args.arm)
     root = data_root()
-    routine = ServoRoutine(description, args.robot, root, args.fresh)
-    with DofbotSerialBus(args.port) as bus:
-        find_servos(bus, bus.servo_ids)
+    if args.bus == "pca9685":
+        raise NotMeasured("a PCA9685 only sends pulses: its servos cannot be read, so not measured by hand either")
+    servo_ids = range(1, len(description.joint_names) + 1)
+    with closing(open_bus(args.bus, args.port, servo_ids, MonotonicClock())) as bus:
+        routine = ServoRoutine(description, args.robot, root, bus.ticks_range, args.fresh)
+        find_servos(bus, servo_ids)
         if not _agrees(
             f"{len(routine.remaining)} poses to measure. Support the arm: its torque goes off now.", args.json
         ):

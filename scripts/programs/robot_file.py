@@ -11,6 +11,7 @@ import msgspec
 
 from calibration.artifacts import write_atomic
 from calibration.errors import CalibrationError
+from scripts.programs.bus_choice import BusKind
 
 
 class RobotFileError(CalibrationError):
@@ -18,12 +19,16 @@ class RobotFileError(CalibrationError):
 
 
 class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One robot. Endpoints are empty where there is nothing to reach; `pid` is that of the program that serves it."""
+    """One robot. Endpoints are empty where there is nothing to reach; `pid` is that of the program that serves it.
+
+    `bus` is what its servos are on at `port`. Files from before it was asked for are those of a Dofbot-SE.
+    """
 
     arm: str
     rig: str
     port: str
     endpoint: str
+    bus: BusKind = "dofbot-serial"
     camera_endpoint: str = ""
     stage_endpoint: str = ""
     truth_path: str = ""

@@ -1,0 +1,24 @@
+"""Which servo bus an arm is on, by name. Only the one that is asked for is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from bridge.ports import Clock
+from hardware.servo_bus import ServoBus
+
+BusKind = Literal["dofbot-serial", "dofbot-i2c", "lx16a", "sts", "pca9685"]
+
+
+def open_bus(kind: BusKind, port: str, servo_ids: Sequence[int], clock: Clock) -> ServoBus:
+    """Open the bus at `port`, which moves nothing and changes no torque; raises PortError or BusLost.
+
+    `port` is a serial port, or an I2C one such as /dev/i2c-1. The Dofbot's boards have servos 1 to 6, whatever
+    `servo_ids` says; on the others those are the servos that are addressed.
+    """
+    if kind == "dofbot-serial":
+        from hardware.buses.dofbot_serial import DofbotSerialBus
+
+        return DofbotSerialBus(port, clock)
+    raise NotImplementedError(kind)
