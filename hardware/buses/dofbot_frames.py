@@ -3,35 +3,32 @@
     request   FF FC LEN CMD  DATA... CHK        reply   FF FB LEN TYPE DATA... CHK
 
 LEN counts LEN, CMD, DATA and CHK. CHK is the low byte of the sum from LEN to the last DATA byte. Words are big-endian.
-Ref: KNDG01001/Dofbot-Serial_i2c Arm_Lib.py; register numbers as in the vendor's i2c_register_map.xlsx.
+Commands are the co-processor's registers. Ref: KNDG01001/Dofbot-Serial_i2c Arm_Lib.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from hardware.errors import BadCommand
+from hardware.buses.dofbot_registers import (
+    SERVO_IDS,
+    Register,
+    any_servo,
+    beep_byte,
+    lamp_bytes,
+    middle_servo,
+    move_time_word,
+    own_servo,
+    six_words,
+    ticks_word,
+)
 
 BAUD = 115200
-SERVO_IDS = (1, 2, 3, 4, 5, 6)
-MIN_TICKS, MAX_TICKS = 96, 4000  # Ref: i2c_register_map.xlsx, registers 0x11-0x16
-MIN_MOVE_MS, MAX_MOVE_MS = 20, 0xFFFF  # Ref: Practitioner108/dofbot_sci_ws dofbot_control; a word
 
 _REQUEST, _REPLY = b"\xff\xfc", b"\xff\xfb"
 _LONGEST = 32
-
-
-class Command(IntEnum):
-    """What the host may say. The vendor's array call sends six positions to 0x1E, a time register: 0x1D is meant."""
-
-    VERSION = 0x01
-    MOVE_ONE = 0x10  # + servo id 1..6: position, move time
-    TORQUE = 0x1A  # 0 off, 1 on, all servos
-    MOVE_SIX = 0x1D  # six positions, then one move time for all
-    READ_ONE = 0x30  # + servo id 1..6
 
 
 class ReplyType(IntEnum):
@@ -39,14 +36,14 @@ class ReplyType(IntEnum):
 
     VERSION = 0x01  # number
     SERVO = 0x0A  # position, 0x30 + servo id; position 0: the servo does not answer
-    OFFSET = 0x0B
+    OFFSET = 0x0B  # a word: how far a stored middle is from the factory's
     COUNT = 0x22
     SPEECH = 0x2A
-    STATE = 0x33
+    STATE = 0x33  # a MiddleStatus
 
 
 #: LEN of the replies whose layout is known; another length is no such reply.
-_REPLY_LENGTHS = {ReplyType.VERSION: 4, ReplyType.SERVO: 6}
+_REPLY_LENGTHS = {ReplyType.VERSION: 4, ReplyType.SERVO: 6, ReplyType.OFFSET: 5, ReplyType.STATE: 4}
 
 
 def request(command: int, data: bytes = b"") -> bytes:
@@ -55,53 +52,59 @@ def request(command: int, data: bytes = b"") -> bytes:
     return _REQUEST + body + bytes((sum(body) & 0xFF,))
 
 
-def _word(value: int) -> bytes:
-    return value.to_bytes(2, "big")
-
-
-def _ticks(value: int) -> bytes:
-    if not MIN_TICKS <= value <= MAX_TICKS:
-        raise BadCommand(f"a servo takes {MIN_TICKS} to {MAX_TICKS} ticks, got {value}")
-    return _word(value)
-
-
-def _servo(servo_id: int) -> int:
-    if servo_id not in SERVO_IDS:
-        raise BadCommand(f"this board drives servos {SERVO_IDS}, got {servo_id}")
-    return servo_id
-
-
-def _move_time(duration_s: float) -> bytes:
-    if not math.isfinite(duration_s) or not 0 < duration_s <= MAX_MOVE_MS / 1000:
-        raise BadCommand(f"a move takes more than 0 and at most {MAX_MOVE_MS / 1000} s, got {duration_s}")
-    return _word(max(MIN_MOVE_MS, math.floor(1000 * duration_s + 0.5)))
-
-
 def move_one(servo_id: int, ticks: int, duration_s: float) -> bytes:
-    """Return the frame that sends one servo to a count."""
-    return request(Command.MOVE_ONE + _servo(servo_id), _ticks(ticks) + _move_time(duration_s))
+    """Return the frame that sends one of the six servos to a count."""
+    return request(Register.MOVE_ONE + own_servo(servo_id), ticks_word(ticks) + move_time_word(duration_s))
+
+
+def move_any(servo_id: int, ticks: int, duration_s: float) -> bytes:
+    """Return the frame that sends a servo of any id to a count."""
+    return request(Register.MOVE_ANY, bytes((any_servo(servo_id),)) + ticks_word(ticks) + move_time_word(duration_s))
+
+
+def move_all(ticks: int, duration_s: float) -> bytes:
+    """Return the frame that sends every servo to one count. The vendor's carries a byte too many for its length."""
+    return request(Register.MOVE_ALL, ticks_word(ticks) + move_time_word(duration_s))
 
 
 def move_six(ticks: Sequence[int], duration_s: float) -> bytes:
     """Return the frame that sends servos 1 to 6 to their counts in one common time."""
-    if len(ticks) != len(SERVO_IDS):
-        raise BadCommand(f"expected {len(SERVO_IDS)} counts, got {len(ticks)}")
-    return request(Command.MOVE_SIX, b"".join(_ticks(t) for t in ticks) + _move_time(duration_s))
+    return request(Register.MOVE_SIX, six_words(ticks) + move_time_word(duration_s))
 
 
 def read_one(servo_id: int) -> bytes:
     """Return the frame that asks for one servo's position."""
-    return request(Command.READ_ONE + _servo(servo_id))
+    return request(Register.READ_ONE + own_servo(servo_id))
 
 
 def torque(on: bool) -> bytes:
     """Return the frame that switches every servo's torque."""
-    return request(Command.TORQUE, bytes((int(on),)))
+    return request(Register.TORQUE, bytes((int(on),)))
+
+
+def lamp(red: int, green: int, blue: int) -> bytes:
+    """Return the frame that colours the board's lamp."""
+    return request(Register.RGB, lamp_bytes(red, green, blue))
+
+
+def buzzer(duration_s: float | None) -> bytes:
+    """Return the frame that sounds the buzzer: for up to 5 s, for ever (None), or no more (0)."""
+    return request(Register.BUZZER, beep_byte(duration_s))
+
+
+def store_middle(servo_id: int) -> bytes:
+    """Return the frame that makes where a servo stands its middle; 0: every servo's factory middle."""
+    return request(Register.STORE_MIDDLE, middle_servo(servo_id))
+
+
+def middle_status() -> bytes:
+    """Return the frame that asks what became of the last stored middle."""
+    return request(Register.MIDDLE_STATUS)
 
 
 def version() -> bytes:
     """Return the frame that asks for the firmware's version: moves nothing."""
-    return request(Command.VERSION)
+    return request(Register.VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,12 @@ class Reply:
         """Return (servo id, ticks) of a position reply, or None when it is another reply or names no servo."""
         if self.kind != ReplyType.SERVO or len(self.data) != 3:
             return None
-        servo_id = self.data[2] - Command.READ_ONE
+        servo_id = self.data[2] - Register.READ_ONE
         return (servo_id, int.from_bytes(self.data[:2], "big")) if servo_id in SERVO_IDS else None
+
+    def number(self) -> int:
+        """Return the data as one number: a version, a status, an offset (signed)."""
+        return int.from_bytes(self.data, "big", signed=self.kind == ReplyType.OFFSET)
 
 
 class ReplyParser:

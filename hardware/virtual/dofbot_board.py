@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
 import select
 import threading
@@ -23,15 +22,11 @@ import numpy as np
 from bridge.ports import Clock
 from calibration.actuator import ActuatorModel
 from hardware.errors import HardwareError
-from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, position_reply, spoil, version_reply
-from hardware.virtual.plant import SERVO_COUNT, Plant
-from hardware.virtual.servo_rack import ServoManners, ServoRack
+from hardware.virtual.dofbot_mcu import FIRMWARE, DofbotMcu
+from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, number_reply, offset_reply, position_reply, spoil
+from hardware.virtual.plant import Plant
+from hardware.virtual.servo_rack import ServoManners
 from urdf.pose import Array
-
-#: Counts per radian of the servo's own shaft; the fifth servo's scale is its own. Ref: Arm_Lib.py.
-TICKS_PER_RAD: Array = np.array([2200 / math.pi] * 4 + [3320 / math.radians(270)] + [2200 / math.pi])
-LOWEST_TICKS, HIGHEST_TICKS = 96, 4000
-_FIRMWARE = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +72,15 @@ class DofbotBoard:
         self.manners = manners or BoardManners()
         self.faults = BoardFaults()
         self.heard: deque[HeardFrame] = deque(maxlen=20_000)
-        self.replies_sent = self.unknown_commands = 0
+        self.replies_sent = 0
         self._rng = rng
-        self.rack = ServoRack(plant, now_ns, TICKS_PER_RAD, actuator, torque_on, self.manners.servos)
+        self.mcu = DofbotMcu(plant, now_ns, actuator, torque_on, self.manners.servos, self.faults.absent_servos)
+        self.rack = self.mcu.rack
         self._scanner = CommandScanner()
         self._reads: deque[int] = deque()
         self._read_due_ns: int | None = None
         self._is_open = False
-        self._swallow = False
+        self._swallow = self._closed = False
         self._plug = threading.Lock()
         self._master, self.port = _open_pty(link)
         self._link = link
@@ -105,23 +101,47 @@ class DofbotBoard:
         return self.rack.setpoint_ticks
 
     def step(self, now_ns: int) -> None:
-        """Hear, move, protect, answer: everything up to `now_ns`; never waits. Without its plug it does nothing."""
+        """Hear, move, protect, answer: everything up to `now_ns`; never waits. Unplugged, the servos only go on."""
         with self._plug:
-            if self._master < 0:
+            if self._closed:
                 return
-            self._listen(now_ns)
+            if self._master >= 0:
+                self._listen(now_ns)
             self.rack.advance(now_ns)
-            self._answer(now_ns)
+            if self._master >= 0:
+                self._answer(now_ns)
 
-    def close(self) -> None:
-        """Pull the plug: whoever has the port open loses it. May be called while another thread steps the board."""
+    def unplug(self) -> None:
+        """Pull the USB cable: whoever has the port open loses it; the servos, on their own supply, go on."""
         with self._plug:
             if self._master < 0:
                 return
             master, self._master = self._master, -1
             os.close(master)
+            self._hang_up()
         if self._link is not None and self._link.is_symlink():
             self._link.unlink()
+
+    def replug(self) -> None:
+        """Plug the cable in again. Only a board with a `link` comes back under the same name."""
+        with self._plug:
+            if self._master < 0 and not self._closed:
+                self._master, self.port = _open_pty(self._link)
+
+    def press_k1(self, now_ns: int) -> None:
+        """Press K1: the torque comes on and the arm centres."""
+        with self._plug:
+            self.mcu.press_k1(now_ns)
+
+    def press_k2(self, now_ns: int) -> None:
+        """Press K2: every torque goes."""
+        with self._plug:
+            self.mcu.press_k2(now_ns)
+
+    def close(self) -> None:
+        """Unplug the board for good. May be called while another thread steps it."""
+        self.unplug()
+        self._closed = True
 
     @contextlib.contextmanager
     def run_in_thread(self, clock: Clock, period_s: float = 1 / 240) -> Generator[DofbotBoard]:
@@ -130,16 +150,18 @@ class DofbotBoard:
         failures: list[BaseException] = []
 
         def loop() -> None:
-            try:
-                while not stop.is_set() and self._master >= 0:
-                    if self._is_open:
-                        select.select([self._master], [], [], period_s)
+            while not stop.is_set() and not self._closed:
+                master = self._master
+                try:
+                    if self._is_open and master >= 0:
+                        select.select([master], [], [], period_s)
                     else:  # a hung-up pty is always readable
                         stop.wait(period_s)
                     self.step(clock.now_ns())
-            except Exception as error:  # surfaces in the thread that owns the board
-                if self._master >= 0:  # a plug pulled during select is no failure
-                    failures.append(error)
+                except Exception as error:  # surfaces in the thread that owns the board
+                    if master == self._master:  # a plug pulled during select is no failure
+                        failures.append(error)
+                        return
 
         thread = threading.Thread(target=loop, name="dofbot board", daemon=True)
         thread.start()
@@ -183,24 +205,19 @@ class DofbotBoard:
         self._read_due_ns = None
 
     def _execute(self, command: int, data: bytes, now_ns: int) -> None:
-        words = [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data) - 1, 2)]
         match command, len(data):
             case (0x01, 0):
-                self._say(version_reply(_FIRMWARE))
-            case (0x1A, 1):
-                self.rack.set_torque(data[0] != 0, now_ns)
-            case (0x1D, 14):
-                self._move(dict(enumerate(words[:6])), words[6], now_ns)
-            case (0x17, 4):
-                self._move(dict.fromkeys(range(SERVO_COUNT), words[0]), words[1], now_ns)
-            case (c, 4) if 0x11 <= c <= 0x16:
-                self._move({c - 0x11: words[0]}, words[1], now_ns)
+                self._say(number_reply(0x01, FIRMWARE))
+            case (0x1B, 0):
+                self._say(number_reply(0x33, self.mcu.middle_status))
             case (c, 0) if 0x31 <= c <= 0x36:
                 self._reads.append(c - 0x30)
-            case (0x02, 3) | (0x06, 1):
-                pass  # lamp and buzzer
+            case (0x1C, 1):
+                self.mcu.write(command, data, now_ns)
+                if 1 <= data[0] <= len(self.mcu.middle_offset):
+                    self._say(offset_reply(self.mcu.middle_offset[data[0] - 1]))
             case _:
-                self.unknown_commands += 1
+                self.mcu.write(command, data, now_ns)
 
     def _answer(self, now_ns: int) -> None:
         while self._reads:
@@ -211,8 +228,7 @@ class DofbotBoard:
                 return
             self._read_due_ns = None
             servo_id = self._reads.popleft()
-            ticks = self.rack.reading_ticks(servo_id - 1)
-            self._say(position_reply(servo_id, 0 if servo_id in self.faults.absent_servos else max(1, ticks)))
+            self._say(position_reply(servo_id, self.mcu.position_ticks(servo_id)))
 
     def _say(self, frame: bytes) -> None:
         if self.faults.drop_replies > 0:
@@ -225,18 +241,6 @@ class DofbotBoard:
             with contextlib.suppress(BlockingIOError):  # nobody reads: a real UART drops bytes too
                 os.write(self._master, frame)
                 self.replies_sent += 1
-
-    # The servos ------------------------------------------------------------------------------------
-    def _move(self, targets: dict[int, int], move_ms: int, now_ns: int) -> None:
-        """Aim the servos that are there at the counts they take. Ref: i2c_register_map.xlsx, registers 0x11-0x16."""
-        taken = {i: t for i, t in targets.items() if LOWEST_TICKS <= t <= HIGHEST_TICKS}
-        aims = {i: t for i, t in taken.items() if i + 1 not in self.faults.absent_servos}
-        if len(taken) == SERVO_COUNT:
-            before = self.rack.target_ticks
-            self.rack.aim_all([aims.get(i, float(before[i])) for i in range(SERVO_COUNT)], move_ms / 1000, now_ns)
-            return
-        for index, ticks in aims.items():
-            self.rack.aim(index, ticks, move_ms / 1000, now_ns)
 
 
 def _open_pty(link: Path | None) -> tuple[int, str]:

@@ -26,9 +26,15 @@ def position_reply(servo_id: int, ticks: int) -> bytes:
     return bytes((0xFF, 0xFB, 0x06, 0x0A, high, low, tail, (0x06 + 0x0A + high + low + tail) % 256))
 
 
-def version_reply(number: int) -> bytes:
-    """Return the reply to a version request."""
-    return bytes((0xFF, 0xFB, 0x04, 0x01, number, (0x04 + 0x01 + number) % 256))
+def number_reply(kind: int, number: int) -> bytes:
+    """Return a reply of one byte: a version, a state."""
+    return bytes((0xFF, 0xFB, 0x04, kind, number, (0x04 + kind + number) % 256))
+
+
+def offset_reply(ticks: int) -> bytes:
+    """Return the reply to a stored middle: its offset, signed."""
+    high, low = ticks >> 8 & 0xFF, ticks & 0xFF
+    return bytes((0xFF, 0xFB, 0x05, 0x0B, high, low, (0x05 + 0x0B + high + low) % 256))
 
 
 def spoil(frame: bytes) -> bytes:

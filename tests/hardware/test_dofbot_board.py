@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.actuator import SERVO_SPEED_RAD_S, ActuatorModel
-from hardware.virtual.dofbot_board import TICKS_PER_RAD, BoardFaults, DofbotBoard
+from hardware.virtual.dofbot_board import BoardFaults, DofbotBoard
+from hardware.virtual.dofbot_mcu import TICKS_PER_RAD
 from hardware.virtual.dofbot_wire import CommandScanner
 from hardware.virtual.plant import SAGGED_TICKS, FreePlant
 
