@@ -28,6 +28,7 @@ from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
 from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.programs.episode_recording import PictureFeed, RecordedRun, recording, watch_attempts
 from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
@@ -54,6 +55,8 @@ class RunArgs:
     """How many attempts."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab."""
+    record: bool = True
+    """Leave a recording of the run in data/episodes (`tandem episodes`): 5 pictures a second, 0.2 MB/s."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
@@ -62,7 +65,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     """The JSON line. `lab_truth_successes` is null on a real arm, where nobody knows the truth.
 
     `commands_held` counts the commands that did not move the arm as asked: nothing was seen, the safety filter held, or
-    the server refused them as late.
+    the server refused them as late. `episode` is the recording of the run, null where none was asked for.
     """
 
     episodes: int
@@ -74,6 +77,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     missed_deadlines: int
     loop_hz: float
     p99_loop_ms: float
+    episode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,8 @@ def run(args: RunArgs) -> int:
         CountedProgress(console, "attempts", args.episodes) as progress,
     ):
         tally = Tally(console, progress)
-        outcome = run_on(robot, choice, args.episodes, console, tally.advance)
+        recorded_as = args.robot if args.record else None
+        outcome = run_on(robot, choice, args.episodes, console, tally.advance, recorded_as=recorded_as)
     _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
     return DONE
@@ -196,8 +201,12 @@ def run_on(
     console: Console,
     advance: Callable[[AttemptRecord], None],
     on_step: Callable[[LoopStep], None] | None = None,
+    recorded_as: str | None = ROBOT_NAME,
 ) -> RunOutcome:
-    """Run the attempts on a robot that can be reached. The policy is checked before anything moves."""
+    """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
+
+    `recorded_as` is the robot's name in the recording of the run; None leaves none.
+    """
     description = load_arm(address.arm)
     rig = description.rig(address.rig)
     policy = make_policy(choice, description, rig)
@@ -217,14 +226,23 @@ def run_on(
         runner = RobotRun(robot, rig, tracker, policy, choice.spec, choice.action_repeat)
         runner.watcher.onward = on_step
         runner.watcher.on_waiting = lambda missing: _say(console, f"the arm holds: {missing}")
+        record = None
+        if recorded_as is not None:
+            run = RecordedRun(recorded_as, description, rig, 1.0 / CONTROL_HZ, choice.name)
+            record = stack.enter_context(recording(data_root(), run, MonotonicClock(), lambda t: _say(console, t)))
+            stack.callback(PictureFeed(camera, record.writer).close)
+            watch_attempts(runner.watcher, record.writer)
         runner.go_home()
         attempts: list[AttemptRecord] = []
         for _ in range(episodes):
             attempts.append(runner.attempt(stage))
             advance(attempts[-1])
+            if record is not None:
+                record.writer.event("attempt", describe_attempt(attempts[-1]))
+                record.outcome = f"{sum(a.success for a in attempts)} of {len(attempts)} attempts succeeded"
     truths = _truths(address, attempts)
     held = runner.statistics.commands_held + robot.commands_held + robot.commands_refused
-    summary = _summary(attempts, truths, runner.statistics, held)
+    summary = _summary(attempts, truths, runner.statistics, held, record and record.writer.path)
     return RunOutcome(summary, tuple(attempts), truths, tuple(runner.statistics.work_ms))
 
 
@@ -245,7 +263,11 @@ def _truths(address: RobotFile, attempts: list[AttemptRecord]) -> tuple[bool, ..
 
 
 def _summary(
-    attempts: list[AttemptRecord], truths: tuple[bool, ...], statistics: LoopStatistics, held: int
+    attempts: list[AttemptRecord],
+    truths: tuple[bool, ...],
+    statistics: LoopStatistics,
+    held: int,
+    episode: Path | None,
 ) -> RunSummary:
     return RunSummary(
         episodes=len(attempts),
@@ -257,6 +279,7 @@ def _summary(
         missed_deadlines=statistics.missed_deadlines,
         loop_hz=round(statistics.loop_hz, 3),
         p99_loop_ms=round(statistics.p99_loop_ms, 3),
+        episode=str(episode) if episode is not None else None,
     )
 
 

@@ -62,6 +62,7 @@ class Watcher:
 
     onward: Callable[[LoopStep], None] | None = None
     on_waiting: Callable[[str], None] | None = None
+    on_attempt: Callable[[int], None] | None = None
     waiting_for: str = ""
     lifted_ns: int = 0
     before: BlockSighting | None = None
@@ -131,6 +132,8 @@ class RobotRun:
         stage.place_block()
         self._await_new_sighting()
         number = stage.begin_attempt()
+        if self.watcher.on_attempt is not None:
+            self.watcher.on_attempt(number)
         begin_ns = self._clock.now_ns()
         run_episode(self.loop, self._policy, self._action_repeat)
         duration_s = (self._clock.now_ns() - begin_ns) * 1e-9
