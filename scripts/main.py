@@ -103,6 +103,12 @@ def _serve(words: Sequence[str]) -> int:
     return run(_parse("serve", ServeArgs, words))
 
 
+def _doctor(words: Sequence[str]) -> int:
+    from scripts.doctor import DoctorArgs, run
+
+    return run(_parse("doctor", DoctorArgs, words))
+
+
 def _jog(words: Sequence[str]) -> int:
     from scripts.jog import JogArgs, run
 
@@ -147,6 +153,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
     "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
+    "doctor": Command("find what would stop a run on this computer, and how to mend it", _doctor),
     "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),
     "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
     "randomize": Command("list the ranges of domain randomisation, or draw what they do", _randomize),

@@ -21,4 +21,17 @@ def open_bus(kind: BusKind, port: str, servo_ids: Sequence[int], clock: Clock) -
         from hardware.buses.dofbot_serial import DofbotSerialBus
 
         return DofbotSerialBus(port, clock)
+    if kind == "lx16a":
+        from hardware.buses.lx16a import Lx16aBus
+
+        return Lx16aBus(port, servo_ids, clock)
+    if kind == "sts":
+        from hardware.buses.sts import StsBus
+
+        return StsBus(port, servo_ids, clock)
     raise NotImplementedError(kind)
+
+
+def line_speed(kind: BusKind) -> str:
+    """Return how fast the bus talks, in words."""
+    return "1,000,000 baud" if kind == "sts" else "I2C" if kind in ("dofbot-i2c", "pca9685") else "115,200 baud"

@@ -1,0 +1,152 @@
+"""`tandem doctor`: what would stop a run on this computer, and how to mend it. Looks and reads; moves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bridge.clock import MonotonicClock
+from bridge.keys import ClientKey
+from bridge.link import default_endpoint
+from bridge.ports import Clock
+from calibration.errors import CalibrationError
+from calibration.servo import ServoCalibration
+from scripts.cli import data_root, emit_json
+from scripts.exit_codes import DONE, FAILED
+from scripts.programs import doctor_machine
+from scripts.programs.bus_choice import BusKind
+from scripts.programs.doctor_link import is_served, link
+from scripts.programs.doctor_ports import ports
+from scripts.programs.doctor_servos import servos
+from scripts.programs.findings import Finding, Level, fail, ok, printer, warn
+from scripts.programs.host import Host
+from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path
+from urdf.description import ArmDescription, load_arm
+
+_ROBOT = "Robot"
+
+
+@dataclass(frozen=True)
+class DoctorArgs:
+    """Find what would stop a run, and how to mend it. Moves nothing and changes no torque."""
+
+    robot: str = ""
+    """Name of a robot: looks at its files in data/robots/NAME, at its servos unless it is being served, and at the link
+    if it is."""
+    port: str = ""
+    """Port of the servos, where it is another than robot.toml says: /dev/ttyUSB0, /dev/i2c-1. Its servos are read."""
+    bus: BusKind | None = None
+    """What the servos are on, where it is another than robot.toml says."""
+    endpoint: str = ""
+    """Where a served arm is reached, where it is another than robot.toml says."""
+    key: str = ""
+    """File of this computer's key, where the arm is served on the network."""
+    arm: str = ""
+    """Which arm it is, where it is another than robot.toml says. Default: dofbot."""
+    json: bool = False
+    """Print one JSON object as the last line of stdout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doctored:
+    """What `--json` prints."""
+
+    ok: bool
+    findings: list[Finding]
+
+
+@dataclass(slots=True)
+class Patient:
+    """The arm in question, as far as it is known."""
+
+    robot: str
+    port: str
+    bus: BusKind
+    endpoint: str
+    description: ArmDescription
+    calibration: ServoCalibration | None = None
+    trouble: list[Finding] = field(default_factory=list[Finding])
+
+
+def run(args: DoctorArgs) -> int:
+    """Look, tell what was found, and return 1 where something would stop a run."""
+    show = printer(args.json)
+    findings = list(show.show(_examine(args, Host(), data_root(), MonotonicClock())))
+    show.close(findings)
+    failed = any(finding.level is Level.FAIL for finding in findings)
+    emit_json(Doctored(not failed, findings), args.json)
+    return FAILED if failed else DONE
+
+
+def _examine(args: DoctorArgs, host: Host, root: Path, clock: Clock) -> Iterator[Finding]:
+    yield from doctor_machine.machine(host)
+    yield from doctor_machine.timing(host, clock)
+    yield from doctor_machine.disk(root)
+    patient = _patient(args, root)
+    if patient.port or not args.endpoint:
+        yield from ports(host, patient.port)
+    yield from doctor_machine.cameras(host)
+    yield from patient.trouble
+    if not (args.robot or args.port or args.endpoint):
+        yield _robots(root)
+        return
+    key = ClientKey.load(Path(args.key)) if args.key else None
+    served = bool(patient.endpoint) and is_served(patient.endpoint, patient.description, clock, key)
+    if served or args.endpoint:
+        yield from link(patient.endpoint, patient.description, clock, key)
+    if served:
+        yield ok("Servos", patient.port or "servos", "the server's to read while it runs")
+    elif patient.port and Path(patient.port).exists():
+        ids = patient.calibration.servo_ids if patient.calibration else _first_ids(patient.description)
+        yield from servos(patient.bus, patient.port, ids, clock, patient.calibration)
+
+
+def _patient(args: DoctorArgs, root: Path) -> Patient:
+    """Return what is known of the arm: its files, and what the words of the command line change of them."""
+    trouble: list[Finding] = []
+    filed: RobotFile | None = None
+    if args.robot:
+        path = robot_file_path(args.robot, root)
+        try:
+            filed = RobotFile.load(args.robot, root)
+            trouble.append(ok(_ROBOT, str(path), f"{filed.arm} ({filed.rig}) on {filed.bus} at {filed.port}"))
+        except RobotFileError as error:
+            start = f"tandem serve --robot {args.robot} --port PORT writes it"
+            fix = start if not path.exists() else f"mend it, or delete it: {start}"
+            trouble.append(warn(_ROBOT, "robot.toml", str(error), fix))
+    description = load_arm(args.arm or (filed.arm if filed else "dofbot"))
+    patient = Patient(
+        args.robot,
+        args.port or (filed.port if filed else ""),
+        args.bus or (filed.bus if filed else "dofbot-serial"),
+        args.endpoint or (filed.endpoint if filed else default_endpoint(args.robot) if args.robot else ""),
+        description,
+        trouble=trouble,
+    )
+    if args.robot:
+        _calibrated(patient, root)
+    return patient
+
+
+def _calibrated(patient: Patient, root: Path) -> None:
+    try:
+        patient.calibration = ServoCalibration.load(patient.robot, patient.description, root)
+    except CalibrationError as error:
+        words = f"tandem calibrate servos --robot {patient.robot} --port {patient.port or 'PORT'} --bus {patient.bus}"
+        patient.trouble.append(fail(_ROBOT, "servo calibration", str(error).partition(" Run `tandem")[0], words))
+    else:
+        made = patient.calibration
+        text = f"of {made.created_utc}, {made.method}, largest residual {made.residual:.1f} {made.residual_unit}"
+        patient.trouble.append(ok(_ROBOT, "servo calibration", text))
+
+
+def _robots(root: Path) -> Finding:
+    names = sorted(path.parent.name for path in root.glob("robots/*/robot.toml"))
+    if names:
+        return ok(_ROBOT, "known here", f"{', '.join(names)}; `tandem doctor --robot {names[0]}` looks closer")
+    return ok(_ROBOT, "robots", "none known here yet; `tandem doctor --port PORT` asks the servos at a port")
+
+
+def _first_ids(description: ArmDescription) -> range:
+    return range(1, len(description.joint_names) + 1)

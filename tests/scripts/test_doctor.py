@@ -1,0 +1,318 @@
+"""`tandem doctor`: on trees of the kernel's files, on servo boards on pseudo-terminals, on a served arm."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pytest
+
+from bridge.clock import MonotonicClock
+from calibration.servo import ServoCalibration
+from hardware.virtual.dofbot_board import BoardFaults, BoardManners, DofbotBoard
+from hardware.virtual.plant import FreePlant
+from scripts.doctor import DoctorArgs, run
+from scripts.programs import doctor_machine
+from scripts.programs.doctor_ports import ports
+from scripts.programs.findings import Finding, Level
+from scripts.programs.host import Host
+from scripts.programs.robot_file import RobotFile
+from scripts.programs.served_arm import served_arm
+from urdf.description import load_arm
+
+ARM = load_arm("dofbot")
+
+
+class Tree:
+    """What a computer shows of itself, made of ordinary files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.forbidden: set[Path] = set()
+        self.session: frozenset[str] = frozenset({"pi"})
+        self.listed: frozenset[str] = frozenset({"pi"})
+        for name in ("dev", "sys", "proc"):
+            (root / name).mkdir()
+
+    def put(self, path: str, text: str = "") -> Path:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def link(self, path: str, target: str) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.symlink_to(self.root / target)
+
+    def host(self) -> Host:
+        root = self.root
+        may_use = self.forbidden.isdisjoint
+        return Host(root / "dev", root / "sys", root / "proc", lambda p: may_use([p]), "pi", self.session, self.listed)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def as_pi(tree: Tree) -> None:
+    tree.put("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+
+
+def of_level(findings: list[Finding], level: Level) -> list[Finding]:
+    return [finding for finding in findings if finding.level is level]
+
+
+# Ports ---------------------------------------------------------------------------------------------
+def test_a_usb_adapter_is_named_by_what_it_is_and_by_the_name_it_keeps(tree: Tree) -> None:
+    tree.put("dev/ttyUSB0")
+    tree.link("dev/serial/by-id/usb-1a86_USB_Serial-if00-port0", "dev/ttyUSB0")
+    tree.put("sys/devices/usb1/1-1/product", "USB2.0-Serial\n")
+    tree.put("sys/devices/usb1/1-1/1-1:1.0/ttyUSB0/uevent")
+    tree.put("sys/drivers/ch341-uart/bind")
+    tree.link("sys/class/tty/ttyUSB0/device", "sys/devices/usb1/1-1/1-1:1.0/ttyUSB0")
+    tree.link("sys/devices/usb1/1-1/1-1:1.0/ttyUSB0/driver", "sys/drivers/ch341-uart")
+    (found,) = list(ports(tree.host(), ""))
+    assert found.level is Level.OK
+    assert found.text.startswith("USB2.0-Serial, driver ch341-uart, also ")
+    assert "usb-1a86_USB_Serial-if00-port0" in found.text
+    assert "free" in found.text
+
+
+def test_a_port_that_may_not_be_opened_stops_a_run_and_the_fix_is_a_command(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.programs.host._group", lambda _path: "dialout")
+    tree.forbidden.add(tree.put("dev/ttyACM0"))
+    (found,) = list(ports(tree.host(), ""))
+    assert found.level is Level.FAIL
+    assert "may not be opened by pi" in found.text
+    assert found.fix.startswith("sudo usermod -aG dialout pi ")
+    tree.listed = frozenset({"pi", "dialout"})  # the command was given, but nobody logged in again
+    (found,) = list(ports(tree.host(), ""))
+    assert "in the group dialout already, but not in this session" in found.fix
+
+
+def test_a_missing_port_lists_those_that_there_are(tree: Tree) -> None:
+    tree.put("dev/ttyUSB1")
+    findings = list(ports(tree.host(), str(tree.root / "dev" / "ttyUSB0")))
+    (missing,) = of_level(findings, Level.FAIL)
+    assert "is not there; ports found: " in missing.text
+    assert "ttyUSB1" in missing.text
+
+
+def test_i2c_that_is_off_on_a_pi_stops_an_arm_on_it_and_is_otherwise_only_said(tree: Tree) -> None:
+    as_pi(tree)
+    tree.put("dev/ttyUSB0")
+    (said,) = of_level(list(ports(tree.host(), "")), Level.WARN)
+    assert said.fix.startswith("sudo raspi-config nonint do_i2c 0")
+    (stops,) = of_level(list(ports(tree.host(), str(tree.root / "dev" / "i2c-1"))), Level.FAIL)
+    assert stops.fix.startswith("sudo raspi-config nonint do_i2c 0")
+    tree.put("dev/i2c-1")
+    assert of_level(list(ports(tree.host(), "")), Level.WARN) == []
+
+
+def test_a_port_that_the_kernel_writes_its_messages_to_is_no_servo_port(tree: Tree) -> None:
+    port = tree.put("dev/ttyAMA0")
+    tree.link("dev/serial0", "dev/ttyAMA0")
+    tree.put("proc/cmdline", "console=serial0,115200 console=tty1 root=PARTUUID=1")
+    (stops,) = of_level(list(ports(tree.host(), str(port))), Level.FAIL)
+    assert "do_serial_cons 1" in stops.fix
+
+
+def test_programs_that_grab_adapters_and_adapters_that_keep_bytes_back_are_named(tree: Tree) -> None:
+    tree.put("dev/ttyUSB0")
+    tree.put("proc/12/comm", "brltty\n")
+    tree.put("sys/bus/usb-serial/devices/ttyUSB0/latency_timer", "16\n")
+    said = of_level(list(ports(tree.host(), "")), Level.WARN)
+    assert [finding.fix.split("|")[0].strip() for finding in said] == ["echo 1", "sudo apt remove brltty"]
+    assert "16 ms late" in said[0].text
+
+
+def test_who_holds_a_port_is_named() -> None:
+    master, slave = pty.openpty()
+    port = os.ttyname(slave)
+    with subprocess.Popen(["sleep", "60"], stdin=slave) as holder:
+        (found, *_) = list(ports(Host(), port))
+        holder.kill()
+    os.close(master)
+    os.close(slave)
+    assert f"held by sleep (pid {holder.pid})" in found.text
+    assert (found.level, found.fix) == (Level.FAIL, "end that program")
+
+
+# The computer --------------------------------------------------------------------------------------
+def test_this_computer_has_what_the_base_install_needs(tree: Tree) -> None:
+    findings = list(doctor_machine.machine(tree.host()))
+    assert of_level(findings, Level.FAIL) == []
+    assert "pyzmq" in findings[-1].text
+
+
+def test_a_pi_whose_supply_drops_and_whose_processor_dozes_is_told_of(tree: Tree) -> None:
+    as_pi(tree)
+    tree.put("sys/class/hwmon/hwmon1/name", "rpi_volt\n")
+    alarm = tree.put("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n")
+    assert "below 4.63 V" in of_level(list(doctor_machine.machine(tree.host())), Level.WARN)[0].text
+    alarm.write_text("0\n")
+    assert of_level(list(doctor_machine.machine(tree.host())), Level.WARN) == []
+    for core in range(4):
+        tree.put(f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor", "powersave\n")
+    found = {f.subject: f for f in doctor_machine.timing(tree.host(), PunctualClock())}
+    assert found["CPU governor"].fix.startswith("echo performance | sudo tee ")
+    assert found["punctuality"].level is Level.OK
+
+
+class PunctualClock:
+    """A clock whose sleeps end late by as much as they are told to."""
+
+    def __init__(self, late_s: float = 0.0) -> None:
+        self._now_ns, self._late_ns = 0, round(late_s * 1e9)
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def sleep_until(self, deadline_ns: int) -> None:
+        self._now_ns = deadline_ns + self._late_ns
+
+
+@pytest.mark.parametrize(("late_s", "level"), [(0.001, Level.OK), (0.004, Level.WARN), (0.03, Level.FAIL)])
+def test_a_computer_that_wakes_too_late_for_a_control_loop_is_told_of(tree: Tree, late_s: float, level: Level) -> None:
+    found = {f.subject: f.level for f in doctor_machine.timing(tree.host(), PunctualClock(late_s))}
+    assert found["punctuality"] is level
+
+
+def test_a_camera_is_a_device_that_takes_pictures(tree: Tree) -> None:
+    tree.put("dev/video0")  # no camera answers here: an ordinary file is none
+    (none,) = list(doctor_machine.cameras(tree.host()))
+    assert none.level is Level.WARN
+    tree.put("sys/class/video4linux/video0/name", "C270 HD WEBCAM\n")
+    tree.forbidden.add(tree.root / "dev" / "video0")
+    (forbidden,) = list(doctor_machine.cameras(tree.host()))
+    assert forbidden.text.startswith("C270 HD WEBCAM, may not be opened by pi")
+
+
+# The command ---------------------------------------------------------------------------------------
+@pytest.fixture
+def board() -> Iterator[DofbotBoard]:
+    clock = MonotonicClock()
+    quick = BoardManners(read_s=(0.005, 0.008))
+    board = DofbotBoard(FreePlant(clock), np.random.default_rng(5), clock.now_ns(), manners=quick, torque_on=True)
+    with board.run_in_thread(clock):
+        yield board
+    board.close()
+
+
+class Doctor(Protocol):
+    """Runs the command with `--json` and returns its exit code and findings."""
+
+    def __call__(self, robot: str = "", port: str = "", endpoint: str = "") -> tuple[int, list[Finding]]: ...
+
+
+@pytest.fixture
+def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+
+    def examine(robot: str = "", port: str = "", endpoint: str = "") -> tuple[int, list[Finding]]:
+        code = run(DoctorArgs(robot, port, endpoint=endpoint, json=True))
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert result["ok"] is (code == 0)
+        return code, [Finding(**{**f, "level": Level(f["level"])}) for f in result["findings"]]
+
+    return examine
+
+
+def only_of(findings: list[Finding], topic: str) -> dict[str, Finding]:
+    return {f.subject: f for f in findings if f.topic == topic}
+
+
+def test_the_servos_of_a_port_are_read_and_nothing_but_read(board: DofbotBoard, doctor: Doctor) -> None:
+    _, findings = doctor(port=board.port)
+    servos = only_of(findings, "Servos")
+    assert servos["positions"].text == (
+        "all 6 servos answer [ticks] 1: 2000, 2: 2000, 3: 2000, 4: 2000, 5: 1487, 6: 900"
+    )
+    assert "115,200 baud" in servos[board.port].text
+    assert "not told" in servos["voltages, temperatures"].text
+    assert {f.command for f in board.heard} <= {0x01, *range(0x31, 0x37)}  # version and reads
+    assert board.torque_on == (True,) * 6
+
+
+def test_a_servo_that_does_not_answer_stops_a_run(board: DofbotBoard, doctor: Doctor) -> None:
+    board.faults.absent_servos.add(3)
+    code, findings = doctor(port=board.port)
+    assert code == 1
+    positions = only_of(findings, "Servos")["positions"]
+    assert positions.text.startswith("servo 3 does not answer")
+    assert positions.fix == "check the plug between servo 2 and servo 3"
+
+
+def test_an_arm_without_supply_is_told_from_a_missing_servo(board: DofbotBoard, doctor: Doctor) -> None:
+    board.faults.ignore_frames = BoardFaults.FOREVER
+    code, findings = doctor(port=board.port)
+    assert code == 1
+    assert "no servo answers" in only_of(findings, "Servos")["positions"].text
+
+
+def test_a_robot_without_calibration_is_told_the_very_command(
+    board: DofbotBoard, doctor: Doctor, tmp_path: Path
+) -> None:
+    RobotFile("dofbot", "table", board.port, "", bus="dofbot-serial").save("desk", tmp_path)
+    code, findings = doctor(robot="desk")
+    assert code == 1
+    calibration = only_of(findings, "Robot")["servo calibration"]
+    assert calibration.level is Level.FAIL
+    assert calibration.fix == f"tandem calibrate servos --robot desk --port {board.port} --bus dofbot-serial"
+
+
+def test_a_joint_outside_its_calibrated_range_is_named(board: DofbotBoard, doctor: Doctor, tmp_path: Path) -> None:
+    ServoCalibration.nominal(ARM, "desk").save(tmp_path)
+    RobotFile("dofbot", "table", board.port, "").save("desk", tmp_path)
+    assert isinstance(board.plant, FreePlant)
+    board.plant.blocked[:] = True
+    board.plant._position[1] = 3150.0
+    _, findings = doctor(robot="desk")
+    outside = [f for f in findings if f.topic == "Servos" and "outside" in f.text]
+    assert [f.text for f in outside] == ["outside the calibrated range: joint2 at 3150 (range 900 to 3100)"]
+
+
+def test_a_served_arm_is_asked_over_the_link_and_its_servos_are_left_to_the_server(
+    doctor: Doctor, tmp_path: Path
+) -> None:
+    with served_arm(tmp_path) as endpoint:
+        _, findings = doctor(robot="virtual")
+    link = only_of(findings, "Link")
+    assert "mean the same dofbot (table" in link[endpoint].text
+    assert "ms there and back (median)" in link["latency"].text
+    assert link["arm"].text.startswith("holds, torque on")
+    assert [f.text for f in only_of(findings, "Servos").values()] == ["the server's to read while it runs"]
+
+
+def test_an_endpoint_that_nobody_serves_stops_a_run(doctor: Doctor, tmp_path: Path) -> None:
+    code, findings = doctor(endpoint=f"ipc://{tmp_path}/nobody.sock")
+    assert code == 1
+    assert [f.level for f in only_of(findings, "Link").values()] == [Level.FAIL]
+
+
+def test_findings_that_need_something_done_say_what(doctor: Doctor) -> None:
+    _, findings = doctor(port="/dev/ttyNoSuchPort")
+    assert all(bool(f.fix) == (f.level is not Level.OK) for f in findings)
+    assert any(f.level is Level.FAIL for f in findings)
+
+
+def test_the_command_shows_them_without_colours_where_there_is_no_terminal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.main", "doctor", "--port", "/dev/ttyNoSuchPort"],
+        capture_output=True, text=True, check=False, env={**os.environ, "TANDEM_DATA": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
+    assert "This computer" in done.stdout
+    assert "1 thing would stop a run" in done.stdout
