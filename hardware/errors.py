@@ -60,6 +60,10 @@ class Undervoltage(ServoAlarm):
     """A servo's supply is outside what it needs."""
 
 
+class Astray(HardwareError):
+    """A joint stands, or moves, where nobody sent it: a button, a hand, or a servo that has lost its torque."""
+
+
 class NotMeasured(BusError):
     """This bus cannot know that: its servos do not tell."""
 

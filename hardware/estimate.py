@@ -75,12 +75,16 @@ class PoseEstimate:
         self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
         return lag
 
-    def let_go(self, joint: int, measured_rad: float, stamp_ns: int) -> None:
-        """Take in a reading of a joint without torque: it is where it is, whatever was commanded."""
-        self._advance(stamp_ns)
+    def let_go(self, joint: int, measured_rad: float, stamp_ns: int | None) -> None:
+        """Take a joint to be where it is measured, whatever was commanded: it has no torque, or was moved by others.
+
+        Without `stamp_ns` that is an assumption, and the age of its last reading stays.
+        """
+        if stamp_ns is not None:
+            self._advance(stamp_ns)
+            self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
         self._state.reset_joint(joint, measured_rad)
         self._correction[joint] = 0.0
-        self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
 
     def is_moving(self, joint: int, now_ns: int) -> bool:
         """Return whether a joint is on its way or about to be."""
@@ -111,38 +115,3 @@ class ReadSchedule:
         self._next = (joint + 1) % self._count
         self._last = joint
         return joint
-
-
-class FollowMonitor:
-    """Notices a servo that no longer follows: its own protection, a person, or an obstacle has stopped it.
-
-    Stall protection cuts a servo's torque after 3 s of pressing more than 60 counts away from its target without
-    moving (Ref: DS-SY15A sheet). A standing arm joint far from its setpoint on two readings in a row has lost its
-    torque or is blocked. The gripper is meant to press, so only the stall rule applies to it.
-    """
-
-    STALL_TICKS, STILL_TICKS, STALL_S = 60.0, 8.0, 3.0
-    FAR_RAD = 0.25
-
-    def __init__(self, joint_names: tuple[str, ...], now_ns: int) -> None:
-        count = len(joint_names)
-        self._names = joint_names
-        self._still_since_ns = [now_ns] * count
-        self._still_at_ticks: list[float] = [math.nan] * count
-        self._far_readings = [0] * count
-
-    def check(self, joint: int, ticks: int, lag_rad: float, lag_ticks: float, moving: bool, stamp_ns: int) -> str:
-        """Return what is wrong with a joint after a reading, or an empty text."""
-        stands = abs(ticks - self._still_at_ticks[joint]) <= self.STILL_TICKS
-        if not stands or abs(lag_ticks) <= self.STALL_TICKS:
-            self._still_since_ns[joint] = stamp_ns
-            self._still_at_ticks[joint] = ticks
-        is_gripper = joint == len(self._names) - 1
-        far = abs(lag_rad) > self.FAR_RAD and not moving and not is_gripper
-        self._far_readings[joint] = self._far_readings[joint] + 1 if far else 0
-        where = f"{self._names[joint]} stands {math.degrees(abs(lag_rad)):.1f} deg from where it was sent"
-        if (stamp_ns - self._still_since_ns[joint]) * 1e-9 >= self.STALL_S:
-            return f"stalled: {where} for {self.STALL_S:g} s, so its servo has cut its torque"
-        if self._far_readings[joint] >= 2:
-            return f"does not follow: {where}: torque is off or something blocks it"
-        return ""

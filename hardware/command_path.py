@@ -1,0 +1,60 @@
+"""CommandPath: what a command becomes on its way to the servos: start gate, start budget, then the safety filter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bridge.safety import MAX_DURATION_S, MIN_DURATION_S, SafetyFilter, SafetyOutput
+from hardware.start_budget import StartBudget
+from hardware.start_gate import Gate, through_gate
+from urdf.description import ArmDescription, Rig
+from urdf.pose import Array
+
+
+class CommandPath:
+    """Remembers the last output, the gate and the budget. No input, no output, no clock of its own."""
+
+    def __init__(
+        self, description: ArmDescription, rig: Rig, period_s: float, standing_rad: Array, now_ns: int
+    ) -> None:
+        """Begin where the arm stands (n,)."""
+        self._lower, self._upper = description.lower_rad, description.upper_rad
+        self._filter = SafetyFilter(description, rig, period_s)
+        self._budget = StartBudget(description.max_speed_rad_s)
+        self._safety = self._filter.initial(standing_rad)
+        self._gate = Gate.CLOSED
+        self._starts = self._budget.at_rest(now_ns)
+
+    @property
+    def position_rad(self) -> Array:
+        """The last output (n,)."""
+        return self._safety.position_rad
+
+    @property
+    def gate(self) -> Gate:
+        """How the next command will be met."""
+        return self._gate
+
+    def stand(self, position_rad: Array, now_ns: int) -> None:
+        """Begin anew: the arm has been stopped, or found, at `position_rad` (n,)."""
+        self._safety = self._filter.initial(position_rad)
+        self._gate = Gate.CLOSED
+        self._starts = self._budget.at_rest(now_ns, self._starts)
+
+    def step(self, target_rad: Array, measured_rad: Array, duration_s: float, now_ns: int) -> SafetyOutput:
+        """Return what may be sent now towards `target_rad` (n,), which is wanted after `duration_s`."""
+        at, gate = self._safety.position_rad, self._gate
+        duration_s = min(max(duration_s, MIN_DURATION_S), MAX_DURATION_S)
+        if target_rad.shape == at.shape and np.isfinite(target_rad).all():  # the filter refuses anything else
+            reachable = np.clip(target_rad, np.minimum(self._lower, at), np.maximum(self._upper, at))
+            gate, let_through = through_gate(gate, reachable, at, measured_rad, duration_s)
+            if let_through is not reachable:
+                target_rad = let_through
+            velocity = (np.clip(target_rad, self._lower, self._upper) - at) / duration_s
+            part = self._budget.scale(self._starts, velocity, now_ns)
+            if part < 1.0:
+                target_rad = at + part * duration_s * velocity
+        self._safety, output = self._filter.step(self._safety, target_rad, measured_rad, duration_s)
+        self._gate = gate
+        self._starts = self._budget.spend(self._starts, self._safety.velocity_rad_s, now_ns, output.duration_s)
+        return output

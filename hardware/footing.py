@@ -1,0 +1,44 @@
+"""Footing: where an arm stands that may have been moved by anybody. It is read until it has come to rest."""
+
+from __future__ import annotations
+
+from bridge.ports import Clock
+from hardware.errors import Astray, BadChecksum, NoReply, WrongServo
+from hardware.servo_bus import Reading
+from hardware.servo_joints import ServoJoints
+from urdf.pose import Array
+
+#: Two readings of every joint in a row that differ by no more than this are those of a standing arm.
+STILL_RAD = 0.02
+#: A board that centres its arm, or an arm that falls, has come to rest by then.
+PATIENCE_S = 4.0
+
+
+def find_footing(joints: ServoJoints, clock: Clock, patience_s: float = PATIENCE_S) -> tuple[Array, list[Reading]]:
+    """Return where the joints stand (n,), and the readings that say so, once they stand still.
+
+    Raises WrongServo with every servo that does not answer, Astray where the arm does not come to rest, and BusLost.
+    """
+    deadline_ns = clock.now_ns() + round(patience_s * 1e9)
+    before = joints.to_rad(_read_all(joints))
+    while True:
+        readings = _read_all(joints)
+        now = joints.to_rad(readings)
+        if float(abs(now - before).max()) <= STILL_RAD:
+            return now, readings
+        if clock.now_ns() >= deadline_ns:
+            raise Astray(f"the arm moves and has not come to rest within {patience_s:g} s: who moves it?")
+        before = now
+
+
+def _read_all(joints: ServoJoints) -> list[Reading]:
+    readings: list[Reading] = []
+    missing: list[int] = []
+    for joint in range(joints.count):
+        try:
+            readings.append(joints.read(joint))
+        except (NoReply, BadChecksum):
+            missing.append(joints.servo_id(joint))
+    if missing:
+        raise WrongServo(missing, (), joints.bus.port)
+    return readings
