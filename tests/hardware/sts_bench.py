@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bridge.ports import Clock
@@ -30,9 +30,10 @@ def open_bench(
     link: Path | None = None,
     torque_on: bool = True,
     echo: bool = False,
+    start_ticks: Sequence[float] = UPRIGHT_TICKS,
 ) -> Iterator[tuple[StsBoard, StsBus]]:
     """Run a board on a pty of its own and open a bus on it."""
-    plant = FreePlant(clock, start_ticks=UPRIGHT_TICKS, sagged_ticks=SAGGED_TICKS)
+    plant = FreePlant(clock, start_ticks=start_ticks, sagged_ticks=SAGGED_TICKS)
     board = StsBoard(plant, clock.now_ns(), link=link, torque_on=torque_on)
     board.faults.echo = echo
     with run_in_thread(board, clock):
