@@ -1,34 +1,54 @@
-"""Jogger: moves a servo arm by small raw steps, without any calibration. Slow on purpose, and never far ahead."""
+"""Jogger: moves a servo arm by small raw steps, without any calibration. Slow on purpose, and never far ahead.
+
+Servos that cannot be read - a PCA9685 only sends pulses - are moved blindly: each must be sent to a first count by
+`start`, which it goes to at full speed from wherever it is, and nothing notices an obstacle.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from bridge.ports import Clock
-from calibration.servo import MAX_TICKS, MIN_TICKS
-from hardware.errors import BadCommand
+from hardware.errors import BadCommand, NotMeasured
 from hardware.servo_bus import Reading, ServoBus, find_servos
 
-#: A step lasts this long, and the next one is not begun before: 10 counts in 0.1 s are 8 degrees a second.
+#: A step lasts this long, and the next one is not begun before: 10 counts of a Dofbot in 0.1 s are 8 degrees a second.
 STEP_S = 0.1
-MAX_STEP_TICKS = 25
-#: A target further than this from the last reading is refused. A servo that presses 60 counts away from its target
-#: for 3 s cuts its own torque (Ref: DS-SY15A sheet).
-MAX_LEAD_TICKS = 50
+#: Shares of a servo's range. Of a Dofbot's 3904 counts they are 10, 25 and 50; of an LX-16A's 1000, 3, 6 and 13.
+_STEP_OF_RANGE, _MAX_STEP_OF_RANGE = 1 / 390, 1 / 156
+#: A target further than this from the last reading is refused. A servo that presses 60 of 3904 counts away from its
+#: target for 3 s cuts its own torque (Ref: DS-SY15A sheet).
+_MAX_LEAD_OF_RANGE = 1 / 78
 
 
 class Jogger:
     """Holds the arm where it stands and moves one servo at a time by relative counts."""
 
-    def __init__(self, bus: ServoBus, clock: Clock, step_ticks: int = 10) -> None:
-        """Read every servo and switch the torque on right there; raises WrongServo, BadCommand or BusLost."""
-        if not 1 <= step_ticks <= MAX_STEP_TICKS:
-            raise BadCommand(f"a jog step is 1 to {MAX_STEP_TICKS} ticks, got {step_ticks}")
-        self._bus, self._clock, self._step_ticks = bus, clock, step_ticks
+    def __init__(self, bus: ServoBus, clock: Clock, step_ticks: int = 0) -> None:
+        """Read every servo and switch the torque on right there; raises WrongServo, BadCommand or BusLost.
+
+        Where servos cannot be read nothing is sent yet. `step_ticks` 0 is a 390th of a servo's range.
+        """
+        self._lowest, self._highest = bus.ticks_range
+        width = self._highest - self._lowest
+        most = max(round(width * _MAX_STEP_OF_RANGE), 1)
+        if not 0 <= step_ticks <= most:
+            raise BadCommand(f"a jog step is 1 to {most} ticks on this bus, got {step_ticks}")
+        self._bus, self._clock = bus, clock
+        self.step_ticks = step_ticks or max(round(width * _STEP_OF_RANGE), 1)
+        self._max_lead_ticks = max(round(width * _MAX_LEAD_OF_RANGE), 1)
         self._free_at_ns = clock.now_ns()
-        readings = find_servos(bus, bus.servo_ids)
+        self._readings: dict[int, Reading] = {}
+        self._targets: dict[int, int] = {}
+        self._torque_on = False
+        try:
+            readings = find_servos(bus, bus.servo_ids)
+        except NotMeasured:
+            self.is_blind = True
+            return
+        self.is_blind = False
         self._readings = {r.servo_id: r for r in readings}
-        self._targets = {r.servo_id: min(max(r.ticks, MIN_TICKS), MAX_TICKS) for r in readings}
+        self._targets = {r.servo_id: min(max(r.ticks, self._lowest), self._highest) for r in readings}
         self._write_all()  # torque pulls to the last target: make that the present position
         bus.set_torque(True)
         self._write_all()
@@ -40,23 +60,40 @@ class Jogger:
         return self._torque_on
 
     @property
-    def readings(self) -> Sequence[Reading]:
-        """The last reading of each servo."""
-        return [self._readings[i] for i in self._bus.servo_ids]
+    def readings(self) -> Mapping[int, Reading]:
+        """The last reading of each servo by id; empty where servos cannot be read."""
+        return self._readings
 
-    def target_ticks(self, servo_id: int) -> int:
-        """Return where a servo has been sent."""
-        return self._targets[servo_id]
+    @property
+    def middle_ticks(self) -> int:
+        """The middle of a servo's range."""
+        return (self._lowest + self._highest) // 2
+
+    def target_ticks(self, servo_id: int) -> int | None:
+        """Return where a servo has been sent; None where it cannot be read and has not been started."""
+        return self._targets.get(servo_id)
+
+    def start(self, servo_id: int) -> None:
+        """Send a servo that cannot be read to its middle, AT FULL SPEED from wherever it is; then it can be stepped."""
+        if not self.is_blind or servo_id in self._targets:
+            return
+        self._bus.write_one(servo_id, self.middle_ticks, STEP_S)
+        if not self._torque_on:
+            self._bus.set_torque(True)
+            self._torque_on = True
+        self._targets[servo_id] = self.middle_ticks
 
     def step(self, servo_id: int, direction: int) -> bool:
         """Move one servo one step up (+1) or down (-1), no sooner than the last step's end.
 
-        Returns False where the servo does not follow or stands at the end of its travel; then nothing is sent.
+        Returns False where the servo does not follow, stands at the end of its travel or has not been started; then
+        nothing is sent.
         """
-        target = self._targets[servo_id] + (self._step_ticks if direction > 0 else -self._step_ticks)
-        lead = abs(target - self._readings[servo_id].ticks)
-        receding = lead < abs(self._targets[servo_id] - self._readings[servo_id].ticks)
-        if not self._torque_on or not MIN_TICKS <= target <= MAX_TICKS or (lead > MAX_LEAD_TICKS and not receding):
+        before = self._targets.get(servo_id)
+        if before is None or not self._torque_on:
+            return False
+        target = before + (self.step_ticks if direction > 0 else -self.step_ticks)
+        if not self._lowest <= target <= self._highest or self._leads_too_far(servo_id, before, target):
             return False
         self._clock.sleep_until(self._free_at_ns)
         self._bus.write_one(servo_id, target, STEP_S)
@@ -64,10 +101,10 @@ class Jogger:
         self._free_at_ns = self._clock.now_ns() + round(STEP_S * 1e9)
         return True
 
-    def refresh(self, servo_id: int) -> Reading:
-        """Read one servo and return its reading; raises NoReply, BadChecksum or BusLost."""
-        self._readings[servo_id] = self._bus.read_ticks(servo_id)
-        return self._readings[servo_id]
+    def refresh(self, servo_id: int) -> None:
+        """Read one servo, where that is possible; raises NoReply, BadChecksum or BusLost."""
+        if not self.is_blind:
+            self._readings[servo_id] = self._bus.read_ticks(servo_id)
 
     def hold(self) -> None:
         """Stand still: no step is under way for longer than a tenth of a second, so the targets are sent once more."""
@@ -75,9 +112,22 @@ class Jogger:
             self._write_all()
 
     def release(self) -> None:
-        """Switch the torque off: a raised arm falls unless someone supports it."""
+        """Switch the torque off: a raised arm falls unless someone supports it. Blind servos must be started again."""
         self._bus.set_torque(False)
         self._torque_on = False
+        if self.is_blind:
+            self._targets.clear()
+
+    def _leads_too_far(self, servo_id: int, before: int, target: int) -> bool:
+        if self.is_blind:
+            return False
+        reading = self._readings[servo_id].ticks
+        lead = abs(target - reading)
+        return lead > self._max_lead_ticks and lead >= abs(before - reading)
 
     def _write_all(self) -> None:
-        self._bus.write_ticks([self._targets[i] for i in self._bus.servo_ids], STEP_S)
+        if self.is_blind:  # those that have not been started stay limp
+            for servo_id, ticks in self._targets.items():
+                self._bus.write_one(servo_id, ticks, STEP_S)
+        else:
+            self._bus.write_ticks([self._targets[i] for i in self._bus.servo_ids], STEP_S)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from bridge.clock import MonotonicClock
-from hardware.buses.dofbot_serial import DofbotSerialBus
-from hardware.errors import BadChecksum, NoReply
+from hardware.errors import BadChecksum, NoReply, NotMeasured, ServoAlarm
 from hardware.jog import Jogger
+from hardware.servo_bus import ServoBus
 from scripts.cli import emit_json, say
 from scripts.keyboard import ESCAPE, Keyboard, keyboard
+from scripts.programs.bus_choice import BusKind, open_bus
 
-_HELP = """keys: 1-6 choose a servo, up/down (or + -) move it one step, space hold,
-      r r switch the torque off (support the arm first!), q or Esc stop. The torque stays on when you leave."""
+_HELP = """keys: 1-9 choose a servo (left/right the one before or after), up/down (or + -) move it one step, space hold,
+      v its voltage and temperature, r r switch the torque off (support the arm first!), q or Esc stop.
+      The torque stays on when you leave."""
+_BLIND = """This bus cannot read its servos. Nothing is sent yet. m m sends the chosen servo to its middle AT FULL
+SPEED, from wherever it is; after that it can be stepped. Nothing notices an obstacle: keep clear."""
 _LEAVE, _HOLD = ("q", ESCAPE), " "
 _IDLE_S = 0.15
+_TWICE = {
+    "r": "press r again to switch the torque off: support the arm first",
+    "m": "press m again to send this servo to its middle AT FULL SPEED: keep clear",
+}
+#: A reading that has moved by less is not worth a new line.
+_SHOWN_STEPS = 0.3
 
 
 @dataclass(frozen=True)
@@ -22,72 +33,144 @@ class JogArgs:
     """Move an arm by keyboard in small raw steps; needs no calibration."""
 
     port: str
-    """Serial port of the servo board, such as /dev/ttyUSB0."""
-    step_ticks: int = 10
-    """Size of a step in servo counts, 1 to 25 (10 counts are 0.8 degrees); a step takes 0.1 s."""
+    """Port of the servos: a serial one such as /dev/ttyUSB0, or an I2C one such as /dev/i2c-1."""
+    bus: BusKind = "dofbot-serial"
+    """What the servos are on."""
+    servo_ids: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """Ids of the servos on an lx16a, sts or pca9685 bus; a Dofbot's are 1 to 6."""
+    step_ticks: int = 0
+    """Size of a step in servo counts; a step takes 0.1 s. Default: a 390th of a servo's range, 10 counts or 0.8 degrees
+    on a Dofbot; the largest is a 156th."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
 
 @dataclass(frozen=True)
 class JogResult:
-    """Where the arm was left."""
+    """Where the arm was left. `measured` is false where `position_ticks` is only where the servos were sent."""
 
     port: str
-    position_ticks: tuple[int, ...]
+    position_ticks: tuple[int | None, ...]
     torque_on: bool
     steps: int
+    measured: bool
 
 
 def run(args: JogArgs) -> int:
     """Jog until the person stops; return the exit code."""
-    with keyboard((*_LEAVE, _HOLD)) as keys, DofbotSerialBus(args.port) as bus:
-        jogger = Jogger(bus, MonotonicClock(), args.step_ticks)
+    clock = MonotonicClock()
+    with (
+        keyboard((*_LEAVE, _HOLD)) as keys,
+        closing(open_bus(args.bus, args.port, args.servo_ids, clock)) as bus,
+    ):
+        jogger = Jogger(bus, clock, args.step_ticks)
+        session = JogSession(jogger, bus, keys, args.json)
         say(_HELP, args.json)
-        steps = _loop(jogger, keys, args.json)
-        positions = tuple(r.ticks for r in jogger.readings)
-        emit_json(JogResult(args.port, positions, jogger.torque_on, steps), args.json)
+        if jogger.is_blind:
+            say(_BLIND, args.json)
+        steps = session.run()
+        result = JogResult(args.port, session.positions(), jogger.torque_on, steps, not jogger.is_blind)
+        emit_json(result, args.json)
     return 0
 
 
-def _loop(jogger: Jogger, keys: Keyboard, json: bool) -> int:
-    servo_id, steps, wants_release = 1, 0, False
-    _show(jogger, servo_id, "", json)
-    while True:
-        key = keys.read(_IDLE_S)
-        note = ""
-        if key in _LEAVE:
-            jogger.hold()
-            return steps
-        if key in tuple("123456"):
-            servo_id = int(key)
-        elif key == _HOLD:
-            jogger.hold()
-            note = "holding"
-        elif key == "r":
-            if wants_release:
-                jogger.release()
-            note = "" if wants_release else "press r again to switch the torque off: support the arm first"
-        elif key in ("up", "+", "down", "-"):
-            moved = jogger.step(servo_id, 1 if key in ("up", "+") else -1)
+class JogSession:
+    """One person at the keys, and the line that shows where the servos are."""
+
+    def __init__(self, jogger: Jogger, bus: ServoBus, keys: Keyboard, json: bool) -> None:
+        self._jogger, self._bus, self._keys, self._json = jogger, bus, keys, json
+        self._chosen = 0
+        self._asked_once = ""
+        self._shown: tuple[int | None, ...] = ()
+
+    @property
+    def _servo_id(self) -> int:
+        return self._bus.servo_ids[self._chosen]
+
+    def run(self) -> int:
+        """Take keys until one of them ends it; return how many steps were made."""
+        steps = 0
+        self._show("")
+        while True:
+            key = self._keys.read(_IDLE_S)
+            if key in _LEAVE:
+                self._jogger.hold()
+                return steps
+            moved, note = self._act(key)
             steps += moved
-            note = "" if moved else "not moved: the servo does not follow, is at its end, or has no torque"
-        wants_release = key == "r" or (wants_release and key == "")
-        _refresh(jogger, servo_id, keys)
-        if key:
-            _show(jogger, servo_id, note, json)
+            self._asked_once = key if key in _TWICE else self._asked_once if key == "" else ""
+            self._refresh()
+            if key or self._has_moved():
+                self._show(note)
 
+    def positions(self) -> tuple[int | None, ...]:
+        """Return where each servo was read last, or was sent where it cannot be read."""
+        readings = self._jogger.readings
+        return tuple(readings[i].ticks if i in readings else self._jogger.target_ticks(i) for i in self._bus.servo_ids)
 
-def _refresh(jogger: Jogger, servo_id: int, keys: Keyboard) -> None:
-    try:
-        jogger.refresh(servo_id)
-    except (NoReply, BadChecksum):  # without a fresh reading the jogger goes no further ahead
-        keys.forget()
+    def _act(self, key: str) -> tuple[bool, str]:
+        """Do what a key says; return whether a step was made, and what to tell."""
+        count = len(self._bus.servo_ids)
+        if key.isdigit() and 1 <= int(key) <= count:
+            self._chosen = int(key) - 1
+        elif key in ("left", "right"):
+            self._chosen = (self._chosen + (1 if key == "right" else -1)) % count
+        elif key == _HOLD:
+            self._jogger.hold()
+            return False, "holding"
+        elif key in _TWICE:
+            return False, self._act_when_asked_twice(key)
+        elif key == "v":
+            return False, self._vitals()
+        elif key in ("up", "+", "down", "-"):
+            moved = self._jogger.step(self._servo_id, 1 if key in ("up", "+") else -1)
+            return moved, "" if moved else self._why_not()
+        return False, ""
 
+    def _act_when_asked_twice(self, key: str) -> str:
+        if key == "m" and not self._jogger.is_blind:
+            return "m is for servos that cannot be read"
+        if self._asked_once != key:
+            return _TWICE[key]
+        if key == "r":
+            self._jogger.release()
+        else:
+            self._jogger.start(self._servo_id)
+        return ""
 
-def _show(jogger: Jogger, servo_id: int, note: str, json: bool) -> None:
-    marks = [
-        f"[{r.servo_id}:{r.ticks}]" if r.servo_id == servo_id else f" {r.servo_id}:{r.ticks} " for r in jogger.readings
-    ]
-    target = f"target {jogger.target_ticks(servo_id)}"
-    say(" ".join([*marks, target, "torque on" if jogger.torque_on else "torque OFF", note]).rstrip(), json)
+    def _why_not(self) -> str:
+        if self._jogger.is_blind and self._jogger.target_ticks(self._servo_id) is None:
+            return f"not moved: nobody knows where servo {self._servo_id} is; m m sends it to its middle"
+        return "not moved: the servo does not follow, is at its end, or has no torque"
+
+    def _vitals(self) -> str:
+        try:
+            vitals = self._bus.read_vitals(self._servo_id)
+        except (NotMeasured, NoReply, BadChecksum, ServoAlarm) as error:
+            return str(error)
+        told = ((vitals.voltage_v, "V"), (vitals.temperature_c, "°C"), (vitals.current_ma, "mA"))
+        return ", ".join(f"{value:g} {unit}" for value, unit in told if value is not None)
+
+    def _refresh(self) -> None:
+        try:
+            self._jogger.refresh(self._servo_id)
+        except (NoReply, BadChecksum):  # without a fresh reading the jogger goes no further ahead
+            self._keys.forget()
+
+    def _has_moved(self) -> bool:
+        """Whether the servos have moved by more than a reading wavers, although no key was pressed."""
+        least = max(self._jogger.step_ticks * _SHOWN_STEPS, 1.0)
+        pairs = zip(self.positions(), self._shown, strict=True)
+        return any(now is not None and abs(now - (was or 0)) > least for now, was in pairs)
+
+    def _show(self, note: str) -> None:
+        self._shown = self.positions()
+        marks = [
+            f"[{i}:{'?' if at is None else at}]" if i == self._servo_id else f" {i}:{'?' if at is None else at} "
+            for i, at in zip(self._bus.servo_ids, self._shown, strict=True)
+        ]
+        target = self._jogger.target_ticks(self._servo_id)
+        torque = "torque on" if self._jogger.torque_on else "torque OFF"
+        blind = "not measured" if self._jogger.is_blind else ""
+        words = [*marks, f"target {'none' if target is None else target}", torque, blind, note]
+        say(" ".join(word for word in words if word).rstrip(), self._json)
