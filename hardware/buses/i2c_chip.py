@@ -122,9 +122,9 @@ class I2cChip:
 
         All are written again when one is not acknowledged, at most `retries` times, within a few milliseconds.
         """
-        self._check_alive()
+        self.check_alive()
         with self._take_turn(command=True):
-            self._check_alive()
+            self.check_alive()
             why = ""
             for attempt in range(1 + self._settings.retries):
                 if attempt:
@@ -147,7 +147,7 @@ class I2cChip:
         if self._lost:
             self._reopen()
         with self._take_turn(command=False):
-            self._check_alive()
+            self.check_alive()
             asked_ns = self._clock.now_ns()
             try:
                 if data:
@@ -157,10 +157,17 @@ class I2cChip:
                 value = self._read(register, size)
             except OSError as error:
                 self._note_failure(error)
-                self._check_alive()
+                self.check_alive()
                 return None
             self._failed_in_a_row = 0
             return value, asked_ns, self._clock.now_ns()
+
+    def check_alive(self) -> None:
+        """Raise BusLost where the chip is lost or closed."""
+        if self._closed:
+            raise BusLost(f"{self.port}: the port has been closed")
+        if self._lost:
+            raise BusLost(f"{self.port}: {self._lost}")
 
     def close(self) -> None:
         """Give the bus back, after the exchange under way. Calling it twice is harmless."""
@@ -207,12 +214,6 @@ class I2cChip:
         return (word & 0xFF) << 8 | word >> 8 & 0xFF
 
     # Losing and finding ----------------------------------------------------------------------------
-    def _check_alive(self) -> None:
-        if self._closed:
-            raise BusLost(f"{self.port}: the port has been closed")
-        if self._lost:
-            raise BusLost(f"{self.port}: {self._lost}")
-
     def _note_failure(self, error: OSError) -> None:
         self.counters.failures += 1
         self._failed_in_a_row += 1
