@@ -20,29 +20,38 @@ class MonotonicClock:
             time.sleep(remaining_ns * 1e-9)
 
 
+#: How fast two quartz clocks can drift apart: 100 ppm each is twice what the worst of them do.
+MAX_DRIFT = 200e-6
+
+
 class ClockOffset:
     """How far another machine's monotonic clock is ahead of ours: they have nothing in common, so it is measured.
 
     A question sent at t0 and answered at t1 (ours) was received at s (theirs): s - (t0 + t1) / 2 is off by at most half
-    the round trip, so the sample with the shortest one counts. Only recent samples do, since clocks drift.
+    the round trip, and by what the clocks drift apart afterwards. The sample that is off least now counts.
     """
 
     def __init__(self, window: int = 64) -> None:
-        self._samples: deque[tuple[int, int]] = deque(maxlen=window)
+        #: (half the round trip, theirs minus ours, when it was answered by our clock), all ns.
+        self._samples: deque[tuple[int, int, int]] = deque(maxlen=window)
+        self._best = (0, 0, 0)
 
     def add(self, asked_ns: int, received_ns: int, answered_ns: int) -> None:
         """Take a sample: asked and answered by our clock, received by theirs."""
-        self._samples.append((answered_ns - asked_ns, received_ns - (asked_ns + answered_ns) // 2))
+        half_ns = (answered_ns - asked_ns) // 2
+        self._samples.append((half_ns, received_ns - (asked_ns + answered_ns) // 2, answered_ns))
+        self._best = min(self._samples, key=lambda sample: _off_ns(sample, answered_ns))
 
     @property
     def offset_ns(self) -> int:
         """Their clock minus ours; raises ValueError before the first sample."""
-        return min(self._samples)[1]
+        if not self._samples:
+            raise ValueError("no sample yet")
+        return self._best[1]
 
-    @property
-    def error_ns(self) -> int:
-        """How far `offset_ns` can be off: half the shortest round trip."""
-        return min(self._samples)[0] // 2
+    def error_ns(self, now_ns: int) -> int:
+        """How far `offset_ns` can be off now, by our clock: half a round trip, and the drift since."""
+        return _off_ns(self._best, now_ns)
 
     def to_theirs_ns(self, ours_ns: int) -> int:
         """Return our time by their clock."""
@@ -51,3 +60,7 @@ class ClockOffset:
     def to_ours_ns(self, theirs_ns: int) -> int:
         """Return their time by our clock."""
         return theirs_ns - self.offset_ns
+
+
+def _off_ns(sample: tuple[int, int, int], now_ns: int) -> int:
+    return sample[0] + round(MAX_DRIFT * (now_ns - sample[2]))

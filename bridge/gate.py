@@ -28,6 +28,8 @@ class Verdict(StrEnum):
     BUSY = "busy"
     MISFIT = "misfit"
     ROBOT = "robot"
+    SUPERSEDED = "superseded"
+    STOPPED = "stopped"
 
 
 class CommandGate:
@@ -38,19 +40,29 @@ class CommandGate:
         self._last_seq: dict[str, int] = {}
         self._controller = ""
         self._heard_ns = 0
+        self._may_take_over: set[str] = set()
 
     @property
     def controller(self) -> str:
         """The session that moved the arm last, or empty."""
         return self._controller
 
-    def open(self, session: str) -> None:
-        """Make a session known. Saying hello again forgets nothing: a replayed greeting reopens no old number."""
+    def knows(self, session: str) -> bool:
+        """Return whether a session is open."""
+        return session in self._last_seq
+
+    def open(self, session: str, take_over: bool = False) -> None:
+        """Make a session known. Saying hello again forgets nothing: a replayed greeting reopens no old number.
+
+        With `take_over` its first command takes control from whoever has it; once, so that two do not fight.
+        """
         if session in self._last_seq:
             return
         if len(self._last_seq) >= MAX_SESSIONS:
-            del self._last_seq[next(s for s in self._last_seq if s != self._controller)]
+            self.close(next(s for s in self._last_seq if s != self._controller))
         self._last_seq[session] = -1
+        if take_over:
+            self._may_take_over.add(session)
 
     def close(self, session: str) -> bool:
         """Forget a session; return whether it was in control. Its commands are refused from now on."""
@@ -58,6 +70,7 @@ class CommandGate:
         if in_control:
             self._controller = ""
         self._last_seq.pop(session, None)
+        self._may_take_over.discard(session)
         return in_control
 
     def judge(self, session: str, command: JointCommand, now_ns: int) -> tuple[Verdict, str]:
@@ -77,9 +90,12 @@ class CommandGate:
         if len(command.position_rad) != self._joint_count:
             return Verdict.MISFIT, f"{len(command.position_rad)} angles for an arm of {self._joint_count} joints"
         if self._taken(session, now_ns):
-            return Verdict.BUSY, f"session {self._controller!r} is in control"
+            return Verdict.BUSY, f"session {self._controller!r} is in control: wait until it is silent, or take over"
+        self._may_take_over.discard(session)
         self._controller, self._heard_ns = session, now_ns
         return Verdict.ACCEPTED, ""
 
     def _taken(self, session: str, now_ns: int) -> bool:
+        if session in self._may_take_over:
+            return False
         return self._controller not in ("", session) and (now_ns - self._heard_ns) * 1e-9 < LEASE_S

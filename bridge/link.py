@@ -15,20 +15,24 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bridge.errors import BadMessage, EndpointRefused
-from bridge.messages import ClientMessage, ServerMessage
+from bridge.messages import ClientMessage, ServerMessage, StateUpdate
 
 MAX_MESSAGE_BYTES = 4096
-MAX_IPC_PATH_BYTES = 106  # sockaddr_un holds 108, libzmq keeps one and C's terminator the other
+MAX_IPC_PATH_BYTES = 100  # sockaddr_un holds 108, libzmq keeps one, C's terminator another, `.state` six
 
 Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()
 _from_client: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
 _from_server: msgspec.msgpack.Decoder[ServerMessage] = msgspec.msgpack.Decoder(ServerMessage)
+_from_stream: msgspec.msgpack.Decoder[StateUpdate] = msgspec.msgpack.Decoder(StateUpdate)
 
 
-def check_endpoint(endpoint: str) -> str:
-    """Return the endpoint in the form that ZeroMQ takes; raises EndpointRefused unless it is ipc or loopback."""
+def check_endpoint(endpoint: str, keyed: bool = False) -> str:
+    """Return the endpoint in the form that ZeroMQ takes; raises EndpointRefused.
+
+    Without keys it must be ipc or loopback: whoever reaches the socket moves the arm.
+    """
     if endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
         length = len(os.fsencode(path))
@@ -39,12 +43,23 @@ def check_endpoint(endpoint: str) -> str:
             )
         return endpoint
     parts = urlsplit(endpoint)
-    if parts.scheme == "tcp" and _is_loopback(parts.hostname or ""):
+    host = parts.hostname or ""
+    if parts.scheme == "tcp" and _is_loopback(host):
         return endpoint.replace("//localhost", "//127.0.0.1", 1)
+    if parts.scheme == "tcp" and host and keyed:
+        return endpoint
     raise EndpointRefused(
-        f"{endpoint!r} is no endpoint of this link: expected ipc://PATH or tcp://127.0.0.1:PORT. "
-        "Serving on the network comes together with keys; until then run both ends on one machine or use an SSH tunnel"
+        f"{endpoint!r} is no endpoint of this link: expected ipc://PATH or tcp://127.0.0.1:PORT, or with keys "
+        "tcp://HOST:PORT. `tandem keys new NAME` makes keys"
     )
+
+
+def state_endpoint(endpoint: str) -> str:
+    """Return where a server tells its state to all who listen: the port above that of its commands, or PATH.state."""
+    if endpoint.startswith("ipc://"):
+        return f"{endpoint}.state"
+    head, _, port = endpoint.rpartition(":")
+    return f"{head}:{int(port) + 1}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -63,7 +78,10 @@ def default_endpoint(robot: str) -> str:
 
 
 def check_unserved(endpoint: str) -> None:
-    """Raise EndpointRefused when a live server already owns this ipc path: binding would silently take it away."""
+    """Raise EndpointRefused when a live server already owns this ipc path: binding would silently take it away.
+
+    A TCP port that is taken cannot be bound: nothing to look for.
+    """
     path = endpoint.removeprefix("ipc://")
     if path == endpoint or path.startswith("@") or not os.path.exists(path):
         return
@@ -75,7 +93,7 @@ def check_unserved(endpoint: str) -> None:
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
 
 
-def encode(message: ClientMessage | ServerMessage) -> bytes:
+def encode(message: ClientMessage | ServerMessage | StateUpdate) -> bytes:
     """Return the bytes of a message."""
     return _encoder.encode(message)
 
@@ -88,6 +106,11 @@ def decode_client(data: bytes) -> ClientMessage:
 def decode_server(data: bytes) -> ServerMessage:
     """Return what a server sent; raises BadMessage."""
     return _decode(_from_server, data)
+
+
+def decode_update(data: bytes) -> StateUpdate:
+    """Return what a server tells to all; raises BadMessage."""
+    return _decode(_from_stream, data)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Message], data: bytes) -> Message:

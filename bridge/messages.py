@@ -57,23 +57,31 @@ class JointCommand(Struct, frozen=True, tag="command", forbid_unknown_fields=Tru
 
 
 #: Both ends must speak the same number; a change of any message below changes it.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class Hello(Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
-    """Client: who I am and which arm I believe to be talking to. `session` is new for every connection."""
+    """Client: who I am and which arm I believe to be talking to. `session` is new for every connection.
+
+    `take_over`: the first command takes control, whoever has it.
+    """
 
     session: str
     protocol: int
     arm: str
     arm_sha256: str
     stamp_ns: int
+    take_over: bool = False
 
 
 class Welcome(Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
-    """Server: the session is known. `hello_stamp_ns` is the client's own; `received_ns` is by the server's clock."""
+    """Server: the session is known. `hello_stamp_ns` is the client's own; `received_ns` is by the server's clock.
+
+    `epoch` is new whenever a server starts: sessions and numbers of another epoch mean nothing in this one.
+    """
 
     session: str
+    epoch: str
     protocol: int
     arm: str
     arm_sha256: str
@@ -112,8 +120,22 @@ class Hold(Struct, frozen=True, tag="hold", forbid_unknown_fields=True):
     seq: int
 
 
+class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
+    """Client: emergency stop. Anybody may say so, known or not; it latches until somebody says `Clear`."""
+
+    session: str
+    seq: int
+
+
+class Clear(Struct, frozen=True, tag="clear", forbid_unknown_fields=True):
+    """Client: the emergency stop, or the fault, is over; the arm is taken hold of where it stands."""
+
+    session: str
+    seq: int
+
+
 class Ack(Struct, frozen=True, tag="ack", forbid_unknown_fields=True):
-    """Server: the answer to Move or Hold `seq`. `sent` is what really went to the motors, None where nothing did.
+    """Server: the answer to Move, Hold, Stop or Clear `seq`. `sent` is what went to the motors, None where nothing did.
 
     `verdict` is `accepted` or the name of the rule that refused; `reason` says it in words.
     """
@@ -138,5 +160,17 @@ class ErrorReply(Struct, frozen=True, tag="error", forbid_unknown_fields=True):
     reason: str
 
 
-ClientMessage = Hello | Ping | Move | Hold | Bye
+class StateUpdate(Struct, frozen=True, tag="update", forbid_unknown_fields=True):
+    """Server, to everybody who listens: where the arm is. Stamps are the server's; `epoch` as in Welcome.
+
+    `controller` is the session that moves the arm, or empty.
+    """
+
+    epoch: str
+    seq: int
+    controller: str
+    state: RobotState
+
+
+ClientMessage = Hello | Ping | Move | Hold | Stop | Clear | Bye
 ServerMessage = Welcome | Pong | Ack | Bye | ErrorReply

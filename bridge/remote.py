@@ -10,13 +10,16 @@ import msgspec
 import zmq
 
 from bridge.clock import ClockOffset
-from bridge.errors import BadMessage, CommandRefused, RobotLost, SessionRefused
+from bridge.doorkeeper import present
+from bridge.errors import BadMessage, CommandRefused, RobotLost, SessionRefused, StaleState
 from bridge.gate import Verdict
+from bridge.keys import ClientKey
 from bridge.link import check_endpoint, decode_server, encode
 from bridge.messages import (
     PROTOCOL_VERSION,
     Ack,
     Bye,
+    Clear,
     ClientMessage,
     ErrorReply,
     Hello,
@@ -27,6 +30,7 @@ from bridge.messages import (
     Pong,
     RobotState,
     ServerMessage,
+    Stop,
     Welcome,
 )
 from bridge.ports import Clock
@@ -37,7 +41,11 @@ Reply = TypeVar("Reply", Welcome, Pong, Ack, Bye)
 FRESH_NS = 5_000_000  # a state that came this recently is not asked for again
 PINGS_AT_CONNECT = 5
 #: Refusals that end a run, because nothing that this client sends will be accepted. The others concern one command.
-_FINAL = (Verdict.UNKNOWN_SESSION, Verdict.BUSY, Verdict.MISFIT, Verdict.FUTURE, Verdict.ROBOT)
+_FINAL = (
+    Verdict.UNKNOWN_SESSION, Verdict.BUSY, Verdict.MISFIT, Verdict.FUTURE, Verdict.ROBOT, Verdict.STOPPED,
+)  # fmt: skip
+#: A server that answers with a state older than this does not know where its arm is.
+MAX_STATE_AGE_S = 0.25
 
 
 class RemoteRobot:
@@ -47,17 +55,30 @@ class RemoteRobot:
     from before an outage must not execute after it. Connect again with a new RemoteRobot.
     """
 
-    def __init__(self, endpoint: str, description: ArmDescription, clock: Clock, timeout_s: float = 0.5) -> None:
-        """Connect and measure the clock offset; raises RobotLost, SessionRefused or EndpointRefused."""
+    def __init__(
+        self,
+        endpoint: str,
+        description: ArmDescription,
+        clock: Clock,
+        timeout_s: float = 0.5,
+        key: ClientKey | None = None,
+        take_over: bool = False,
+    ) -> None:
+        """Connect and measure the clock offset; raises RobotLost, SessionRefused or EndpointRefused.
+
+        `take_over`: the first command takes control from whoever has it. A server that wants a key and gets none, or a
+        wrong one, does not answer.
+        """
         self.commands_sent = 0
         self.commands_refused = 0
         self.commands_held = 0
-        self.endpoint = check_endpoint(endpoint)
+        self.endpoint = check_endpoint(endpoint, keyed=key is not None)
         self.session = secrets.token_hex(8)
         self.offset = ClockOffset()
         self._description = description
         self._clock = clock
         self._timeout_s = timeout_s
+        self._keyed = key is not None
         self._seq = 0
         self._sent: JointCommand | None = None
         self._lost = ""
@@ -65,10 +86,12 @@ class RemoteRobot:
         self._socket = self._context.socket(zmq.DEALER)
         for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 8), (zmq.RCVTIMEO, 0), (zmq.SNDTIMEO, 0)):
             self._socket.setsockopt(option, value)
+        if key is not None:
+            present(self._socket, key)
         try:
             self._socket.connect(self.endpoint)
-            welcome = self._greet()
-            self.rig_name, self.period_s = welcome.rig, welcome.period_s
+            welcome = self._greet(take_over)
+            self.epoch, self.rig_name, self.period_s = welcome.epoch, welcome.rig, welcome.period_s
             for _ in range(PINGS_AT_CONNECT):
                 self._ping()
         except BaseException:
@@ -91,9 +114,15 @@ class RemoteRobot:
         return self._description
 
     def read_state(self) -> RobotState:
-        """Return a state that is at most a few milliseconds old, by our clock; raises RobotLost."""
+        """Return a state that is at most a few milliseconds old, by our clock; raises StaleState, a RobotLost."""
         if self._clock.now_ns() - self._state_ns > FRESH_NS:
-            self._ping()
+            try:
+                self._ping()
+            except RobotLost as error:
+                raise StaleState(f"where the arm is, is not known any more: {error}") from error
+        age_s = (self._clock.now_ns() - self._state.stamp_ns) * 1e-9
+        if age_s > MAX_STATE_AGE_S:
+            raise StaleState(f"the server at {self.endpoint} answers with a state that is {age_s:.2f} s old")
         return self._state
 
     def send(self, command: JointCommand) -> JointCommand:
@@ -122,6 +151,18 @@ class RemoteRobot:
         self._seq += 1
         self._exchange(Hold(self.session, self._seq), Ack, self._seq)
 
+    def stop(self) -> None:
+        """Emergency stop: the arm stands still and takes no command until `clear`; returns when that is confirmed."""
+        self._seq += 1
+        self._exchange(Stop(self.session, self._seq), Ack, self._seq)
+
+    def clear(self) -> None:
+        """End an emergency stop, or a fault whose cause is gone; raises CommandRefused with what is in the way."""
+        self._seq += 1
+        ack = self._exchange(Clear(self.session, self._seq), Ack, self._seq)
+        if ack.verdict != Verdict.ACCEPTED:
+            raise CommandRefused(f"the server at {self.endpoint} could not clear the arm: {ack.reason}")
+
     def close(self) -> None:
         """Say goodbye, which holds the arm if we were moving it, and close; calling it twice is harmless."""
         if self._lost:
@@ -130,6 +171,8 @@ class RemoteRobot:
             self._exchange(Bye(self.session), Bye, 0)
         except RobotLost:
             return
+        except CommandRefused:  # the server does not know us, or not any more: there is nothing to take leave of
+            pass
         self._lost = "this robot has been closed"
         self._drop()
 
@@ -137,9 +180,9 @@ class RemoteRobot:
         position_rad = self._sent.position_rad if self._sent else self._state.position_rad
         return msgspec.structs.replace(command, position_rad=position_rad)
 
-    def _greet(self) -> Welcome:
+    def _greet(self, take_over: bool) -> Welcome:
         arm = self._description
-        hello = Hello(self.session, PROTOCOL_VERSION, arm.name, arm.sha256, self._clock.now_ns())
+        hello = Hello(self.session, PROTOCOL_VERSION, arm.name, arm.sha256, self._clock.now_ns(), take_over)
         return self._exchange(hello, Welcome, hello.stamp_ns)
 
     def _ping(self) -> None:
@@ -187,8 +230,9 @@ class RemoteRobot:
 
     def _lose(self, why: str) -> RobotLost:
         self._lost = (
-            f"the robot's server at {self.endpoint} is lost: {why}. See whether it still runs (`tandem serve`), "
-            "then connect again"
+            f"the robot's server at {self.endpoint} is lost: {why}. See whether it still runs (`tandem serve`)"
+            + (", whether it knows this key (`tandem keys list`)" if self._keyed else ", whether it wants a key")
+            + ", then connect again"
         )
         self._drop()
         return RobotLost(self._lost)

@@ -1,24 +1,28 @@
-"""RobotServer: owns a robot and serves it to processes on the same machine.
+"""RobotServer: owns a robot and serves it, to processes on the same machine or, with keys, on the network.
 
-The watchdog is fed by accepted commands and by nothing else: a client whose heart beats while its loop hangs is silent.
+    ROUTER  commands in, answers out: every command is answered with what was really sent to the motors
+    PUB     where the arm is, 50 times a second, to all who listen; only the newest is kept for a slow listener
+
+What silence does is `bridge.watchdog`'s table; which command may move the arm is `bridge.gate`'s.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import msgspec
-import zmq
 
 from bridge.errors import BadMessage, CommandRefused
 from bridge.gate import CommandGate, Verdict
-from bridge.link import MAX_MESSAGE_BYTES, check_endpoint, check_unserved, decode_client, encode
+from bridge.keys import KeyRing
 from bridge.messages import (
     PROTOCOL_VERSION,
     Ack,
     Bye,
+    Clear,
     ClientMessage,
     ErrorReply,
     Hello,
@@ -29,56 +33,80 @@ from bridge.messages import (
     Pong,
     RobotState,
     ServerMessage,
+    StateUpdate,
+    Stop,
     Welcome,
 )
-from bridge.ports import Clock, Robot
+from bridge.parking import Parking
+from bridge.ports import Clock, RelaxingRobot
+from bridge.server_sockets import Received, ServerSockets
+from bridge.watchdog import Tier, Watchdog, WatchdogLimits
 
 POLL_MS = 5
-SILENCE_S = 0.2
+STATE_HZ = 50
 MESSAGES_PER_TURN = 64  # then the watchdog looks again, however much is queued
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What a server does besides answering. `keys`: let in who has one of these, and nobody else."""
+
+    watchdog: WatchdogLimits = field(default_factory=WatchdogLimits)
+    #: Whether an emergency stop lets go of the arm instead of holding it: a raised arm falls.
+    stop_torque_off: bool = False
+    keys: KeyRing | None = None
 
 
 class ServerStatistics(msgspec.Struct):
     """What a server has seen since it started."""
 
     accepted: int = 0
+    superseded: int = 0
     stale: int = 0
     duplicate: int = 0
     refused: int = 0
     corrupt: int = 0
     holds: int = 0
+    stops: int = 0
+    late: int = 0
     watchdog_holds: int = 0
+    own_holds: int = 0
+    parkings: int = 0
     sessions: int = 0
+    strangers: int = 0
 
 
 class RobotServer:
-    """Serves `robot` on an ipc or loopback endpoint. Call `serve`, or `turn` from a loop of one's own."""
+    """Serves `robot` on an endpoint. Call `serve`, or `turn` from a loop of one's own; all from one thread."""
 
     def __init__(
-        self, robot: Robot, rig_name: str, period_s: float, endpoint: str, clock: Clock, silence_s: float = SILENCE_S
+        self,
+        robot: RelaxingRobot,
+        rig_name: str,
+        period_s: float,
+        endpoint: str,
+        clock: Clock,
+        settings: ServerSettings | None = None,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Bind at once; raises EndpointRefused. The robot stays the caller's: `close` gives back the socket only."""
+        """Bind at once; raises EndpointRefused or KeyRefused. The robot stays the caller's: `close` gives back sockets.
+
+        `tell` hears, in words, who was refused and what the watchdog did; from any thread.
+        """
         self.statistics = ServerStatistics()
-        self._robot = robot
-        self._rig_name = rig_name
-        self._period_s = period_s
-        self._clock = clock
-        self._silence_ns = round(silence_s * 1e9)
+        self.epoch = secrets.token_hex(8)
+        self._settings = settings or ServerSettings()
+        self._robot, self._clock, self._tell = robot, clock, tell
+        self._rig_name, self._period_s = rig_name, period_s
         self._gate = CommandGate(len(robot.description.joint_names))
-        self._moved_ns: int | None = None  # when the last command was accepted; None while the arm holds
+        self._watchdog = Watchdog(self._settings.watchdog)
+        self._parking = Parking(robot, robot.description.rig(rig_name).rest_rad)
+        self._owners: dict[str, str] = {}  # the public key behind each session
         self._holding = False
-        address = check_endpoint(endpoint)
-        check_unserved(address)
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES)
-        self._socket.setsockopt(zmq.SNDHWM, 64)
-        self._socket.bind(address)
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        path = self.endpoint.removeprefix("ipc://")
-        if path != self.endpoint and not path.startswith("@"):
-            os.chmod(path, 0o600)  # whoever may open this file may move the arm
+        self._stopped = ""
+        self._published_ns = self._updates = 0
+        self._sockets = ServerSockets(endpoint, self._settings.keys, tell)
+        self.endpoint = self._sockets.endpoint
 
     def __enter__(self) -> RobotServer:
         """Return the server, which is already bound."""
@@ -87,7 +115,7 @@ class RobotServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the socket."""
+        """Close the sockets."""
         self.close()
 
     @property
@@ -95,76 +123,173 @@ class RobotServer:
         """Whether the arm stands still because commands are missing, or somebody said so."""
         return self._holding
 
+    @property
+    def stopped(self) -> str:
+        """Why the emergency stop is latched, in words; empty where it is not."""
+        return self._stopped
+
     def serve(self, should_stop: Callable[[], bool]) -> None:
         """Answer until `should_stop`; looks at it, and at the watchdog, at least every few milliseconds."""
         while not should_stop():
             self.turn(POLL_MS)
 
     def turn(self, timeout_ms: int = 0) -> None:
-        """Wait up to `timeout_ms` for a message, answer those that are there, and let the watchdog look."""
-        if self._socket.poll(timeout_ms):
+        """Wait up to `timeout_ms` for messages, answer those that are there, let the watchdog look, tell the state."""
+        if self._sockets.wait(timeout_ms):
             self._watch()  # before late messages are read: the silence was real
-            for _ in range(MESSAGES_PER_TURN):
-                try:
-                    frames = self._socket.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    break
-                self._reply(frames[0], self._answer(frames[1:]))
+            self._answer_all(self._sockets.receive(MESSAGES_PER_TURN))
         self._watch()
+        self._publish()
 
     def close(self) -> None:
-        """Close the socket; calling it twice is harmless."""
-        self._socket.close(0)
-        self._context.term()
+        """Close the sockets; calling it twice is harmless."""
+        self._parking.end()
+        self._sockets.close()
 
+    # Emergency stop --------------------------------------------------------------------------------
+    def stop(self, who: str) -> None:
+        """Stop now and latch it: nothing moves the arm until `clear`. From the thread that turns the server."""
+        self.statistics.stops += 1
+        if not self._stopped:
+            self._tell(f"EMERGENCY STOP by {who}: nothing moves the arm until it is cleared (`tandem stop --clear`)")
+        self._stopped = self._stopped or f"emergency stop by {who}"
+        self._hold()
+        if self._settings.stop_torque_off:
+            self._robot.torque_off()
+
+    def clear(self, who: str) -> None:
+        """End the emergency stop, and the robot's own fault, where its cause is gone; raises CommandRefused if not."""
+        self._parking.end()
+        self._robot.recover()
+        self._tell(f"cleared by {who}: the arm stands and takes commands again")
+        self._stopped = ""
+
+    # Watchdog --------------------------------------------------------------------------------------
     def _watch(self) -> None:
-        if self._moved_ns is not None and self._clock.now_ns() - self._moved_ns > self._silence_ns:
+        now_ns = self._clock.now_ns()
+        away = self._watchdog.turned(now_ns)
+        tier = self._watchdog.look(now_ns)
+        if tier is Tier.LATE:
+            self.statistics.late += 1
+        elif tier is Tier.HOLD:
             self.statistics.watchdog_holds += 1
-            self._hold()
+            if not self._holding:
+                self._stand_still()
+        elif tier is Tier.PARK:
+            self._park()
+        elif away:
+            self.statistics.own_holds += 1
+            self._stand_still()
+
+    def _park(self) -> None:
+        self.statistics.parkings += 1
+        self._watchdog.rest()
+        if not self._stopped:
+            self._tell("no commands for long: the arm walks slowly to its rest pose")
+            self._parking.begin()
 
     def _hold(self) -> None:
-        self._moved_ns = None
+        """Hold because somebody said so: the watchdog has nothing to watch until the next command."""
+        self._watchdog.rest()
+        self._stand_still()
+
+    def _stand_still(self) -> None:
+        walking = self._parking.interrupt()
         self._holding = True
         self._robot.hold()
+        if walking:  # a last step may have slipped in behind
+            self._parking.end()
+            self._robot.hold()
 
+    # State -----------------------------------------------------------------------------------------
     def _state(self) -> RobotState:
         state = self._robot.read_state()
-        return msgspec.structs.replace(state, holding=True) if self._holding and not state.holding else state
+        fault = state.fault or self._stopped
+        if (self._holding and not state.holding) or fault != state.fault:
+            return msgspec.structs.replace(state, holding=state.holding or self._holding, fault=fault)
+        return state
 
-    def _reply(self, peer: bytes, message: ServerMessage) -> None:
-        try:
-            self._socket.send_multipart([peer, encode(message)], zmq.NOBLOCK)
-        except zmq.ZMQError:  # the peer has gone or does not read: it asks again or it is dead, and neither is our wait
+    def _publish(self) -> None:
+        now_ns = self._clock.now_ns()
+        if now_ns - self._published_ns < 1_000_000_000 // STATE_HZ:
             return
+        self._published_ns = now_ns
+        self._updates += 1
+        self._sockets.publish(StateUpdate(self.epoch, self._updates, self._gate.controller, self._state()))
+        self.statistics.strangers = self._sockets.strangers
 
-    def _answer(self, frames: list[bytes]) -> ServerMessage:
-        try:
-            if len(frames) != 1:
-                raise BadMessage(f"{len(frames)} frames: every message is one frame")
-            message = decode_client(frames[0])
-        except BadMessage as error:
-            self.statistics.corrupt += 1
+    # Messages --------------------------------------------------------------------------------------
+    def _answer_all(self, received: Sequence[Received]) -> None:
+        """Answer in order. Of several commands of a session that wait together only the newest moves the arm."""
+        newest: dict[str, int] = {}
+        for _, _, message in received:
+            if isinstance(message, Move):
+                seq = message.command.seq
+                newest[message.session] = max(seq, newest.get(message.session, seq))
+        for peer, owner, message in received:
+            if not self._sockets.still_allows(owner):
+                self._turn_out(owner)
+                self._sockets.reply(peer, ErrorReply("this key is no longer let in"))
+            elif isinstance(message, Move | Bye) and self._owners.get(message.session, owner) != owner:
+                self._sockets.reply(peer, ErrorReply(f"session {message.session!r} is another client's"))
+            elif isinstance(message, Move) and message.command.seq < newest[message.session]:
+                self._sockets.reply(peer, self._superseded(message))
+            else:
+                self._sockets.reply(peer, self._answer(message, owner))
+
+    def _turn_out(self, owner: str) -> None:
+        """End the sessions of a key that was revoked; the arm holds if one of them moved it."""
+        for session in [s for s, key in self._owners.items() if key == owner]:
+            self._tell(f"session {session} ends: its key was revoked")
+            self._leave(session)
+
+    def _leave(self, session: str) -> None:
+        self._owners.pop(session, None)
+        if self._gate.close(session):
             self._hold()
-            return ErrorReply(f"{error}; dropped, the arm holds")
-        return self._dispatch(message)
 
-    def _dispatch(self, message: ClientMessage) -> ServerMessage:
+    def _superseded(self, move: Move) -> Ack:
+        self.statistics.superseded += 1
+        reason = f"number {move.command.seq} had a newer one right behind it"
+        now_ns = self._clock.now_ns()
+        return Ack(move.command.seq, Verdict.SUPERSEDED.value, reason, None, self._state(), now_ns)
+
+    def _answer(self, message: ClientMessage | BadMessage, owner: str) -> ServerMessage:
         now_ns = self._clock.now_ns()
         if isinstance(message, Move):
             return self._move(message, now_ns)
         if isinstance(message, Ping):
             return Pong(message.stamp_ns, now_ns, self._state())
+        if isinstance(message, Hold | Stop | Clear):
+            return self._command(message, self._name(message.session, owner), now_ns)
+        if isinstance(message, Hello):
+            return self._greet(message, owner, now_ns)
+        if isinstance(message, Bye):
+            self._leave(message.session)
+            return Bye(message.session)
+        self.statistics.corrupt += 1
+        self._hold()
+        return ErrorReply(f"{message}; dropped, the arm holds")
+
+    def _name(self, session: str, owner: str) -> str:
+        name = self._sockets.name(owner)
+        return f"{name} (session {session})" if name else f"session {session}"
+
+    def _command(self, message: Hold | Stop | Clear, who: str, now_ns: int) -> Ack:
+        verdict, reason = Verdict.ACCEPTED, ""
         if isinstance(message, Hold):
             self.statistics.holds += 1
             self._hold()
-            return Ack(message.seq, Verdict.ACCEPTED.value, "", None, self._state(), now_ns)
-        if isinstance(message, Hello):
-            return self._greet(message, now_ns)
-        if self._gate.close(message.session):
-            self._hold()
-        return Bye(message.session)
+        elif isinstance(message, Stop):
+            self.stop(who)
+        else:
+            try:
+                self.clear(who)
+            except CommandRefused as error:
+                verdict, reason = Verdict.ROBOT, str(error)
+        return Ack(message.seq, verdict.value, reason, None, self._state(), now_ns)
 
-    def _greet(self, hello: Hello, now_ns: int) -> ServerMessage:
+    def _greet(self, hello: Hello, owner: str, now_ns: int) -> ServerMessage:
         arm = self._robot.description
         if hello.protocol != PROTOCOL_VERSION:
             return ErrorReply(
@@ -177,10 +302,14 @@ class RobotServer:
             )
         if not hello.session:
             return ErrorReply("a session needs a name")
-        self._gate.open(hello.session)
+        if self._owners.get(hello.session, owner) != owner:
+            return ErrorReply(f"session {hello.session!r} is another client's")
+        self._gate.open(hello.session, hello.take_over)
+        self._owners = {s: key for s, key in self._owners.items() if self._gate.knows(s)} | {hello.session: owner}
         self.statistics.sessions += 1
         return Welcome(
             session=hello.session,
+            epoch=self.epoch,
             protocol=PROTOCOL_VERSION,
             arm=arm.name,
             arm_sha256=arm.sha256,
@@ -194,14 +323,18 @@ class RobotServer:
     def _move(self, move: Move, now_ns: int) -> Ack:
         verdict, reason = self._gate.judge(move.session, move.command, now_ns)
         sent: JointCommand | None = None
+        if verdict is Verdict.ACCEPTED and self._stopped:
+            verdict, reason = Verdict.STOPPED, f"{self._stopped}: clear it first (`tandem stop --clear`)"
         if verdict is Verdict.ACCEPTED:
+            self._parking.end()
             try:
                 sent = self._robot.send(move.command)
             except CommandRefused as error:
                 verdict, reason = Verdict.ROBOT, str(error)
                 self._hold()
             else:
-                self._moved_ns, self._holding = now_ns, False
+                self._watchdog.feed(now_ns, move.command.duration_s)
+                self._holding = False
         self._count(verdict)
         return Ack(move.command.seq, verdict.value, reason, sent, self._state(), now_ns)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from bridge.clock import MonotonicClock
+from bridge.errors import CommandRefused
 from bridge.messages import JointCommand, RobotState
-from bridge.ports import Clock, Robot
+from bridge.ports import Clock, RelaxingRobot
 from bridge.safety import SafetyFilter
-from bridge.server import RobotServer
+from bridge.server import RobotServer, ServerSettings
 from urdf.description import ArmDescription, load_arm
 from urdf.pose import Array
 
@@ -47,6 +48,9 @@ class SetpointRobot:
         self._holding = False
         self.commands: list[JointCommand] = []
         self.hold_times_ns: list[int] = []
+        self.let_go_ns: list[int] = []
+        self.recoveries = 0
+        self.trouble = ""
 
     @property
     def description(self) -> ArmDescription:
@@ -73,16 +77,42 @@ class SetpointRobot:
         self._holding = True
         self.hold_times_ns.append(self._clock.now_ns())
 
+    def relax(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
+        self.park(rest_rad, should_stop)
+        self.torque_off()
+
+    def park(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
+        """Walk in straight steps, one every 10 ms."""
+        while not should_stop() and float(np.abs(rest_rad - self.position_rad).max()) > 1e-3:
+            away = rest_rad - self.position_rad
+            part = min(1.0, 0.02 / float(np.abs(away).max()))
+            self.send(command_to(self.position_rad + part * away, 0))
+            time.sleep(0.01)
+
+    def torque_off(self) -> None:
+        self.let_go_ns.append(self._clock.now_ns())
+
+    def recover(self) -> None:
+        if self.trouble:
+            raise CommandRefused(self.trouble)
+        self.recoveries += 1
+
     def close(self) -> None:
         pass
 
 
 @contextlib.contextmanager
-def serving(robot: Robot, endpoint: str, clock: Clock) -> Generator[RobotServer]:
+def serving(
+    robot: RelaxingRobot,
+    endpoint: str,
+    clock: Clock,
+    settings: ServerSettings | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Generator[RobotServer]:
     """Serve in a thread for as long as the context lasts; its errors surface at the end."""
     stop = threading.Event()
     failures: list[Exception] = []
-    server = RobotServer(robot, "table", PERIOD_S, endpoint, clock)
+    server = RobotServer(robot, "table", PERIOD_S, endpoint, clock, settings, tell)
 
     def loop() -> None:
         try:

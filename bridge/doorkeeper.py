@@ -1,0 +1,94 @@
+"""Doorkeeper: which connections a server lets in, and whether those that it let in still may speak.
+
+libzmq asks it at every handshake (ZAP), in a thread of its own: a stranger who knocks costs the control loop nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from bridge.keys import ClientKey, KeyRing
+
+_DOMAIN = "tandem"
+#: How long a revoked client may go on at most.
+RECHECK_S = 0.5
+TELL_AGAIN_S = 10.0
+
+
+class Doorkeeper:
+    """Guards the sockets of one context with the keys of one ring."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], ring: KeyRing, on_refused: Callable[[str], None]
+    ) -> None:
+        """Start before any socket binds; raises KeyRefused where the server has no key."""
+        self.refused = 0
+        self._ring, self._on_refused = ring, on_refused
+        self._server = ring.server()
+        self._allowed = ring.allowed()
+        self._checked_s = time.monotonic()
+        self._told_s: dict[str, float] = {}
+        self._monitors: list[zmq.Socket[bytes]] = []
+        self._authenticator = ThreadAuthenticator(context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(_DOMAIN, self)
+
+    def guard(self, socket: zmq.Socket[bytes]) -> None:
+        """Let nobody without a key into this socket; before it binds."""
+        failures = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        self._monitors.append(socket.get_monitor_socket(failures))
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._server.secret)
+        socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Say whether a client's public key (Z85) is let in: what ZAP asks."""
+        public = key.decode("ascii", "replace")
+        self._allowed = self._ring.allowed()
+        if public in self._allowed:
+            return True
+        self._refuse(f"a client with the key {public[:8]}... was refused: it is not, or no longer, let in")
+        return False
+
+    def look(self) -> None:
+        """Count those that knocked without any key, or with another server's: ZAP does not hear of them."""
+        for monitor in self._monitors:
+            while monitor.poll(0):
+                monitor.recv_multipart()
+                self._refuse("a client without a key, or with another server's, was refused")
+
+    def _refuse(self, why: str) -> None:
+        """Count a refusal; tell of the same one every ten seconds at most: who is refused knocks again and again."""
+        self.refused += 1
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(why, -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told_s[why] = now_s
+            self._on_refused(why)
+
+    def still_allows(self, public: str) -> bool:
+        """Return whether a connection that was let in may still speak; the list is read again twice a second."""
+        now_s = time.monotonic()
+        if now_s - self._checked_s > RECHECK_S:
+            self._checked_s, self._allowed = now_s, self._ring.allowed()
+        return public in self._allowed
+
+    def name(self, public: str) -> str:
+        """Return who a public key belongs to."""
+        return self._allowed.get(public, f"{public[:8]}...")
+
+    def close(self) -> None:
+        """Stop answering; before the context ends."""
+        for monitor in self._monitors:
+            monitor.close(0)
+        self._authenticator.stop()
+
+
+def present(socket: zmq.Socket[bytes], key: ClientKey) -> None:
+    """Give a client's socket its key; before it connects."""
+    socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server_public)
+    socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
+    socket.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)

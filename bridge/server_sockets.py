@@ -1,0 +1,121 @@
+"""The sockets of a RobotServer: who may connect, what has come, and what goes out without ever waiting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import zmq
+
+from bridge.doorkeeper import Doorkeeper
+from bridge.errors import BadMessage, EndpointRefused
+from bridge.keys import KeyRing
+from bridge.link import MAX_MESSAGE_BYTES, check_endpoint, check_unserved, decode_client, encode, state_endpoint
+from bridge.messages import ClientMessage, ServerMessage, StateUpdate
+
+
+class Received(NamedTuple):
+    """A message, the connection that it came by, and the public key behind that (none without keys)."""
+
+    peer: bytes
+    owner: str
+    message: ClientMessage | BadMessage
+
+
+class ServerSockets:
+    """ROUTER for commands and answers, PUB for the state, both behind the keys of a ring if there is one."""
+
+    def __init__(self, endpoint: str, ring: KeyRing | None, tell: Callable[[str], None]) -> None:
+        """Bind at once; raises EndpointRefused or KeyRefused."""
+        address = check_endpoint(endpoint, keyed=ring is not None)
+        check_unserved(address)
+        self._context = zmq.Context()
+        self._doors: Doorkeeper | None = None
+        try:
+            self._doors = Doorkeeper(self._context, ring, tell) if ring is not None else None
+            self._router = self._bound(zmq.ROUTER, address)
+            self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+            self._publisher = self._bound(zmq.PUB, state_endpoint(self.endpoint))
+        except BaseException:
+            self.close()
+            raise
+
+    def _bound(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(kind)
+        options = [(zmq.LINGER, 0), (zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES)]
+        # A slow listener gets the newest state and none of those that it missed.
+        options.append((zmq.CONFLATE, 1) if kind == zmq.PUB else (zmq.SNDHWM, 64))
+        for option, value in options:
+            socket.setsockopt(option, value)
+        if self._doors is not None:
+            self._doors.guard(socket)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise EndpointRefused(
+                f"cannot serve on {address}: {error}; end whoever serves there, or choose another endpoint"
+            ) from error
+        path = address.removeprefix("ipc://")
+        if path != address and not path.startswith("@"):
+            os.chmod(path, 0o600)  # whoever may open this file may move the arm
+        return socket
+
+    @property
+    def strangers(self) -> int:
+        """How many connections were refused for want of a key."""
+        return self._doors.refused if self._doors is not None else 0
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Return whether a message has come, within the time."""
+        return bool(self._router.poll(timeout_ms))
+
+    def receive(self, most: int) -> list[Received]:
+        """Return what has come, in order."""
+        found: list[Received] = []
+        while len(found) < most:
+            try:
+                frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            owner = str(frames[-1].get("User-Id")) if self._doors is not None else ""
+            found.append(Received(frames[0].bytes, owner, _decoded(frames[1:])))
+        return found
+
+    def still_allows(self, owner: str) -> bool:
+        """Return whether a connection that was let in may still speak."""
+        return self._doors is None or self._doors.still_allows(owner)
+
+    def name(self, owner: str) -> str:
+        """Return who a public key belongs to; empty without keys."""
+        return self._doors.name(owner) if self._doors is not None else ""
+
+    def reply(self, peer: bytes, message: ServerMessage) -> None:
+        """Send an answer, or drop it: a peer that has gone or does not read asks again or is dead."""
+        try:
+            self._router.send_multipart([peer, encode(message)], zmq.NOBLOCK)
+        except zmq.ZMQError:  # neither is our wait
+            return
+
+    def publish(self, update: StateUpdate) -> None:
+        """Tell the state to all who listen."""
+        self._publisher.send(encode(update))
+        if self._doors is not None:
+            self._doors.look()
+
+    def close(self) -> None:
+        """Close everything; calling it twice is harmless."""
+        if self._doors is not None:
+            self._doors.close()
+            self._doors = None
+        self._context.destroy(0)
+
+
+def _decoded(frames: Sequence[zmq.Frame]) -> ClientMessage | BadMessage:
+    if len(frames) != 1:
+        return BadMessage(f"{len(frames)} frames: every message is one frame")
+    try:
+        return decode_client(frames[0].bytes)
+    except BadMessage as error:
+        return error

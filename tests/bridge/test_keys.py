@@ -1,0 +1,223 @@
+"""Keys: who is let in, who is not, and that whoever knocks does not hinder who is in control."""
+
+from __future__ import annotations
+
+import itertools
+import stat
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from bridge.clock import MonotonicClock
+from bridge.errors import CommandRefused, EndpointRefused, KeyRefused, RobotLost, SessionRefused, StaleState
+from bridge.keys import ClientKey, KeyPair, KeyRing
+from bridge.link import encode
+from bridge.messages import Ping
+from bridge.remote import RemoteRobot
+from bridge.server import RobotServer, ServerSettings
+from bridge.watcher import RobotWatcher
+from tests.bridge.benches import ARM, START, SetpointRobot, command_to, eventually, serving
+
+CLOCK = MonotonicClock()
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRing:
+    return KeyRing(tmp_path / "keys")
+
+
+@pytest.fixture
+def robot() -> SetpointRobot:
+    return SetpointRobot(CLOCK)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def key(ring: KeyRing) -> ClientKey:
+    return ring.new("laptop")
+
+
+@pytest.fixture
+def server(robot: SetpointRobot, ring: KeyRing, key: ClientKey, told: list[str]) -> Generator[RobotServer]:
+    with serving(robot, "tcp://127.0.0.1:*", CLOCK, ServerSettings(keys=ring), told.append) as running:
+        yield running
+
+
+# On disk -------------------------------------------------------------------------------------------
+def test_secrets_are_readable_by_their_owner_alone(ring: KeyRing, key: ClientKey) -> None:
+    for path in (ring.folder / "server.json", ring.client_path("laptop")):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert key.secret not in (ring.folder / "allowed" / "laptop.json").read_text()
+    assert ClientKey.load(ring.client_path("laptop")) == key
+
+
+def test_a_key_that_others_can_read_is_refused(ring: KeyRing, key: ClientKey) -> None:
+    ring.client_path("laptop").chmod(0o644)
+    with pytest.raises(KeyRefused, match="chmod 600"):
+        ClientKey.load(ring.client_path("laptop"))
+
+
+def test_a_name_is_given_once_and_free_again_after_it_was_revoked(ring: KeyRing, key: ClientKey) -> None:
+    with pytest.raises(KeyRefused, match="already"):
+        ring.new("laptop")
+    ring.revoke("laptop")
+    assert ring.allowed() == {}
+    assert ring.new("laptop").public != key.public
+    assert ring.new("desk").server_public == key.server_public
+
+
+@pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "x" * 65, "a b"])
+def test_a_name_is_no_path(ring: KeyRing, name: str) -> None:
+    with pytest.raises(KeyRefused):
+        ring.new(name)
+
+
+def test_revoking_an_unknown_name_lists_the_known(ring: KeyRing, key: ClientKey) -> None:
+    with pytest.raises(KeyRefused, match="laptop"):
+        ring.revoke("lapdog")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"\xff", b'{"name":"a","public":"p","secret":"s","server_public":"p"}']
+)
+def test_a_damaged_key_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "key.json"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(KeyRefused, match="no key file"):
+        ClientKey.load(path)
+
+
+def test_a_file_that_is_no_key_lets_nobody_in(ring: KeyRing, key: ClientKey) -> None:
+    (ring.folder / "allowed" / "broken.json").write_text('{"name": "x"}')
+    assert ring.allowed() == {key.public: "laptop"}
+
+
+# On the wire ---------------------------------------------------------------------------------------
+def test_the_network_is_served_with_keys_alone(robot: SetpointRobot, ring: KeyRing, key: ClientKey) -> None:
+    with pytest.raises(EndpointRefused, match="keys"):
+        RobotServer(robot, "table", 0.05, "tcp://0.0.0.0:*", CLOCK)
+    with serving(robot, "tcp://0.0.0.0:*", CLOCK, ServerSettings(keys=ring)) as server:
+        near = server.endpoint.replace("0.0.0.0", "127.0.0.1")
+        with RemoteRobot(near, ARM, CLOCK, key=key) as remote:
+            assert not remote.read_state().holding
+
+
+def test_a_server_without_a_key_of_its_own_does_not_start(robot: SetpointRobot, ring: KeyRing) -> None:
+    with pytest.raises(KeyRefused, match="tandem keys new"):
+        RobotServer(robot, "table", 0.05, "tcp://127.0.0.1:*", CLOCK, ServerSettings(keys=ring))
+
+
+def test_who_has_a_key_moves_the_arm(server: RobotServer, robot: SetpointRobot, key: ClientKey) -> None:
+    with RemoteRobot(server.endpoint, ARM, CLOCK, key=key) as remote:
+        sent = remote.send(command_to(START + 0.01))
+        assert sent.position_rad == pytest.approx(START + 0.01)
+    assert len(robot.commands) == 1
+
+
+def _stranger(kind: str, key: ClientKey, ring: KeyRing) -> ClientKey | None:
+    pair = KeyPair.new()
+    if kind == "no key":
+        return None
+    if kind == "revoked key":
+        revoked = ring.new("old")
+        ring.revoke("old")
+        return revoked
+    if kind == "another server's":
+        return ClientKey("laptop", key.public, key.secret, pair.public)
+    return ClientKey("laptop", pair.public, pair.secret, key.server_public)
+
+
+@pytest.mark.parametrize("kind", ["no key", "unknown key", "revoked key", "another server's"])
+def test_strangers_are_refused_counted_and_told_and_who_is_in_control_feels_nothing(
+    kind: str, server: RobotServer, robot: SetpointRobot, ring: KeyRing, key: ClientKey, told: list[str]
+) -> None:
+    stranger, stop, late = _stranger(kind, key, ring), threading.Event(), list[float]()
+
+    def lead() -> None:
+        with RemoteRobot(server.endpoint, ARM, CLOCK, key=key) as remote:
+            for seq in itertools.count(1):
+                if stop.is_set():
+                    return
+                began_s = time.monotonic()
+                remote.send(command_to(START + 0.01, seq))
+                late.append(time.monotonic() - began_s)
+                time.sleep(0.02)
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    try:
+        with pytest.raises(RobotLost, match="key"):
+            RemoteRobot(server.endpoint, ARM, CLOCK, timeout_s=0.6, key=stranger)
+        assert eventually(lambda: server.statistics.strangers > 0)
+    finally:
+        stop.set()
+        leader.join()
+    assert any("refused" in text for text in told)
+    assert len(late) > 10
+    assert server.statistics.watchdog_holds == 0
+    assert max(late) < 0.1
+    assert {command.position_rad for command in robot.commands} == {tuple((START + 0.01).tolist())}
+
+
+def test_a_key_that_is_revoked_while_it_moves_the_arm_is_turned_out_and_the_arm_holds(
+    server: RobotServer, robot: SetpointRobot, ring: KeyRing, key: ClientKey, told: list[str]
+) -> None:
+    remote = RemoteRobot(server.endpoint, ARM, CLOCK, key=key)
+    remote.send(command_to(START + 0.01, 1))
+    ring.revoke("laptop")
+    began_s = time.monotonic()
+    with pytest.raises((CommandRefused, SessionRefused), match="no longer let in"):  # noqa: PT012
+        for seq in itertools.count(2):
+            remote.send(command_to(START + 0.01, seq))
+            assert time.monotonic() - began_s < 2.0
+            time.sleep(0.02)
+    assert eventually(lambda: bool(robot.hold_times_ns))
+    assert any("revoked" in text for text in told)
+    with pytest.raises(RobotLost):
+        RemoteRobot(server.endpoint, ARM, CLOCK, timeout_s=0.3, key=key)
+
+
+def test_nobody_moves_the_arm_in_anothers_session(server: RobotServer, ring: KeyRing, key: ClientKey) -> None:
+    other = ring.new("desk")
+    with (
+        RemoteRobot(server.endpoint, ARM, CLOCK, key=key) as mine,
+        RemoteRobot(server.endpoint, ARM, CLOCK, key=other) as theirs,
+    ):
+        mine.send(command_to(START + 0.01, 1))
+        theirs.session = mine.session
+        with pytest.raises(CommandRefused, match="another client's"):
+            theirs.send(command_to(START + 0.02, 2))
+
+
+def test_the_state_is_told_to_who_has_a_key_alone(server: RobotServer, key: ClientKey) -> None:
+    with RobotWatcher(server.endpoint, CLOCK, key) as watcher:
+        assert watcher.read_state().position_rad == pytest.approx(START)
+    with pytest.raises(StaleState):
+        RobotWatcher(server.endpoint, CLOCK, None, timeout_s=0.5)
+
+
+def test_an_oversized_message_ends_its_connection_before_anything_is_allocated(
+    server: RobotServer, robot: SetpointRobot, key: ClientKey
+) -> None:
+    context = zmq.Context()
+    loud = context.socket(zmq.DEALER)
+    for option, value in (
+        (zmq.CURVE_SERVERKEY, key.server_public), (zmq.CURVE_PUBLICKEY, key.public), (zmq.CURVE_SECRETKEY, key.secret),
+    ):  # fmt: skip
+        loud.setsockopt_string(option, value)
+    loud.connect(server.endpoint)
+    loud.send(bytes(50_000_000))
+    loud.send(encode(Ping(1)))
+    assert not loud.poll(300)
+    with RemoteRobot(server.endpoint, ARM, CLOCK, key=key) as remote:
+        remote.send(command_to(START))
+    context.destroy(0)
