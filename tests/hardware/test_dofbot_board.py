@@ -276,6 +276,47 @@ def test_the_port_is_raw_without_any_setting_up(stage: Stage) -> None:
     assert stage.hear() == bytes.fromhex("FF FB 06 0A 07 D0 31 18")
 
 
+def test_a_board_without_its_cable_finishes_the_move_and_comes_back_under_its_name(tmp_path: Path) -> None:
+    stage = Stage(link=tmp_path / "ttyDofbot")
+    stage.open()
+    stage.say(VERSION)
+    stage.say(framed("07 11 0834 01F4"))  # servo 1 to 2100 in 500 ms
+    stage.board.unplug()
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(stage.fd, READ_1)
+    assert not (tmp_path / "ttyDofbot").exists()
+    os.close(stage.fd)
+    stage.run(1.0)
+    stage.board.replug()
+    stage.open()
+    stage.say(READ_1 + READ_1)
+    stage.run(0.2)
+    assert stage.hear() == bytes.fromhex("FF FB 06 0A 08 34 31 7D")  # 2100; the first read was swallowed
+    stage.shut()
+    stage.board.close()
+
+
+def test_k2_lets_everything_go_and_k1_centres_the_arm(stage: Stage) -> None:
+    stage.board.press_k2(stage.time_ns)
+    stage.run(2.0)
+    assert stage.plant.positions_ticks().tolist() == list(SAGGED_TICKS)
+    stage.board.press_k1(stage.time_ns)
+    stage.run(2.0)
+    assert stage.plant.positions_ticks().round(6).tolist() == [2000, 2000, 2000, 2000, 1486, 3100]
+
+
+def test_a_middle_is_answered_with_its_offset_and_asked_for_with_its_state(stage: Stage) -> None:
+    stage.say(framed("08 19 01 0834 0064"))  # any servo: number 1 to 2100
+    stage.run(0.5)
+    stage.say(framed("04 1C 01"))
+    assert stage.hear() == bytes.fromhex("FF FB 05 0B FF 9C AB")  # -100
+    stage.say(framed("03 1B"))
+    assert stage.hear() == bytes.fromhex("FF FB 04 33 01 38")
+    stage.say(READ_1)
+    stage.run(0.1)
+    assert stage.hear() == bytes.fromhex("FF FB 06 0A 07 D0 31 18")
+
+
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_no_bytes_upset_the_scanner(chunks: list[bytes]) -> None:
     scanner = CommandScanner()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,34 @@ def test_read_and_torque() -> None:
     assert hexed(frames.torque(False)) == "FF FC 04 1A 00 1E"
     assert hexed(frames.torque(True)) == "FF FC 04 1A 01 1F"
     assert hexed(frames.version()) == "FF FC 03 01 04"
+
+
+def test_the_rest_of_the_commands_state_the_lengths_of_the_sheet() -> None:
+    assert hexed(frames.move_any(250, 2000, 1.0)) == "FF FC 08 19 FA 07 D0 03 E8 DD"
+    assert hexed(frames.move_all(2000, 1.0)) == "FF FC 07 17 07 D0 03 E8 E0"
+    assert hexed(frames.lamp(255, 0, 16)) == "FF FC 06 02 FF 00 10 17"
+    assert hexed(frames.buzzer(0.5)) == "FF FC 04 06 05 0F"
+    assert hexed(frames.buzzer(None)) == "FF FC 04 06 FF 09"
+    assert hexed(frames.buzzer(0)) == "FF FC 04 06 00 0A"
+    assert hexed(frames.store_middle(3)) == "FF FC 04 1C 03 23"
+    assert hexed(frames.middle_status()) == "FF FC 03 1B 1E"
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: frames.move_any(0, 2000, 1.0),
+        lambda: frames.move_any(251, 2000, 1.0),
+        lambda: frames.move_all(95, 1.0),
+        lambda: frames.lamp(0, 0, -1),
+        lambda: frames.buzzer(5.1),
+        lambda: frames.buzzer(math.nan),
+        lambda: frames.store_middle(7),
+    ],
+)
+def test_what_the_board_does_not_take_is_refused(build: Callable[[], bytes]) -> None:
+    with pytest.raises(BadCommand):
+        build()
 
 
 def test_six_servos_go_to_the_move_register_not_to_the_time_register() -> None:
@@ -80,6 +109,21 @@ POSITION = bytes.fromhex("FF FB 06 0A 07 D0 31 18")  # servo 1 at 2000: 06+0A+07
 def test_a_position_reply_is_read_by_the_commands_number_that_it_repeats() -> None:
     (reply,) = frames.ReplyParser().feed(POSITION)
     assert reply.servo() == (1, 2000)
+
+
+def test_no_single_byte_gone_wrong_passes_for_another_position() -> None:
+    for at in range(len(POSITION)):
+        for value in set(range(256)) - {POSITION[at]}:
+            parser = frames.ReplyParser()
+            replies = parser.feed(POSITION[:at] + bytes((value,)) + POSITION[at + 1 :])
+            while parser.is_waiting:
+                replies += parser.give_up()
+            assert not replies, (at, value)
+
+
+def test_an_offset_is_signed_and_a_version_is_not() -> None:
+    replies = frames.ReplyParser().feed(bytes.fromhex("FF FB 05 0B FF 9C AB  FF FB 04 01 FE 03"))
+    assert [(r.kind, r.number()) for r in replies] == [(0x0B, -100), (0x01, 254)]
 
 
 def test_a_reply_may_come_byte_by_byte() -> None:

@@ -2,21 +2,25 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
+import tty
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
 
 from bridge.clock import MonotonicClock
+from hardware.buses.dofbot_registers import MiddleStatus, StoredMiddle
 from hardware.buses.dofbot_serial import DofbotSerialBus, SerialSettings
 from hardware.errors import BadChecksum, BadCommand, BusLost, NoReply, PortBusy, PortMissing
 from hardware.virtual.dofbot_board import BoardFaults, DofbotBoard
 from hardware.virtual.plant import FreePlant
 from tests.hardware.conftest import FAST
+from tests.hardware.dofbot_serial_bench import open_bench
 
 
 def heard(board: DofbotBoard, command: int) -> list[bytes]:
@@ -137,6 +141,139 @@ def test_a_pulled_plug_ends_a_pending_read_at_once(bus: DofbotSerialBus, board: 
     assert time.monotonic() - started_s < 0.2
     with pytest.raises(BusLost):
         bus.write_ticks([2000] * 6, 0.1)
+
+
+def test_reads_open_a_lost_port_again_and_wake_the_board_and_nothing_moves(
+    tmp_path: Path, clock: MonotonicClock
+) -> None:
+    with open_bench(clock, link=tmp_path / "ttyDofbot") as (board, bus):
+        bus.write_one(1, 2200, 0.3)
+        time.sleep(0.1)
+        board.unplug()
+        with pytest.raises(BusLost):
+            bus.read_ticks(1)
+        board.heard.clear()
+        time.sleep(0.5)
+        with pytest.raises(BusLost, match="opening it again failed: there is no serial port"):
+            bus.read_ticks(1)
+        board.replug()
+        started_s = time.monotonic()
+        for _ in range(2):  # too soon after the last try, and writes never open anything
+            with pytest.raises(BusLost):
+                bus.ping(1)
+            with pytest.raises(BusLost):
+                bus.write_ticks([2000] * 6, 0.1)
+        assert time.monotonic() - started_s < 0.2
+        time.sleep(0.5)
+        assert bus.read_ticks(1).ticks == 2200  # the servos went on to the last target
+        assert [(f.command, f.swallowed) for f in board.heard] == [(0x01, True), (0x31, False)]
+        assert bus.read_health().reconnects == 1
+        assert bus.read_health().retries == 0
+        bus.write_one(1, 2100, 0.1)
+        time.sleep(0.4)
+        assert bus.read_ticks(1).ticks == 2100
+
+
+def test_a_closed_bus_opens_nothing_again(tmp_path: Path, clock: MonotonicClock) -> None:
+    with open_bench(clock, link=tmp_path / "ttyDofbot") as (board, bus):
+        board.unplug()
+        with pytest.raises(BusLost):
+            bus.read_ticks(1)
+        bus.close()
+        board.replug()
+        time.sleep(0.55)
+        with pytest.raises(BusLost):
+            bus.read_ticks(1)
+        assert bus.read_health().reconnects == 0
+
+
+def test_version_lamp_buzzer_and_any_servo(bus: DofbotSerialBus, board: DofbotBoard) -> None:
+    assert bus.read_version() == 7
+    bus.set_lamp(255, 0, 16)
+    bus.sound(0.5)
+    bus.write_any(6, 1000, 0.1)
+    time.sleep(0.05)
+    assert heard(board, 0x02) == [bytes((255, 0, 16))]
+    assert heard(board, 0x06) == [b"\x05"]
+    assert heard(board, 0x19) == [bytes.fromhex("06 03E8 0064")]
+    with pytest.raises(BadCommand):
+        bus.write_any(0, 1000, 0.1)
+
+
+def test_a_stored_middle_tells_its_status_and_its_offset(bus: DofbotSerialBus, board: DofbotBoard) -> None:
+    bus.write_one(1, 2100, 0.05)
+    time.sleep(0.3)
+    assert bus.store_middle(1) == StoredMiddle(MiddleStatus.STORED, -100)
+    assert bus.read_ticks(1).ticks == 2000
+    assert bus.store_middle(6).status is MiddleStatus.OUT_OF_RANGE
+    assert bus.store_middle(0) == StoredMiddle(MiddleStatus.STORED, None)
+
+
+class Babbler:
+    """The far end of a pty: answers each request with something like a reply, or not at all like one."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._master, slave = os.openpty()
+        tty.setraw(slave)
+        self.port = os.ttyname(slave)
+        self._slave, self.replies = slave, 0
+        self._thread = threading.Thread(target=self._babble, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        os.close(self._slave)
+        self._thread.join(1.0)
+        os.close(self._master)
+
+    def _babble(self) -> None:
+        while True:
+            try:
+                heard = os.read(self._master, 256)
+                os.write(self._master, self._reply(heard))
+            except OSError:  # the last one at the other end has closed
+                return
+            self.replies += 1
+
+    def _reply(self, heard: bytes) -> bytes:
+        rng = self._rng
+        body = bytes((6, 0x0A)) + rng.randbytes(2) + bytes((heard[3] if len(heard) > 3 else 0x31,))
+        sound = b"\xff\xfb" + body + bytes((sum(body) & 0xFF,))
+        cut, at = rng.randrange(9), rng.randrange(8)
+        return rng.choice(
+            [
+                sound,
+                heard,  # an echo
+                heard + sound,
+                sound[:cut],
+                sound[:at] + rng.randbytes(1) + sound[at + 1 :],
+                sound[cut:] + sound,
+                rng.randbytes(rng.randrange(40)),
+                b"\xff\xfb" + rng.randbytes(rng.randrange(8)),
+            ]
+        )
+
+
+def test_no_reply_whatever_leaves_the_named_errors_or_bounded_time(clock: MonotonicClock) -> None:
+    wanted = 100_000 if os.environ.get("TANDEM_DEEP") else 400
+    babbler = Babbler(5)
+    brisk = SerialSettings(wake_s=0.01, reply_timeout_s=0.004)
+    seen: set[str] = set()
+    with DofbotSerialBus(babbler.port, clock, brisk) as bus:
+        calls = [lambda: bus.read_ticks(2), lambda: bus.read_ticks(5), lambda: bus.ping(1), bus.read_version]
+        for k in range(wanted):
+            started_s = time.monotonic()
+            try:
+                seen.add(type(calls[k % 4]()).__name__)
+            except (NoReply, BadChecksum) as error:
+                seen.add(type(error).__name__)
+            assert time.monotonic() - started_s < 2.0  # 12 ms and whatever a busy machine adds
+            if babbler.replies >= wanted:
+                break
+        assert bus.read_health().garbage_bytes > 0
+    babbler.close()
+    assert babbler.replies >= wanted
+    assert {"Reading", "bool", "NoReply", "BadChecksum"} <= seen
 
 
 def test_a_refused_count_puts_nothing_on_the_wire(bus: DofbotSerialBus, board: DofbotBoard) -> None:
