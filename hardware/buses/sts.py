@@ -196,9 +196,9 @@ class StsBus:
             raise BadCommand(f"a move takes more than 0 and at most {_LONGEST_MOVE_S} s, got {duration_s}")
         for ticks in ticks_by_id.values():
             frames.position_bytes(ticks)  # refused before anything is planned
-        now_ns = self._line.clock.now_ns()
         acceleration = self._settings.acceleration
         with self._pacing:  # to the end, so that what was planned last goes out last
+            now_ns = self._line.clock.now_ns()
             speeds = {i: self._pace.plan(i, ticks, duration_s, now_ns) for i, ticks in ticks_by_id.items()}
             goals = {i: frames.goal_bytes(ticks, speeds[i], acceleration) for i, ticks in ticks_by_id.items()}
             try:

@@ -22,7 +22,7 @@ class _Course:
     speed_ticks_s: int
 
     def at(self, now_ns: int) -> float:
-        if now_ns >= self.end_ns:
+        if now_ns >= self.end_ns or self.end_ns == self.start_ns:
             return self.target_ticks
         part = (now_ns - self.start_ns) / (self.end_ns - self.start_ns)
         return self.start_ticks + part * (self.target_ticks - self.start_ticks)

@@ -42,7 +42,7 @@ class Lx16aBoard:
         torque_on: bool = False,
     ) -> None:
         count = len(servo_ids)
-        model = actuator or ActuatorModel((SPEED_RAD_S,) * count, dead_time_s=DEAD_TIME_S, skew_s=0.0, min_move_s=0.0)
+        model = actuator or ActuatorModel((SPEED_RAD_S,) * count, dead_time_s=DEAD_TIME_S, skew_s=0.0, min_move_s=0.001)
         manners = ServoManners(stall_ticks=15.0, still_ticks=2.0)
         self.rack = ServoRack(plant, now_ns, np.full(count, TICKS_PER_RAD), model, torque_on, manners)
         self.pty = PtyPort(link)

@@ -49,7 +49,7 @@ class StsBoard:
         baud: int = BAUD,
     ) -> None:
         count = len(servo_ids)
-        model = actuator or ActuatorModel((SPEED_RAD_S,) * count, dead_time_s=DEAD_TIME_S, skew_s=0.0, min_move_s=0.0)
+        model = actuator or ActuatorModel((SPEED_RAD_S,) * count, dead_time_s=DEAD_TIME_S, skew_s=0.0, min_move_s=0.001)
         self.rack = ServoRack(plant, now_ns, np.full(count, TICKS_PER_RAD), model, torque_on, ServoManners())
         self.pty = PtyPort(link)
         self.faults = ChainFaults()
