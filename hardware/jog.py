@@ -40,7 +40,7 @@ class Jogger:
         self._free_at_ns = clock.now_ns()
         self._readings: dict[int, Reading] = {}
         self._targets: dict[int, int] = {}
-        self._torque_on = False
+        self._torque_on = self._released = False
         try:
             readings = find_servos(bus, bus.servo_ids)
         except NotMeasured:
@@ -73,15 +73,19 @@ class Jogger:
         """Return where a servo has been sent; None where it cannot be read and has not been started."""
         return self._targets.get(servo_id)
 
-    def start(self, servo_id: int) -> None:
-        """Send a servo that cannot be read to its middle, AT FULL SPEED from wherever it is; then it can be stepped."""
-        if not self.is_blind or servo_id in self._targets:
-            return
+    def start(self, servo_id: int) -> bool:
+        """Send a servo that cannot be read to its middle, AT FULL SPEED from wherever it is; then it can be stepped.
+
+        Returns False where that is not to be done: it can be read, it has been started, or the torque was switched off.
+        """
+        if not self.is_blind or self._released or servo_id in self._targets:
+            return False
         self._bus.write_one(servo_id, self.middle_ticks, STEP_S)
+        self._targets[servo_id] = self.middle_ticks
         if not self._torque_on:
             self._bus.set_torque(True)
             self._torque_on = True
-        self._targets[servo_id] = self.middle_ticks
+        return True
 
     def step(self, servo_id: int, direction: int) -> bool:
         """Move one servo one step up (+1) or down (-1), no sooner than the last step's end.
@@ -112,11 +116,10 @@ class Jogger:
             self._write_all()
 
     def release(self) -> None:
-        """Switch the torque off: a raised arm falls unless someone supports it. Blind servos must be started again."""
+        """Switch the torque off, for this jogger's life: a raised arm falls unless someone supports it."""
         self._bus.set_torque(False)
         self._torque_on = False
-        if self.is_blind:
-            self._targets.clear()
+        self._released = True
 
     def _leads_too_far(self, servo_id: int, before: int, target: int) -> bool:
         if self.is_blind:

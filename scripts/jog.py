@@ -134,9 +134,13 @@ class JogSession:
             return _TWICE[key]
         if key == "r":
             self._jogger.release()
-        else:
-            self._jogger.start(self._servo_id)
-        return ""
+            return ""
+        started = self._jogger.start(self._servo_id)
+        return (
+            ""
+            if started
+            else "not sent: it is under way already, or its torque was switched off: leave, and begin anew"
+        )
 
     def _why_not(self) -> str:
         if self._jogger.is_blind and self._jogger.target_ticks(self._servo_id) is None:

@@ -14,8 +14,8 @@ BusKind = Literal["dofbot-serial", "dofbot-i2c", "lx16a", "sts", "pca9685"]
 def open_bus(kind: BusKind, port: str, servo_ids: Sequence[int], clock: Clock) -> ServoBus:
     """Open the bus at `port`, which moves nothing and changes no torque; raises PortError or BusLost.
 
-    `port` is a serial port, or an I2C one such as /dev/i2c-1. The Dofbot's boards have servos 1 to 6, whatever
-    `servo_ids` says; on the others those are the servos that are addressed.
+    `port` is a serial port, or for dofbot-i2c and pca9685 an I2C one such as /dev/i2c-1. The Dofbot's boards have
+    servos 1 to 6, whatever `servo_ids` says; on the others those are the servos that are addressed.
     """
     if kind == "dofbot-serial":
         from hardware.buses.dofbot_serial import DofbotSerialBus
@@ -29,7 +29,13 @@ def open_bus(kind: BusKind, port: str, servo_ids: Sequence[int], clock: Clock) -
         from hardware.buses.sts import StsBus
 
         return StsBus(port, servo_ids, clock)
-    raise NotImplementedError(kind)
+    if kind == "dofbot-i2c":
+        from hardware.buses.dofbot_i2c import DofbotI2cBus
+
+        return DofbotI2cBus(port, clock)
+    from hardware.buses.pca9685 import Pca9685Bus
+
+    return Pca9685Bus(port, servo_ids, clock)
 
 
 def line_speed(kind: BusKind) -> str:
