@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bridge.ports import Clock
-from hardware.errors import Astray, BadChecksum, NoReply, WrongServo
+from hardware.errors import Astray, BadChecksum, NoReply, NotMeasured, WrongServo
+from hardware.guards import VitalsGuard
 from hardware.servo_bus import Reading
 from hardware.servo_joints import ServoJoints
 from urdf.pose import Array
@@ -14,11 +15,17 @@ STILL_RAD = 0.02
 PATIENCE_S = 4.0
 
 
-def find_footing(joints: ServoJoints, clock: Clock, patience_s: float = PATIENCE_S) -> tuple[Array, list[Reading]]:
+def find_footing(
+    joints: ServoJoints, clock: Clock, assume_rad: Array | None = None, patience_s: float = PATIENCE_S
+) -> tuple[Array, list[Reading] | None]:
     """Return where the joints stand (n,), and the readings that say so, once they stand still.
 
-    Raises WrongServo with every servo that does not answer, Astray where the arm does not come to rest, and BusLost.
+    On a bus that reads no servo it is `assume_rad`, and no readings. Raises WrongServo with every servo that does not
+    answer, Astray where the arm does not come to rest, and BusLost.
     """
+    if assume_rad is not None:
+        joints.check_present()
+        return assume_rad, None
     deadline_ns = clock.now_ns() + round(patience_s * 1e9)
     before = joints.to_rad(_read_all(joints))
     while True:
@@ -29,6 +36,17 @@ def find_footing(joints: ServoJoints, clock: Clock, patience_s: float = PATIENCE
         if clock.now_ns() >= deadline_ns:
             raise Astray(f"the arm moves and has not come to rest within {patience_s:g} s: who moves it?")
         before = now
+
+
+def check_vitals(joints: ServoJoints, guard: VitalsGuard) -> None:
+    """Ask every servo how it is; raises what the first that is unwell says, and nothing where no servo tells."""
+    for joint in range(joints.count):
+        try:
+            trouble = guard.judge(joint, joints.read_vitals(joint))
+        except NotMeasured:
+            return
+        if trouble is not None:
+            raise trouble
 
 
 def _read_all(joints: ServoJoints) -> list[Reading]:

@@ -14,7 +14,9 @@ from bridge.messages import JointCommand
 from bridge.ports import Clock
 from calibration.actuator import ActuatorModel
 from hardware.command_path import CommandPath
+from hardware.errors import HardwareError
 from hardware.estimate import PoseEstimate
+from hardware.guards import FollowMonitor
 from hardware.pace import Pace
 from hardware.servo_bus import Reading
 from hardware.servo_joints import HOLD_S, ServoJoints
@@ -38,10 +40,11 @@ class ServoArm:
         """Stand at `standing_rad` (n,) without torque. Moves nothing."""
         self.joints, self.pace = joints, pace
         self.torque_on = False
-        self._clock = clock
+        self._clock, self._joint_names = clock, description.joint_names
         now_ns = clock.now_ns()
         self._estimate = PoseEstimate(actuator, standing_rad, now_ns)
         self._path = CommandPath(description, rig, pace.period_s, standing_rad, now_ns)
+        self._monitor = self._new_monitor(now_ns)
         self._lock = threading.Lock()
 
     @property
@@ -92,11 +95,16 @@ class ServoArm:
     def stand(self, standing_rad: Array, readings: Sequence[Reading] | None) -> None:
         """Take the arm to stand at `standing_rad` (n,), whatever was sent before; nothing is written."""
         now_ns = self._clock.now_ns()
-        for joint in range(self.joints.count):
-            read_ns = None if readings is None else readings[joint].received_ns
-            self.let_go(joint, float(standing_rad[joint]), read_ns)
+        with self._lock:
+            for joint in range(self.joints.count):
+                read_ns = None if readings is None else readings[joint].received_ns
+                self._estimate.let_go(joint, float(standing_rad[joint]), read_ns)
+            self._monitor = self._new_monitor(now_ns)
         self.joints.stand(standing_rad)
         self._path.stand(standing_rad, now_ns)
+
+    def _new_monitor(self, now_ns: int) -> FollowMonitor:
+        return FollowMonitor(self._joint_names, self.joints.bus.ticks_range, now_ns)
 
     def _write(self, position_rad: Array, duration_s: float) -> Array:
         """Write a pose (n,); return the pose that its counts mean."""
@@ -106,14 +114,16 @@ class ServoArm:
         return sent_rad
 
     # Readings --------------------------------------------------------------------------------------
-    def correct(self, joint: int, reading: Reading) -> tuple[float, bool]:
-        """Take in a reading; return by how much the joint lags its commands [rad], and whether they have it move."""
-        measured = self.joints.angle_rad(joint, reading.ticks)
+    def correct(self, joint: int, reading: Reading) -> HardwareError | None:
+        """Take in a reading of a joint; return Stalled or Astray where it does not follow its commands."""
+        measured, stamp_ns = self.joints.angle_rad(joint, reading.ticks), reading.received_ns
         with self._lock:
-            lag = self._estimate.correct(joint, measured, reading.received_ns)
-            return lag, self._estimate.is_moving(joint, reading.received_ns)
+            lag = self._estimate.correct(joint, measured, stamp_ns)
+            moving = self._estimate.is_moving(joint, stamp_ns)
+            lag_ticks = lag * self.joints.ticks_per_rad(joint)
+            return self._monitor.check(joint, reading.ticks, lag, lag_ticks, moving, stamp_ns)
 
-    def let_go(self, joint: int, measured_rad: float, read_ns: int | None) -> None:
-        """Take a joint to be where it is measured, whatever was commanded: its commands no longer say."""
+    def let_go(self, joint: int, reading: Reading) -> None:
+        """Take a joint to be where it is read, whatever was commanded: its commands no longer say."""
         with self._lock:
-            self._estimate.let_go(joint, measured_rad, read_ns)
+            self._estimate.let_go(joint, self.joints.angle_rad(joint, reading.ticks), reading.received_ns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from calibration.servo import ServoCalibration
-from hardware.errors import NotMeasured
+from hardware.errors import NotMeasured, WrongServo
 from hardware.servo_bus import Reading, ServoBus, ServoVitals, find_servos
 from urdf.pose import Array
 
@@ -34,10 +34,15 @@ class ServoJoints:
         except NotMeasured as error:
             if assume_rad is None:
                 raise NotMeasured(f"{error}; say how the arm stands (assume_rad): it jumps there") from error
+            _check_present(bus, calibration.servo_ids)
             return None
         if assume_rad is not None:
             raise ValueError(f"{bus.port}: the servos tell where they stand: assume_rad must be None")
         return readings
+
+    def check_present(self) -> None:
+        """Raise WrongServo with every servo that nothing answers for."""
+        _check_present(self.bus, self._calibration.servo_ids)
 
     @property
     def count(self) -> int:
@@ -99,3 +104,9 @@ class ServoJoints:
         """Return counts in the bus's order of servos from counts in joint order."""
         by_id = dict(zip(self._calibration.servo_ids, ticks, strict=True))
         return [by_id[servo_id] for servo_id in self.bus.servo_ids]
+
+
+def _check_present(bus: ServoBus, servo_ids: Sequence[int]) -> None:
+    missing = [servo_id for servo_id in servo_ids if not bus.ping(servo_id)]
+    if missing:
+        raise WrongServo(missing, (), bus.port)

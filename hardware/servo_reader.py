@@ -20,6 +20,9 @@ from hardware.servo_joints import ServoJoints
 FAILED_READS = 3
 #: One servo is asked how it is so often: six of them in six seconds, and heat takes minutes.
 VITALS_S = 1.0
+#: A bus that is quick is read so often, as long as reading takes no more than this share of the time: the rest is for
+#: commands. One whose reading takes a period or longer is read without a pause.
+TURNS_A_PERIOD, MOST_SHARE = 3, 0.2
 #: How long to wait before asking again while the port is gone; the bus opens it at most this often.
 LOST_S = 0.5
 
@@ -66,8 +69,8 @@ class ServoReader:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=2.0)
 
-    def turn(self) -> float:
-        """Read once; return how long to rest before the next turn, counted from the beginning of this one [s]."""
+    def turn(self) -> None:
+        """Read once; raises BusLost where there is nothing to read from."""
         joint = self._schedule.next(self._listener.gripper_moves())
         try:
             reading = self._joints.read(joint)
@@ -81,11 +84,6 @@ class ServoReader:
             self._failed_reads += 1
             if self._failed_reads >= FAILED_READS:
                 self._listener.silence(error)
-        except BusError as error:
-            if not self._stop.is_set():
-                self._listener.silence(error)
-            return LOST_S
-        return self._period_s
 
     def _ask_vitals(self) -> None:
         self._vitals_due_ns = self._clock.now_ns() + round(VITALS_S * 1e9)
@@ -103,6 +101,13 @@ class ServoReader:
     def _read_on(self) -> None:
         while not self._stop.is_set():
             started_ns = self._clock.now_ns()
-            rest_s = self.turn()
+            try:
+                self.turn()
+            except BusError as error:
+                if not self._stop.is_set():
+                    self._listener.silence(error)
+                self._stop.wait(LOST_S)
+                continue
             spent_s = (self._clock.now_ns() - started_ns) * 1e-9
-            self._stop.wait(max(0.0, rest_s - spent_s))
+            turn_s = min(max(self._period_s / TURNS_A_PERIOD, spent_s / MOST_SHARE), self._period_s)
+            self._stop.wait(max(0.0, turn_s - spent_s))

@@ -27,14 +27,14 @@ from hardware.errors import (
     BusLost,
     HardwareError,
     NoReply,
-    NotMeasured,
     RelaxBlocked,
     RobotFaulted,
+    ServoAlarm,
     Stalled,
     WrongServo,
 )
-from hardware.footing import find_footing
-from hardware.guards import ANY_SERVO_LIMITS, FollowMonitor, VitalsGuard, VitalsLimits
+from hardware.footing import check_vitals, find_footing
+from hardware.guards import ANY_SERVO_LIMITS, VitalsGuard, VitalsLimits
 from hardware.pace import Pace
 from hardware.servo_arm import ServoArm
 from hardware.servo_bus import Reading, ServoBus, ServoVitals
@@ -61,14 +61,13 @@ class ServoRobot:
     ) -> None:
         """Take over an arm that has just been found, on a bus that reads its servos or (`is_read`) does not."""
         self._arm, self._description, self._clock, self._is_read = arm, description, clock, is_read
-        self._monitor = self._new_monitor()
         self._vitals = VitalsGuard(description.joint_names, limits)
         self._command_lock = threading.RLock()
         self._recovery_lock = threading.Lock()
         self._seqs = itertools.count(1)
         self._holds = 0
         self._holding, self._adrift, self._fault = True, False, ""
-        listener = Listener(arm.gripper_moves, self._take_in, self._feel, self._fail, self._fall_silent)
+        listener = Listener(arm.gripper_moves, self._take_in, self._feel, self._take_alarm, self._fall_silent)
         self._reader = ServoReader(arm.joints, listener, clock, arm.pace.period_s)
 
     @staticmethod
@@ -189,8 +188,8 @@ class ServoRobot:
         """
         if not self._arm.torque_on:
             raise RobotFaulted(_NO_TORQUE)
-        if self._walk(np.asarray(rest_rad, dtype=np.float64), should_stop, arm_only=True):
-            self.hold()
+        self._walk(np.asarray(rest_rad, dtype=np.float64), should_stop, arm_only=True)
+        self._holding = True
 
     def torque_off(self) -> None:
         """Let go at once: a raised arm falls. Raises BusLost."""
@@ -207,27 +206,14 @@ class ServoRobot:
         if self._arm.torque_on and not self._fault:
             return
         with self._recovery_lock:
-            standing, readings = self._arm.output_rad, None
-            if self._is_read:
-                standing, readings = find_footing(self._arm.joints, self._clock)
-                self._check_vitals()
+            standing, readings = self._find_footing()
+            check_vitals(self._arm.joints, self._vitals)
             with self._command_lock:
                 if self._arm.torque_on and not self._adrift:  # jaws that squeeze something have never let go
                     standing = np.append(standing[:-1], self._arm.output_rad[-1])
                 self._arm.stand(standing, readings)
                 self._arm.take_hold()
-                self._monitor = self._new_monitor()
                 self._adrift, self._holding, self._fault = False, True, ""
-
-    def _check_vitals(self) -> None:
-        joints = self._arm.joints
-        try:
-            troubles = [self._vitals.judge(j, joints.read_vitals(j)) for j in range(joints.count)]
-        except NotMeasured:
-            return
-        for trouble in troubles:
-            if trouble is not None:
-                raise trouble
 
     def _send(self, command: JointCommand) -> JointCommand:
         try:
@@ -265,21 +251,13 @@ class ServoRobot:
         return arrived
 
     # Readings and faults ---------------------------------------------------------------------------
-    def _new_monitor(self) -> FollowMonitor:
-        ticks_range = self._arm.joints.bus.ticks_range
-        return FollowMonitor(self._description.joint_names, ticks_range, self._clock.now_ns())
-
     def _take_in(self, joint: int, reading: Reading) -> None:
-        joints = self._arm.joints
-        measured = joints.angle_rad(joint, reading.ticks)
         if not self._arm.torque_on or self._adrift:
-            self._arm.let_go(joint, measured, reading.received_ns)
+            self._arm.let_go(joint, reading)
             return
-        lag, moving = self._arm.correct(joint, reading)
-        lag_ticks = lag * joints.ticks_per_rad(joint)
-        trouble = self._monitor.check(joint, reading.ticks, lag, lag_ticks, moving, reading.received_ns)
+        trouble = self._arm.correct(joint, reading)
         if isinstance(trouble, Stalled):
-            self._arm.let_go(joint, measured, reading.received_ns)  # the hold must not press on
+            self._arm.let_go(joint, reading)  # the hold must not press on
         if trouble is not None:
             self._fail(trouble)
 
@@ -288,6 +266,13 @@ class ServoRobot:
         if trouble is not None:
             self._fail(trouble)
         return self._vitals.is_suspicious(joint)
+
+    def _take_alarm(self, alarm: ServoAlarm) -> None:
+        """A servo that complains of itself lets go, or has: stop the others, and find out where it stands."""
+        if not self._fault:
+            self._fail(alarm)
+            self._latch(alarm, adrift=True)
+            self._regain_if_possible()
 
     def _fall_silent(self, error: BusError) -> None:
         if isinstance(error, BusLost):
@@ -304,17 +289,23 @@ class ServoRobot:
             if not known or isinstance(trouble, Stalled):
                 self.hold()
         if isinstance(trouble, Astray):
-            with contextlib.suppress(HardwareError):  # it stays adrift, and the fault says enough
-                self._regain()
+            self._regain_if_possible()
+
+    def _regain_if_possible(self) -> None:
+        with contextlib.suppress(HardwareError):  # it stays adrift, and the fault says enough
+            self._regain()
 
     def _regain(self) -> None:
         """Take the arm to stand where it is found once it has come to rest, and hold it there; the fault stays."""
         with self._recovery_lock:
-            standing, readings = find_footing(self._arm.joints, self._clock)
+            standing, readings = self._find_footing()
             with self._command_lock:
                 self._arm.stand(standing, readings)
                 self._arm.stop()
                 self._adrift = False
+
+    def _find_footing(self) -> tuple[Array, list[Reading] | None]:
+        return find_footing(self._arm.joints, self._clock, None if self._is_read else self._arm.output_rad)
 
     def _latch(self, why: HardwareError, adrift: bool = False) -> None:
         with self._command_lock:
