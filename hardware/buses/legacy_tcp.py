@@ -7,7 +7,7 @@
 | NaN, infinity, out of range, shifted bytes | refused, counted, the arm holds; the third in a row ends the connection |
 | no good frame for more than 1 s | the arm holds; the next good frame moves it again |
 | the client goes, in the middle of a frame or not | the arm holds |
-| somebody else has control, or a fault has latched | the connection ends: such a stream knows no other answer |
+| somebody else has control, a fault has latched, the arm is lost | the connection ends: it knows no other answer |
 | a second client | refused while the first was heard within the last second; a silent one has lost its place |
 
 The stream carries no keys. So it is served on loopback, or to the addresses of an allow-list, and then says so.
@@ -15,7 +15,6 @@ The stream carries no keys. So it is served on loopback, or to the addresses of 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import selectors
@@ -131,16 +130,12 @@ class LegacyServer:
         self._stop.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
-        with contextlib.suppress(BridgeError, HardwareError):  # it could not be held before either
-            self._drop()
+        self._drop()
         self._listener.close()
         self._selector.close()
 
     def turn(self, timeout_s: float = 0.0) -> None:
-        """Wait up to `timeout_s` for bytes or a client, take in what there is, and lead the arm on.
-
-        Raises what `robot` raises where it is lost.
-        """
+        """Wait up to `timeout_s` for bytes or a client, take in what there is, and lead the arm on."""
         if self.leading:
             timeout_s = min(timeout_s, max((self._due_ns - self._clock.now_ns()) * 1e-9, 0.0))
         for key, _ in self._selector.select(timeout_s):
@@ -151,11 +146,8 @@ class LegacyServer:
         self._lead()
 
     def _serve(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self.turn(_TURN_S)
-        except (BridgeError, HardwareError) as error:
-            self._tell(f"legacy stream: {error}. The stream has ended, its clients are disconnected")
+        while not self._stop.is_set():
+            self.turn(_TURN_S)
 
     # The arm ---------------------------------------------------------------------------------------
     def _lead(self) -> None:
@@ -180,6 +172,9 @@ class LegacyServer:
             self.statistics.refused_commands += 1
             self._target_rad = None  # not ours to hold
             self._drop(f"disconnected, its command was refused: {error}")
+        except (BridgeError, HardwareError) as error:
+            self.statistics.refused_commands += 1
+            self._drop(f"disconnected, the arm is lost: {error}")
         else:
             self.statistics.commands += 1
 
@@ -187,7 +182,10 @@ class LegacyServer:
         """Stand still, if it is us who move."""
         leading, self._target_rad, self._is_new = self.leading, None, False
         if leading:
-            self._robot.hold()
+            try:
+                self._robot.hold()
+            except (BridgeError, HardwareError) as error:
+                self._tell(f"legacy stream: the arm could not be told to hold: {error}")
 
     # The client ------------------------------------------------------------------------------------
     def _accept(self) -> None:

@@ -409,6 +409,24 @@ def test_a_stream_is_hung_up_on_while_somebody_else_has_control(tmp_path: Path) 
             assert eventually(lambda: len(robot.commands) > before)
 
 
+def test_an_arm_that_is_lost_hangs_up_on_its_client_and_on_every_later_one(tmp_path: Path) -> None:
+    clock, said = MonotonicClock(), list[str]()
+    with serving(SetpointRobot(clock, UPRIGHT), ipc(tmp_path), clock) as server:
+        remote = RemoteRobot(server.endpoint, ARM, clock, timeout_s=0.2)
+        legacy = LegacyServer(remote, clock, LOOPBACK, 0, period_s=PERIOD_S, tell=said.append)
+        legacy.start()
+        client = socket.create_connection((LOOPBACK, legacy.port), 2.0)
+        client.sendall(UPRIGHT_GRIPPER_30)
+        assert eventually(lambda: legacy.statistics.commands > 0)
+    assert has_hung_up(client)
+    client.close()
+    assert any("the arm is lost" in line for line in said)
+    with socket.create_connection((LOOPBACK, legacy.port), 2.0) as again:
+        again.sendall(UPRIGHT_GRIPPER_30)
+        assert has_hung_up(again)
+    legacy.close()
+
+
 # Down to the wire ----------------------------------------------------------------------------------
 def test_an_old_client_moves_the_servos_through_the_filter_and_its_end_holds_them(
     clock: MonotonicClock, dofbot: ArmDescription
