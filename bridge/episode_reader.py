@@ -16,6 +16,7 @@ from mcap.records import Metadata as MetadataRecord
 from numpy.typing import NDArray
 
 from bridge.episode_format import (
+    BLOCK,
     CAMERA_PREFIX,
     ENDING,
     EVENTS,
@@ -28,6 +29,7 @@ from bridge.episode_format import (
     EventMessage,
     Level,
     PictureMessage,
+    PoseMessage,
     StepMessage,
     from_metadata,
 )
@@ -63,6 +65,9 @@ class _Sent(msgspec.Struct, frozen=True):
 class Episode:
     """One run: k control periods of an arm with n joints. Stamps are ns of the run's own clock.
 
+    `block_m` (m, 3): where the block was seen, in the frame of the arm's base. `duration_s`: from the first thing that
+    was recorded to the last.
+
     `whole`: it has its end; without, `ending` is None. `damaged`: bytes before the end are not what was written;
     `missing_steps` periods were in chunks that are gone. `remarks` says both in words.
     """
@@ -83,6 +88,9 @@ class Episode:
     waiting_for: tuple[str, ...]
     events: tuple[Event, ...]
     picture_stamps_ns: dict[str, Stamps]
+    block_stamp_ns: Stamps
+    block_m: Array
+    duration_s: float
     bytes_on_disk: int
     whole: bool
     damaged: bool
@@ -92,11 +100,6 @@ class Episode:
     def steps(self) -> int:
         """How many control periods there are."""
         return len(self.sent_stamp_ns)
-
-    @property
-    def duration_s(self) -> float:
-        """Time from the first command to the last."""
-        return float(self.sent_stamp_ns[-1] - self.sent_stamp_ns[0]) * 1e-9 if self.steps else 0.0
 
 
 def read_episode(path: Path) -> Episode:
@@ -148,6 +151,8 @@ class _Content:
         self._steps: dict[int, StepMessage] = {}
         self._events: list[EventMessage] = []
         self._pictures: dict[str, list[int]] = {}
+        self._span_ns = (1 << 63, 0)
+        self._blocks: list[tuple[int, tuple[float, float, float]]] = []
 
     def take(self, record: Record, scan: RecordScan) -> None:
         """Take in one record of the file."""
@@ -176,6 +181,8 @@ class _Content:
                 self._take_message(topic, item)
 
     def _take_message(self, topic: str, message: Message) -> None:
+        first_ns, last_ns = self._span_ns
+        self._span_ns = min(first_ns, message.log_time), max(last_ns, message.log_time)
         if topic == STATE:
             self._states[message.sequence] = _decode(message, topic, _State)
         elif topic == SENT:
@@ -184,6 +191,9 @@ class _Content:
             self._steps[message.sequence] = _decode(message, topic, StepMessage)
         elif topic == EVENTS:
             self._events.append(_decode(message, topic, EventMessage))
+        elif topic == BLOCK:
+            at = _decode(message, topic, PoseMessage).pose.position
+            self._blocks.append((message.log_time, (at.x, at.y, at.z)))
         elif topic.startswith(CAMERA_PREFIX):
             self._pictures.setdefault(topic.removeprefix(CAMERA_PREFIX), []).append(message.log_time)
 
@@ -221,6 +231,9 @@ class _Content:
             picture_stamps_ns={
                 name: np.array(stamps, dtype=np.int64) - utc_from_clock_ns for name, stamps in self._pictures.items()
             },
+            block_stamp_ns=np.array([utc for utc, _ in self._blocks], dtype=np.int64) - utc_from_clock_ns,
+            block_m=_rows([at for _, at in self._blocks], 3),
+            duration_s=max(self._span_ns[1] - self._span_ns[0], 0) * 1e-9,
             bytes_on_disk=size,
             whole=scan.whole,
             damaged=scan.damaged,

@@ -19,6 +19,7 @@ from bridge.errors import StaleFrame
 from bridge.loop import LoopStep
 from bridge.ports import Camera, Clock
 from calibration.artifacts import calibration_dir
+from scripts.programs.episode_files import episodes_folder
 from scripts.programs.robot_file import robot_file_path
 from scripts.programs.robot_run import Watcher
 from scripts.provenance import git_commit, versions
@@ -37,11 +38,6 @@ class Recording:
     writer: EpisodeWriter
     outcome: str = ""
     tally: EpisodeTally | None = field(default=None)
-
-
-def episodes_folder(data: Path) -> Path:
-    """Return where recordings lie."""
-    return data / "episodes"
 
 
 @dataclass(frozen=True, slots=True)
