@@ -254,6 +254,7 @@ class Babbler:
         )
 
 
+@pytest.mark.timeout(3600)  # all 100,000 of them take a quarter of an hour
 def test_no_reply_whatever_leaves_the_named_errors_or_bounded_time(clock: MonotonicClock) -> None:
     wanted = 100_000 if os.environ.get("TANDEM_DEEP") else 400
     babbler = Babbler(5)
@@ -261,7 +262,7 @@ def test_no_reply_whatever_leaves_the_named_errors_or_bounded_time(clock: Monoto
     seen: set[str] = set()
     with DofbotSerialBus(babbler.port, clock, brisk) as bus:
         calls = [lambda: bus.read_ticks(2), lambda: bus.read_ticks(5), lambda: bus.ping(1), bus.read_version]
-        for k in range(wanted):
+        for k in range(4 * wanted):  # a late answer may serve two requests
             started_s = time.monotonic()
             try:
                 seen.add(type(calls[k % 4]()).__name__)
@@ -270,9 +271,9 @@ def test_no_reply_whatever_leaves_the_named_errors_or_bounded_time(clock: Monoto
             assert time.monotonic() - started_s < 2.0  # 12 ms and whatever a busy machine adds
             if babbler.replies >= wanted:
                 break
+        assert babbler.replies >= wanted
         assert bus.read_health().garbage_bytes > 0
     babbler.close()
-    assert babbler.replies >= wanted
     assert {"Reading", "bool", "NoReply", "BadChecksum"} <= seen
 
 
