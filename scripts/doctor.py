@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bridge.clock import MonotonicClock
+from bridge.errors import KeyRefused
 from bridge.keys import ClientKey
 from bridge.link import default_endpoint
 from bridge.ports import Clock
 from calibration.errors import CalibrationError
 from calibration.servo import ServoCalibration
+from hardware.errors import port_holders
 from scripts.cli import data_root, emit_json
 from scripts.exit_codes import DONE, FAILED
 from scripts.programs import doctor_machine
@@ -40,8 +42,8 @@ class DoctorArgs:
     """What the servos are on, where it is another than robot.toml says."""
     endpoint: str = ""
     """Where a served arm is reached, where it is another than robot.toml says."""
-    key: str = ""
-    """File of this computer's key, where the arm is served on the network."""
+    key: Path | None = None
+    """Our key file, where the arm is served with keys. Default: as robot.toml says."""
     arm: str = ""
     """Which arm it is, where it is another than robot.toml says. Default: dofbot."""
     json: bool = False
@@ -64,7 +66,10 @@ class Patient:
     port: str
     bus: BusKind
     endpoint: str
+    key: Path | None
     description: ArmDescription
+    is_elsewhere: bool
+    """Whether the arm hangs on another computer: then there is no port to look at, and no calibration."""
     calibration: ServoCalibration | None = None
     trouble: list[Finding] = field(default_factory=list[Finding])
 
@@ -84,19 +89,32 @@ def _examine(args: DoctorArgs, host: Host, root: Path, clock: Clock) -> Iterator
     yield from doctor_machine.timing(host, clock)
     yield from doctor_machine.disk(root)
     patient = _patient(args, root)
-    if patient.port or not args.endpoint:
+    if patient.port or not patient.is_elsewhere:
         yield from ports(host, patient.port)
     yield from doctor_machine.cameras(host)
     yield from patient.trouble
-    if not (args.robot or args.port or args.endpoint):
+    if args.robot or args.port or args.endpoint:
+        yield from _arm(patient, clock, bool(args.endpoint))
+    else:
         yield _robots(root)
+
+
+def _arm(patient: Patient, clock: Clock, must_be_served: bool) -> Iterator[Finding]:
+    """Ask the server if there is one, else the servos."""
+    try:
+        key = ClientKey.load(patient.key) if patient.key else None
+    except KeyRefused as error:
+        yield fail("Link", "key", str(error), "`tandem keys new NAME` where the arm is served; carry its file here")
         return
-    key = ClientKey.load(Path(args.key)) if args.key else None
     served = bool(patient.endpoint) and is_served(patient.endpoint, patient.description, clock, key)
-    if served or args.endpoint:
+    if served or patient.is_elsewhere or must_be_served:
         yield from link(patient.endpoint, patient.description, clock, key)
-    if served:
+    holders = port_holders(Path(patient.port)) if patient.port else []
+    if served or any(name.startswith("tandem ") for name in holders):
         yield ok("Servos", patient.port or "servos", "the server's to read while it runs")
+        if not served:
+            text = f"{patient.endpoint} does not let us in, or does not answer"
+            yield warn("Link", "server", text, "--key FILE, if it is served with keys (`tandem keys new`)")
     elif patient.port and Path(patient.port).exists():
         ids = patient.calibration.servo_ids if patient.calibration else _first_ids(patient.description)
         yield from servos(patient.bus, patient.port, ids, clock, patient.calibration)
@@ -110,7 +128,7 @@ def _patient(args: DoctorArgs, root: Path) -> Patient:
         path = robot_file_path(args.robot, root)
         try:
             filed = RobotFile.load(args.robot, root)
-            trouble.append(ok(_ROBOT, str(path), f"{filed.arm} ({filed.rig}) on {filed.bus} at {filed.port}"))
+            trouble.append(ok(_ROBOT, str(path), f"{filed.arm} ({filed.rig}), {_place(filed)}"))
         except RobotFileError as error:
             start = f"tandem serve --robot {args.robot} --port PORT writes it"
             fix = start if not path.exists() else f"mend it, or delete it: {start}"
@@ -121,10 +139,12 @@ def _patient(args: DoctorArgs, root: Path) -> Patient:
         args.port or (filed.port if filed else ""),
         args.bus or (filed.bus if filed else "dofbot-serial"),
         args.endpoint or (filed.endpoint if filed else default_endpoint(args.robot) if args.robot else ""),
+        args.key or (Path(filed.key) if filed and filed.key else None),
         description,
+        bool(args.endpoint or (filed and filed.endpoint)) and not (args.port or (filed and filed.port)),
         trouble=trouble,
     )
-    if args.robot:
+    if args.robot and not patient.is_elsewhere:
         _calibrated(patient, root)
     return patient
 
@@ -139,6 +159,10 @@ def _calibrated(patient: Patient, root: Path) -> None:
         made = patient.calibration
         text = f"of {made.created_utc}, {made.method}, largest residual {made.residual:.1f} {made.residual_unit}"
         patient.trouble.append(ok(_ROBOT, "servo calibration", text))
+
+
+def _place(filed: RobotFile) -> str:
+    return f"on {filed.bus} at {filed.port}" if filed.port else f"served at {filed.endpoint}"
 
 
 def _robots(root: Path) -> Finding:

@@ -13,8 +13,11 @@ from typing import Protocol
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bridge.clock import MonotonicClock
+from bridge.keys import KeyRing
+from bridge.server import ServerSettings
 from calibration.servo import ServoCalibration
 from hardware.virtual.dofbot_board import BoardFaults, BoardManners, DofbotBoard
 from hardware.virtual.plant import FreePlant
@@ -25,6 +28,7 @@ from scripts.programs.findings import Finding, Level
 from scripts.programs.host import Host
 from scripts.programs.robot_file import RobotFile
 from scripts.programs.served_arm import served_arm
+from tests.bridge.benches import SetpointRobot, serving
 from urdf.description import load_arm
 
 ARM = load_arm("dofbot")
@@ -316,3 +320,26 @@ def test_the_command_shows_them_without_colours_where_there_is_no_terminal(tmp_p
     assert "\x1b" not in done.stdout
     assert "This computer" in done.stdout
     assert "1 thing would stop a run" in done.stdout
+
+
+def test_an_arm_on_another_computer_is_asked_with_our_key_and_without_it_the_reason_is_named(
+    doctor: Doctor, tmp_path: Path
+) -> None:
+    ring = KeyRing(tmp_path / "pi")
+    ring.new("laptop")
+    clock = MonotonicClock()
+    settings = ServerSettings(keys=ring)
+    with serving(SetpointRobot(clock), "tcp://127.0.0.1:*", clock, settings) as server:
+        keyed = RobotFile("dofbot", "table", "", server.endpoint, key=str(ring.client_path("laptop")))
+        keyed.save("desk", tmp_path)
+        _, findings = doctor(robot="desk")
+        assert {f.level for f in findings if f.topic in ("Link", "Robot", "Servos")} == {Level.OK}
+        assert "ms there and back" in only_of(findings, "Link")["latency"].text
+        assert "Ports" not in {f.topic for f in findings}  # they are the other computer's
+        structs.replace(keyed, key=str(tmp_path / "lost.json")).save("desk", tmp_path)
+        _, findings = doctor(robot="desk")
+        assert "cannot read the key" in only_of(findings, "Link")["key"].text
+        structs.replace(keyed, key="").save("desk", tmp_path)
+        code, findings = doctor(robot="desk")
+    assert code == 1
+    assert "a wrong key looks the same" in only_of(findings, "Link")[server.endpoint].fix
