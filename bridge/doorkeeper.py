@@ -11,7 +11,7 @@ from collections.abc import Callable
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from bridge.keys import ClientKey, KeyRing
+from bridge.keys import KeyRing
 
 _DOMAIN = "tandem"
 #: How long a revoked client may go on at most.
@@ -85,10 +85,3 @@ class Doorkeeper:
         for monitor in self._monitors:
             monitor.close(0)
         self._authenticator.stop()
-
-
-def present(socket: zmq.Socket[bytes], key: ClientKey) -> None:
-    """Give a client's socket its key; before it connects."""
-    socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server_public)
-    socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
-    socket.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)

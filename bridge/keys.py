@@ -125,6 +125,13 @@ class KeyRing:
         return found
 
 
+def present(socket: zmq.Socket[bytes], key: ClientKey) -> None:
+    """Give a client's socket its key; before it connects."""
+    socket.setsockopt_string(zmq.CURVE_SERVERKEY, key.server_public)
+    socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
+    socket.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)
+
+
 def _check(*keys: str) -> None:
     for key in keys:
         if not _Z85.fullmatch(key):

@@ -93,6 +93,16 @@ def check_unserved(endpoint: str) -> None:
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
 
 
+def software_version() -> str:
+    """Return the version of the package, or `source tree` where none is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms that only a greeting needs
+
+    try:
+        return version("tandem-arm")
+    except PackageNotFoundError:
+        return "source tree"
+
+
 def encode(message: ClientMessage | ServerMessage | StateUpdate) -> bytes:
     """Return the bytes of a message."""
     return _encoder.encode(message)

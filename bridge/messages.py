@@ -77,12 +77,14 @@ class Hello(Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
 class Welcome(Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
     """Server: the session is known. `hello_stamp_ns` is the client's own; `received_ns` is by the server's clock.
 
-    `epoch` is new whenever a server starts: sessions and numbers of another epoch mean nothing in this one.
+    `epoch` is new whenever a server starts: sessions and numbers of another epoch mean nothing in this one. `software` is
+    the version of the package that serves.
     """
 
     session: str
     epoch: str
     protocol: int
+    software: str
     arm: str
     arm_sha256: str
     rig: str

@@ -10,10 +10,9 @@ import msgspec
 import zmq
 
 from bridge.clock import ClockOffset
-from bridge.doorkeeper import present
 from bridge.errors import BadMessage, CommandRefused, RobotLost, SessionRefused, StaleState
 from bridge.gate import Verdict
-from bridge.keys import ClientKey
+from bridge.keys import ClientKey, present
 from bridge.link import check_endpoint, decode_server, encode
 from bridge.messages import (
     PROTOCOL_VERSION,
@@ -92,6 +91,7 @@ class RemoteRobot:
             self._socket.connect(self.endpoint)
             welcome = self._greet(take_over)
             self.epoch, self.rig_name, self.period_s = welcome.epoch, welcome.rig, welcome.period_s
+            self.software = welcome.software
             for _ in range(PINGS_AT_CONNECT):
                 self._ping()
         except BaseException:

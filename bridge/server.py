@@ -18,6 +18,7 @@ import msgspec
 from bridge.errors import BadMessage, CommandRefused
 from bridge.gate import CommandGate, Verdict
 from bridge.keys import KeyRing
+from bridge.link import software_version
 from bridge.messages import (
     PROTOCOL_VERSION,
     Ack,
@@ -95,6 +96,7 @@ class RobotServer:
         """
         self.statistics = ServerStatistics()
         self.epoch = secrets.token_hex(8)
+        self._software = software_version()
         self._settings = settings or ServerSettings()
         self._robot, self._clock, self._tell = robot, clock, tell
         self._rig_name, self._period_s = rig_name, period_s
@@ -311,6 +313,7 @@ class RobotServer:
             session=hello.session,
             epoch=self.epoch,
             protocol=PROTOCOL_VERSION,
+            software=self._software,
             arm=arm.name,
             arm_sha256=arm.sha256,
             rig=self._rig_name,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
-from bridge.doorkeeper import Doorkeeper
 from bridge.errors import BadMessage, EndpointRefused
 from bridge.keys import KeyRing
 from bridge.link import MAX_MESSAGE_BYTES, check_endpoint, check_unserved, decode_client, encode, state_endpoint
 from bridge.messages import ClientMessage, ServerMessage, StateUpdate
+
+if TYPE_CHECKING:
+    from bridge.doorkeeper import Doorkeeper
 
 
 class Received(NamedTuple):
@@ -33,7 +35,10 @@ class ServerSockets:
         self._context = zmq.Context()
         self._doors: Doorkeeper | None = None
         try:
-            self._doors = Doorkeeper(self._context, ring, tell) if ring is not None else None
+            if ring is not None:
+                from bridge.doorkeeper import Doorkeeper  # its authenticator costs 10 MB that keyless servers need not
+
+                self._doors = Doorkeeper(self._context, ring, tell)
             self._router = self._bound(zmq.ROUTER, address)
             self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
             self._publisher = self._bound(zmq.PUB, state_endpoint(self.endpoint))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 LATE_PERIODS = 1.5
+HOLD_S, OWN_S = 0.1, 0.05
 
 
 class Tier(IntEnum):
@@ -31,9 +32,9 @@ class Tier(IntEnum):
 class WatchdogLimits:
     """When each tier begins, in seconds; no `park_s`, no parking."""
 
-    hold_s: float = 0.1
+    hold_s: float = HOLD_S
     park_s: float | None = None
-    own_s: float = 0.05
+    own_s: float = OWN_S
 
     def __post_init__(self) -> None:
         if not 0.0 < self.own_s < self.hold_s or not (self.park_s is None or self.park_s > self.hold_s):

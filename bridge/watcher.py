@@ -8,9 +8,8 @@ import msgspec
 import zmq
 
 from bridge.clock import ClockOffset
-from bridge.doorkeeper import present
 from bridge.errors import BadMessage, StaleState
-from bridge.keys import ClientKey
+from bridge.keys import ClientKey, present
 from bridge.link import check_endpoint, decode_server, decode_update, encode, state_endpoint
 from bridge.messages import Ping, Pong, RobotState, StateUpdate
 from bridge.ports import Clock

@@ -23,6 +23,7 @@ EXIT_CODES = {
     "bridge.errors.BridgeError": FAILED,
     "bridge.errors.PolicyMismatch": BAD_INPUT,
     "bridge.errors.EndpointRefused": BAD_INPUT,
+    "bridge.errors.KeyRefused": BAD_INPUT,
     "bridge.errors.BadEpisode": BAD_INPUT,
     "hardware.errors.HardwareError": FAILED,
     "hardware.errors.PortError": BAD_INPUT,

@@ -18,7 +18,6 @@ from bridge.errors import BridgeError, PolicyMismatch
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
-from bridge.remote import RemoteRobot
 from bridge.sensing import refuse_pictures
 from hardware.cameras.remote import RemoteCamera
 from perception.tracker import BlockTracker
@@ -33,6 +32,7 @@ from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.programs.robot_file import RobotFile, RobotFileError
+from scripts.programs.robot_link import RobotLink
 from scripts.programs.robot_run import AttemptRecord, RobotRun, Stage
 from scripts.settled_memory import settled_memory
 from sim.lab_truth import TruthFile
@@ -55,6 +55,10 @@ class RunArgs:
     """How many attempts."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab."""
+    key: Path | None = None
+    """Our key file, where the arm is served with keys (`tandem keys new`). Default: as robot.toml says."""
+    take_over: bool = False
+    """Take control from whoever has it."""
     record: bool = True
     """Leave a recording of the run in data/episodes (`tandem episodes`): 5 pictures a second, 0.2 MB/s."""
     json: bool = False
@@ -128,7 +132,8 @@ def run(args: RunArgs) -> int:
     ):
         tally = Tally(console, progress)
         recorded_as = args.robot if args.record else None
-        outcome = run_on(robot, choice, args.episodes, console, tally.advance, recorded_as=recorded_as)
+        link = RobotLink.of(robot, args.key, args.take_over)
+        outcome = run_on(link, choice, args.episodes, console, tally.advance, recorded_as=recorded_as)
     _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
     return DONE
@@ -195,7 +200,7 @@ def own_lab(lab: LabProcess) -> Iterator[RobotFile]:
 
 
 def run_on(
-    address: RobotFile,
+    link: RobotLink,
     choice: PolicyChoice,
     episodes: int,
     console: Console,
@@ -207,14 +212,14 @@ def run_on(
 
     `recorded_as` is the robot's name in the recording of the run; None leaves none.
     """
-    description = load_arm(address.arm)
+    address, description = link.address, link.description
     rig = description.rig(address.rig)
     policy = make_policy(choice, description, rig)
     if not address.camera_endpoint:
         raise RobotFileError(f"robot.toml of this {address.arm} names no camera_endpoint: a policy needs eyes")
     with ExitStack() as stack:
         stack.enter_context(settled_memory())
-        robot = RemoteRobot(address.endpoint, description, MonotonicClock())
+        robot = link.connect()
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
             raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")

@@ -1,25 +1,32 @@
-"""`tandem serve`: own a servo bus and serve its arm to this machine."""
+"""`tandem serve`: own a servo bus and serve its arm, to this machine or, with keys, to the network."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import msgspec
 
 from bridge.clock import MonotonicClock
 from bridge.exits import OnExit, leave
+from bridge.keys import KeyRing
 from bridge.link import check_endpoint, check_unserved, default_endpoint
 from bridge.ports import Clock, RelaxingRobot
-from bridge.server import RobotServer, ServerStatistics
+from bridge.server import RobotServer, ServerSettings, ServerStatistics
+from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
-from hardware.buses.dofbot_serial import DofbotSerialBus
 from hardware.servo_robot import ServoRobot
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
-from scripts.programs.robot_file import RobotFile, robot_file_path
+from scripts.programs.bus_choice import BusKind, open_bus
+from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path
+from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
 from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
 
@@ -29,23 +36,74 @@ FAULT_LOOK_S = 0.25
 
 @dataclass(frozen=True)
 class ServeArgs:
-    """Own a servo bus and serve its arm on this machine. Ends on Ctrl-C or SIGTERM."""
+    """Own a servo bus and serve its arm. Ends on Ctrl-C or SIGTERM.
 
-    port: str
-    """Serial port of the servo board, such as /dev/ttyUSB0."""
+    On a terminal, the space bar is an emergency stop and `c` clears it.
+    """
+
     robot: str
     """Name of this robot: its calibration is read from data/robots/NAME/calibration/servo.json."""
+    port: str = ""
+    """Port of the servos, such as /dev/ttyUSB0 or /dev/i2c-1. Default: as robot.toml says."""
+    bus: BusKind | None = None
+    """What the servos are on. Default: as robot.toml says, else dofbot-serial."""
     endpoint: str = ""
-    """Where to serve: ipc://PATH or tcp://127.0.0.1:PORT. Default: a socket of this user, named after the robot."""
-    arm: str = "dofbot"
-    """Which arm it is."""
-    rig: str = "table"
-    """How it is mounted: decides where the floor is, and the rest pose."""
+    """Where to serve: ipc://PATH, tcp://127.0.0.1:PORT, or with --keys tcp://ADDRESS:PORT; the state goes out on the
+    port above. Default: as robot.toml says, else a socket of this user, named after the robot."""
+    keys: bool = False
+    """Let in who has a key, and nobody else: `tandem keys new NAME`."""
+    arm: str = ""
+    """Which arm it is. Default: as robot.toml says, else dofbot."""
+    rig: str = ""
+    """How it is mounted: decides where the floor is, and the rest pose. Default: as robot.toml says, else table."""
+    hold_after_s: float = HOLD_S
+    """Seconds without a command after which the arm holds."""
+    park_after_s: float | None = None
+    """Seconds without a command after which the arm walks slowly to its rest pose. Default: never."""
+    on_stop: Literal["hold", "torque_off"] = "hold"
+    """What an emergency stop does: hold = stand still with torque on; torque_off = let go (a raised arm falls)."""
+    stop_button: int | None = None
+    """GPIO number of a stop button to ground that opens when it is pressed, or when its cable is cut."""
+    legacy: bool = False
+    """Serve the 24-byte TCP stream of older programs as well, on 127.0.0.1:65432; it carries no keys."""
+    allow_unauthenticated: str = ""
+    """Serve that stream on this address of ours instead of loopback, to the addresses of --legacy-clients."""
+    legacy_clients: tuple[str, ...] = ()
+    """Addresses that may connect to the stream where it is served beyond loopback."""
+    period_s: float = PERIOD_S
+    """Command period that the arm's motions of its own are cut into, in seconds."""
     on_exit: OnExit = "relax"
     """How the arm is left: relax = ramp slowly to the rest pose, then torque off; hold = stand still with torque on;
     torque_off = let go at once (a raised arm falls)."""
     json: bool = False
     """Print the statistics as one JSON object on the last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served, as the command line and robot.toml say together."""
+
+    address: RobotFile
+    settings: ServerSettings
+
+    @staticmethod
+    def of(args: ServeArgs) -> Served:
+        """Fill in from robot.toml what was not said; raises RobotFileError, EndpointRefused or ValueError."""
+        path = robot_file_path(args.robot, data_root())
+        known = RobotFile.load(args.robot, data_root()) if path.exists() else RobotFile("dofbot", "table", "", "")
+        address = msgspec.structs.replace(
+            known,
+            arm=args.arm or known.arm,
+            rig=args.rig or known.rig,
+            port=args.port or known.port,
+            bus=args.bus or known.bus,
+            endpoint=check_endpoint(args.endpoint or known.endpoint or default_endpoint(args.robot), keyed=args.keys),
+        )
+        if not address.port:
+            raise RobotFileError(f"which port are the servos of {args.robot!r} on? Say --port, such as /dev/ttyUSB0")
+        limits = WatchdogLimits(args.hold_after_s, args.park_after_s, min(args.hold_after_s / 2, OWN_S))
+        keys = KeyRing(data_root() / "keys") if args.keys else None
+        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys))
 
 
 class StopRequests:
@@ -83,25 +141,34 @@ class StopRequests:
 
 def run(args: ServeArgs) -> int:
     """Serve until told to stop; return the exit code."""
-    description = load_arm(args.arm)
-    rig = description.rig(args.rig)
+    served = Served.of(args)
+    address = served.address
+    description = load_arm(address.arm)
+    rig = description.rig(address.rig)
     calibration = ServoCalibration.load(args.robot, description, data_root())
     actuator = actuator_for(args.robot, description, data_root())
-    endpoint = check_endpoint(args.endpoint or default_endpoint(args.robot))
-    check_unserved(endpoint)  # all that can be wrong is found before the torque comes on
+    check_unserved(address.endpoint)  # all that can be wrong is found before the torque comes on
+    if served.settings.keys is not None:
+        served.settings.keys.server()
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
     clock = MonotonicClock()
-    with StopRequests().listening() as stop:
-        say(f"opening {args.port}", args.json)
-        bus = DofbotSerialBus(args.port, clock)
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopRequests().listening())
+        stops = stack.enter_context(stop_sources(args.stop_button))
+        say(f"opening {address.port} ({address.bus})", args.json)
+        bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         try:
-            robot = ServoRobot.connect(bus, calibration, description, rig, clock, actuator, PERIOD_S)
+            robot = ServoRobot.connect(bus, calibration, description, rig, clock, actuator, args.period_s)
         except BaseException:
             bus.close()
             raise
         say("every servo answers; torque is on, the arm stands where it stood", args.json)
-        _introduce(args, endpoint)
-        statistics = serve_robot(robot, rig, endpoint, clock, args.on_exit, stop, _teller(args.json))
+        if not robot_file_path(args.robot, data_root()).exists():
+            address.save(args.robot, data_root())  # tells `tandem run --robot NAME` where the arm is reached
+        statistics = serve_robot(
+            robot, rig, address.endpoint, clock, args.on_exit, stop, _teller(args.json), served.settings, stops,
+            partial(_legacy, args),
+        )  # fmt: skip
     health = bus.read_health()
     with suppress(OSError):
         say(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts", args.json)
@@ -117,14 +184,24 @@ def serve_robot(
     on_exit: OnExit,
     stop: StopRequests,
     tell: Callable[[str], None],
+    settings: ServerSettings | None = None,
+    stops: StopSources | None = None,
+    beside: Callable[[RobotServer, RelaxingRobot, Callable[[str], None]], AbstractContextManager[object]] | None = None,
 ) -> ServerStatistics:
-    """Serve until a signal or an error, then leave the arm as asked, whichever it was, and give it back."""
+    """Serve until a signal or an error, then leave the arm as asked, whichever it was, and give it back.
+
+    `stops` are looked at several times in a hundredth of a second; `beside` is what runs next to the server.
+    """
     statistics = ServerStatistics()
     try:
-        with settled_memory(), RobotServer(robot, rig.name, PERIOD_S, endpoint, clock) as server:
+        with (
+            settled_memory(),
+            RobotServer(robot, rig.name, PERIOD_S, endpoint, clock, settings, tell) as server,
+            beside(server, robot, tell) if beside is not None else nullcontext(),
+        ):
             statistics = server.statistics
             tell(f"ready: serving {robot.description.name} ({rig.name}) on {server.endpoint}")
-            server.serve(_with_fault_notice(robot, stop, tell))
+            server.serve(_with_notices(server, robot, stop, stops, tell))
         return statistics
     finally:
         tell(f"served: {_in_words(statistics)}")
@@ -132,10 +209,18 @@ def serve_robot(
         leave(robot, on_exit, rig.rest_rad, stop.later())
 
 
-def _introduce(args: ServeArgs, endpoint: str) -> None:
-    """Write robot.toml, which tells `tandem run --robot NAME` where the arm is reached, unless there is one."""
-    if not robot_file_path(args.robot, data_root()).exists():
-        RobotFile(arm=args.arm, rig=args.rig, port=args.port, endpoint=endpoint).save(args.robot, data_root())
+@contextmanager
+def _legacy(args: ServeArgs, server: RobotServer, robot: RelaxingRobot, tell: Callable[[str], None]) -> Generator[None]:
+    """Serve the stream of older programs beside the server, as one of its clients: filter, lease and watchdog hold."""
+    if not (args.legacy or args.allow_unauthenticated):
+        yield
+        return
+    from scripts.programs.legacy_serving import legacy_stream
+
+    ring = KeyRing(data_root() / "keys") if args.keys else None
+    host = args.allow_unauthenticated or "127.0.0.1"
+    with legacy_stream(server.endpoint, robot.description, host, args.legacy_clients, ring, tell):
+        yield
 
 
 def _teller(json: bool) -> Callable[[str], None]:
@@ -148,20 +233,28 @@ def _teller(json: bool) -> Callable[[str], None]:
     return tell
 
 
-def _with_fault_notice(robot: RelaxingRobot, stop: StopRequests, tell: Callable[[str], None]) -> Callable[[], bool]:
-    """Return the server's `should_stop`, which also tells once when a fault has latched."""
+def _with_notices(
+    server: RobotServer,
+    robot: RelaxingRobot,
+    stop: StopRequests,
+    stops: StopSources | None,
+    tell: Callable[[str], None],
+) -> Callable[[], bool]:
+    """Return the server's `should_stop`, which passes emergency stops on as well, and tells once of a fault."""
     told = ""
     due_s = 0.0
 
     def should_stop() -> bool:
         nonlocal told, due_s
+        if stops is not None:
+            pass_on(stops, server, tell)
         now_s = time.monotonic()
         if now_s >= due_s:
             due_s = now_s + FAULT_LOOK_S
             fault = robot.read_state().fault
             if fault and fault != told:
-                told = fault
-                tell(f"fault: {fault}. The arm holds and takes no command until this server is started again")
+                tell(f"fault: {fault}. The arm holds and takes no command until it is cleared (`tandem stop --clear`)")
+            told = fault
         return stop.requested()
 
     return should_stop
@@ -169,7 +262,8 @@ def _with_fault_notice(robot: RelaxingRobot, stop: StopRequests, tell: Callable[
 
 def _in_words(s: ServerStatistics) -> str:
     return (
-        f"{s.sessions} sessions, {s.accepted} commands accepted, {s.stale} stale, {s.duplicate} duplicate, "
-        f"{s.refused} refused, {s.corrupt} corrupt messages, {s.holds} holds asked for, "
-        f"{s.watchdog_holds} by the watchdog"
+        f"{s.sessions} sessions, {s.accepted} commands accepted, {s.superseded} superseded, {s.stale} stale, "
+        f"{s.duplicate} duplicate, {s.refused} refused, {s.corrupt} corrupt messages, {s.holds} holds asked for, "
+        f"{s.watchdog_holds} by the watchdog, {s.own_holds} for the server's own lateness, {s.stops} emergency stops, "
+        f"{s.strangers} strangers refused"
     )

@@ -26,6 +26,7 @@ from scripts.programs.film import Film, Take
 from scripts.programs.lab import LabArgs
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.report import ReportSources, write_report
+from scripts.programs.robot_link import RobotLink
 from scripts.programs.robot_run import AttemptRecord
 from scripts.programs.side_by_side import HALF_PX
 from scripts.provenance import git_commit, versions
@@ -214,7 +215,9 @@ class Demo:
                         film.on_attempt(attempt)
                         tally.advance(attempt)
 
-                    outcome = run_on(robot, choice, self.args.episodes, self.console, advance, film.on_step)
+                    outcome = run_on(
+                        RobotLink.of(robot), choice, self.args.episodes, self.console, advance, film.on_step
+                    )
             finally:
                 camera.close()
         self.shown.outcome, self.summary.run = outcome, outcome.summary

@@ -21,7 +21,8 @@ class RobotFileError(CalibrationError):
 class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One robot. Endpoints are empty where there is nothing to reach; `pid` is that of the program that serves it.
 
-    `bus` is what its servos are on at `port`. Files from before it was asked for are those of a Dofbot-SE.
+    `bus` is what its servos are on at `port`. Files from before it was asked for are those of a Dofbot-SE. `key` is the
+    path of our key, where it is served with keys.
     """
 
     arm: str
@@ -29,6 +30,7 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: str
     endpoint: str
     bus: BusKind = "dofbot-serial"
+    key: str = ""
     camera_endpoint: str = ""
     stage_endpoint: str = ""
     truth_path: str = ""

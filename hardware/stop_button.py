@@ -1,0 +1,55 @@
+"""A stop button on the Raspberry Pi's GPIO: a contact to ground that opens when it is pressed.
+
+A normally closed contact is what makes it honest: a cut cable and a pressed button look the same. The pin is pulled up,
+so an open contact reads high. gpiozero (the extra `gpio`) calls back on the edge, within a millisecond or so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from hardware.errors import HardwareError
+
+
+class ButtonFailed(HardwareError):
+    """The stop button cannot be watched."""
+
+
+class StopButton:
+    """Remembers that the contact was open, however shortly."""
+
+    def __init__(self) -> None:
+        self._pressed = threading.Event()
+
+    def note(self) -> None:
+        """Take note of an open contact; called from gpiozero's thread."""
+        self._pressed.set()
+
+    def pressed(self) -> bool:
+        """Return whether the contact has been open since the last look, or is."""
+        was = self._pressed.is_set()
+        if was:
+            self._pressed.clear()
+        return was
+
+
+@contextmanager
+def stop_button(gpio: int) -> Generator[StopButton]:
+    """Watch the button of a GPIO number (BCM) for as long as the context lasts; raises ButtonFailed."""
+    try:
+        from gpiozero import Button
+        from gpiozero.exc import GPIOZeroError
+    except ImportError as error:
+        raise ButtonFailed("a stop button needs the extra gpio: pip install 'tandem-arm[gpio]'") from error
+    seen = StopButton()
+    try:
+        contact = Button(gpio, pull_up=True)
+    except (GPIOZeroError, OSError, ImportError) as error:
+        raise ButtonFailed(f"cannot watch a stop button on GPIO {gpio}: {error}") from error
+    with contact:
+        contact.when_released = seen.note
+        if not contact.is_pressed:  # open already: pressed, or no cable
+            seen.note()
+        yield seen

@@ -1,0 +1,80 @@
+"""The stream of older programs, served beside a RobotServer as one of its clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from bridge.clock import MonotonicClock
+from bridge.keys import ClientKey, KeyRing
+from bridge.messages import JointCommand, RobotState
+from bridge.remote import RemoteRobot
+from hardware.buses.legacy_tcp import LegacyServer
+from urdf.description import ArmDescription
+
+
+class LateRobot:
+    """A RemoteRobot that connects when it is first needed: its server answers only once it serves."""
+
+    def __init__(self, endpoint: str, description: ArmDescription, key: ClientKey | None) -> None:
+        self._endpoint, self._description, self._key = endpoint, description, key
+        self._robot: RemoteRobot | None = None
+
+    @property
+    def description(self) -> ArmDescription:
+        """What arm this is."""
+        return self._description
+
+    def read_state(self) -> RobotState:
+        """As RemoteRobot."""
+        return self._connected().read_state()
+
+    def send(self, command: JointCommand) -> JointCommand:
+        """As RemoteRobot."""
+        return self._connected().send(command)
+
+    def hold(self) -> None:
+        """As RemoteRobot."""
+        self._connected().hold()
+
+    def close(self) -> None:
+        """As RemoteRobot."""
+        if self._robot is not None:
+            self._robot.close()
+
+    def _connected(self) -> RemoteRobot:
+        if self._robot is None:
+            self._robot = RemoteRobot(self._endpoint, self._description, MonotonicClock(), key=self._key)
+        return self._robot
+
+
+@contextmanager
+def legacy_stream(
+    endpoint: str,
+    description: ArmDescription,
+    host: str,
+    clients: Sequence[str],
+    ring: KeyRing | None,
+    tell: Callable[[str], None],
+    port: int | None = None,
+) -> Generator[LegacyServer]:
+    """Serve it in a thread for as long as the context lasts; raises EndpointRefused.
+
+    It goes in by the server's own door, with a key of its own where there are keys: filter, lease, watchdog and
+    emergency stop hold for it as for anybody.
+    """
+    name = f"legacy-{os.getpid()}"
+    robot = LateRobot(endpoint, description, ring.new(name) if ring is not None else None)
+    try:
+        options = {} if port is None else {"port": port}
+        stream = LegacyServer(robot, MonotonicClock(), host, allow=clients, tell=tell, **options)
+        stream.start()
+        try:
+            yield stream
+        finally:
+            stream.close()
+    finally:
+        robot.close()
+        if ring is not None:
+            ring.revoke(name)

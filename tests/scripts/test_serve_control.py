@@ -1,0 +1,145 @@
+"""A served arm from the command line: keys, stop and clear, the older programs' stream. Real processes on a pty."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import CommandRefused, RobotLost
+from bridge.keys import ClientKey
+from bridge.messages import JointCommand
+from bridge.remote import RemoteRobot
+from tests.bridge.benches import eventually
+from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
+
+
+@pytest.fixture
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
+    bench = Bench(tmp_path_factory.mktemp("b"))
+    try:
+        yield bench
+    finally:
+        bench.end()
+
+
+def tandem(bench: Bench, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.main", *words],
+        env=bench.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def command(seq: int, offset_rad: float = 0.0) -> JointCommand:
+    return JointCommand(seq, CLOCK.now_ns(), tuple((START_RAD + offset_rad).tolist()), 0.05)
+
+
+def test_stop_and_clear_from_another_terminal(bench: Bench) -> None:
+    bench.serve()
+    with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
+        robot.send(command(1))
+        stopped = tandem(bench, ["stop", "--robot", NAME, "--json"])
+        assert stopped.returncode == 0, stopped.stderr
+        assert "emergency stop by session" in json.loads(stopped.stdout.splitlines()[-1])["fault"]
+        with pytest.raises(CommandRefused, match="emergency stop"):
+            robot.send(command(2))
+        since_ns = CLOCK.now_ns()
+        cleared = tandem(bench, ["stop", "--robot", NAME, "--clear"])
+        assert cleared.returncode == 0, cleared.stderr
+        robot.send(command(3))
+    stands_rad = bench.calibration.to_rad(bench.plant.positions_ticks())
+    moves = [frame for frame in bench.heard(since_ns) if frame.command == MOVE_SIX]
+    assert moves
+    assert all(abs(bench.target_rad(frame) - stands_rad).max() < 0.06 for frame in moves)  # it sagged first
+
+
+def test_a_stop_may_let_go(bench: Bench) -> None:
+    bench.serve(more=["--on-stop", "torque_off"])
+    since_ns = CLOCK.now_ns()
+    assert tandem(bench, ["stop", "--robot", NAME]).returncode == 0
+    assert [frame.data for frame in bench.heard(since_ns) if frame.command == TORQUE][:1] == [b"\x00"]
+
+
+def test_the_space_bar_of_the_servers_terminal_stops_the_arm(bench: Bench) -> None:
+    leader, follower = pty.openpty()
+    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.main", *words], stdin=follower, stdout=follower, stderr=follower,
+        env=bench.environment,
+    )  # fmt: skip
+    try:
+        assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
+        time.sleep(0.3)
+        with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
+            robot.send(command(1))
+            os.write(leader, b" ")
+            assert eventually(lambda: "the keyboard" in robot.read_state().fault)
+            os.write(leader, b"c")
+            assert eventually(lambda: robot.read_state().fault == "")
+            robot.send(command(2))
+    finally:
+        process.terminate()
+        process.wait(20)
+        os.close(leader)
+        os.close(follower)
+
+
+def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        bench.endpoint = f"tcp://0.0.0.0:{free.getsockname()[1]}"
+    refused = tandem(bench, ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint])
+    assert refused.returncode == 2
+    assert "tandem keys new" in refused.stderr
+    made = tandem(bench, ["keys", "new", "laptop", "--json"])
+    assert made.returncode == 0, made.stderr
+    key = ClientKey.load(Path(json.loads(made.stdout.splitlines()[-1])["path"]))
+    assert tandem(bench, ["keys", "new", "laptop"]).returncode == 2
+    bench.serve(more=["--keys"])
+    near = bench.endpoint.replace("0.0.0.0", "127.0.0.1")
+    with RemoteRobot(near, ARM, CLOCK, key=key) as robot:
+        robot.send(command(1))
+    with pytest.raises(RobotLost):
+        RemoteRobot(near, ARM, CLOCK, timeout_s=0.3)
+    assert "laptop" in tandem(bench, ["keys", "list"]).stdout
+    assert tandem(bench, ["keys", "revoke", "laptop"]).returncode == 0
+    assert tandem(bench, ["keys", "revoke", "laptop"]).returncode == 2
+    with pytest.raises(RobotLost):
+        RemoteRobot(near, ARM, CLOCK, timeout_s=0.3, key=key)
+
+
+def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None:
+    bench.serve(more=["--legacy"])
+    degrees = [90.0 + 57.29578 * float(q) for q in START_RAD[:5]]
+    since_ns = CLOCK.now_ns()
+    with socket.create_connection(("127.0.0.1", 65432), timeout=5.0) as old:
+        frame = struct.pack("<6f", *[d + 2.0 for d in degrees], 30.0)
+        for _ in range(10):
+            old.sendall(frame[:7])
+            old.sendall(frame[7:])
+            time.sleep(0.05)
+        assert eventually(lambda: any(f.command == MOVE_SIX for f in bench.heard(since_ns)))
+        assert tandem(bench, ["stop", "--robot", NAME]).returncode == 0
+        moved = len(bench.heard(since_ns))
+        old.sendall(frame)
+        time.sleep(0.3)
+        assert len(bench.heard(since_ns)) <= moved + 1
+
+
+def test_the_stream_goes_to_the_network_for_a_list_of_addresses_alone(bench: Bench) -> None:
+    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint]
+    refused = tandem(bench, [*words, "--allow-unauthenticated", "0.0.0.0"])
+    assert refused.returncode == 2
+    assert "addresses that may connect" in refused.stderr
