@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.ports import Clock
-from hardware.errors import Astray, BadChecksum, NoReply, NotMeasured, WrongServo
+from hardware.errors import Astray, BadChecksum, BusLost, NoReply, NotMeasured, Stalled, WrongServo
 from hardware.guards import VitalsGuard
 from hardware.servo_bus import Reading
 from hardware.servo_joints import ServoJoints
@@ -13,6 +13,8 @@ from urdf.pose import Array
 STILL_RAD = 0.02
 #: A board that centres its arm, or an arm that falls, has come to rest by then.
 PATIENCE_S = 4.0
+#: A bus opens a lost port again at most twice a second: so long may it take to find out whether it is there.
+REOPEN_S = 1.2
 
 
 def find_footing(
@@ -23,6 +25,7 @@ def find_footing(
     On a bus that reads no servo it is `assume_rad`, and no readings. Raises WrongServo with every servo that does not
     answer, Astray where the arm does not come to rest, and BusLost.
     """
+    _reopen(joints, clock)
     if assume_rad is not None:
         joints.check_present()
         return assume_rad, None
@@ -39,14 +42,32 @@ def find_footing(
 
 
 def check_vitals(joints: ServoJoints, guard: VitalsGuard) -> None:
-    """Ask every servo how it is; raises what the first that is unwell says, and nothing where no servo tells."""
+    """Ask every servo how it is; raises what the first that is unwell says, and nothing where no servo tells.
+
+    One that has let go because it pressed in vain may be taken hold of again: it stands where nothing presses it.
+    """
     for joint in range(joints.count):
         try:
             trouble = guard.judge(joint, joints.read_vitals(joint))
         except NotMeasured:
             return
+        except Stalled:
+            continue
         if trouble is not None:
             raise trouble
+
+
+def _reopen(joints: ServoJoints, clock: Clock) -> None:
+    """Return once the port is there; raises BusLost where it stays away."""
+    deadline_ns = clock.now_ns() + round(REOPEN_S * 1e9)
+    while True:
+        try:
+            joints.bus.ping(joints.servo_id(0))
+            return
+        except BusLost:
+            if clock.now_ns() >= deadline_ns:
+                raise
+        clock.sleep_until(clock.now_ns() + 50_000_000)
 
 
 def _read_all(joints: ServoJoints) -> list[Reading]:

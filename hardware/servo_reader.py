@@ -16,7 +16,7 @@ from hardware.estimate import ReadSchedule
 from hardware.servo_bus import Reading, ServoVitals
 from hardware.servo_joints import ServoJoints
 
-#: Reads that fail in a row, retries included, before the bus counts as silent.
+#: Reads that fail in a row, retries included, before the bus, or the one servo, counts as silent.
 FAILED_READS = 3
 #: One servo is asked how it is so often: six of them in six seconds, and heat takes minutes.
 VITALS_S = 1.0
@@ -50,6 +50,7 @@ class ServoReader:
         self._joints, self._listener, self._clock, self._period_s = joints, listener, clock, period_s
         self._schedule = ReadSchedule(joints.count)
         self._failed_reads = 0
+        self._failed_by_joint = [0] * joints.count
         self._tells = True
         self._vitals_joint = 0
         self._vitals_due_ns = clock.now_ns()
@@ -74,7 +75,7 @@ class ServoReader:
         joint = self._schedule.next(self._listener.gripper_moves())
         try:
             reading = self._joints.read(joint)
-            self._failed_reads = 0
+            self._failed_reads = self._failed_by_joint[joint] = 0
             self._listener.reading(joint, reading)
             if self._tells and self._clock.now_ns() >= self._vitals_due_ns:
                 self._ask_vitals()
@@ -82,7 +83,8 @@ class ServoReader:
             self._listener.alarm(alarm)
         except (NoReply, BadChecksum) as error:
             self._failed_reads += 1
-            if self._failed_reads >= FAILED_READS:
+            self._failed_by_joint[joint] += 1
+            if max(self._failed_reads, self._failed_by_joint[joint]) >= FAILED_READS:
                 self._listener.silence(error)
 
     def _ask_vitals(self) -> None:
