@@ -78,19 +78,8 @@ class RelaxingRobot(Robot, Protocol):
         """
         ...
 
-    def park(self, rest_rad: Array, should_stop: Callable[[], bool]) -> None:
-        """Ramp slowly to `rest_rad` (n,) and stay there with the torque on; otherwise as `relax`."""
-        ...
-
     def torque_off(self) -> None:
         """Let go at once, wherever the arm is."""
-        ...
-
-    def recover(self) -> None:
-        """Take hold of the arm where it stands, after a fault, a lost bus or torque off; raises what is in the way.
-
-        Nothing jumps: the motors are told to be where they are measured.
-        """
         ...
 
 

@@ -91,6 +91,30 @@ def _run(words: Sequence[str]) -> int:
     return run(_parse("run", RunArgs, words))
 
 
+def _episodes_list(words: Sequence[str]) -> int:
+    from scripts.episodes import EpisodesListArgs, run_list
+
+    return run_list(_parse("episodes list", EpisodesListArgs, words))
+
+
+def _episodes_show(words: Sequence[str]) -> int:
+    from scripts.episodes import EpisodesShowArgs, run_show
+
+    return run_show(_parse("episodes show", EpisodesShowArgs, words))
+
+
+def _episodes_replay(words: Sequence[str]) -> int:
+    from scripts.episodes_replay import EpisodesReplayArgs, run
+
+    return run(_parse("episodes replay", EpisodesReplayArgs, words))
+
+
+def _episodes_repair(words: Sequence[str]) -> int:
+    from scripts.episodes import EpisodesRepairArgs, run_repair
+
+    return run_repair(_parse("episodes repair", EpisodesRepairArgs, words))
+
+
 def _lab(words: Sequence[str]) -> int:
     from scripts.lab import LabArgs, run
 
@@ -101,6 +125,30 @@ def _serve(words: Sequence[str]) -> int:
     from scripts.serve import ServeArgs, run
 
     return run(_parse("serve", ServeArgs, words))
+
+
+def _stop(words: Sequence[str]) -> int:
+    from scripts.stop import StopArgs, run
+
+    return run(_parse("stop", StopArgs, words))
+
+
+def _keys_new(words: Sequence[str]) -> int:
+    from scripts.keys import KeysNewArgs, run_new
+
+    return run_new(_parse("keys new", KeysNewArgs, words))
+
+
+def _keys_list(words: Sequence[str]) -> int:
+    from scripts.keys import KeysListArgs, run_list
+
+    return run_list(_parse("keys list", KeysListArgs, words))
+
+
+def _keys_revoke(words: Sequence[str]) -> int:
+    from scripts.keys import KeysRevokeArgs, run_revoke
+
+    return run_revoke(_parse("keys revoke", KeysRevokeArgs, words))
 
 
 def _doctor(words: Sequence[str]) -> int:
@@ -151,8 +199,18 @@ COMMANDS: dict[str, Command] = {
     "env list": Command("list the registered environments", _env_list),
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
+    "episodes list": Command("list the recordings that runs on an arm have left", _episodes_list),
+    "episodes show": Command(
+        "show a recording: the loop and the joints in numbers and a picture, events", _episodes_show
+    ),
+    "episodes replay": Command("play a recording again, on an arm or in simulation, and compare", _episodes_replay),
+    "episodes repair": Command("make a recording whole that was cut off", _episodes_repair),
     "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
+    "stop": Command("emergency stop of a served arm, or its end", _stop),
+    "keys new": Command("let a client in over the network, and make its key", _keys_new),
+    "keys list": Command("list who is let in", _keys_list),
+    "keys revoke": Command("let a client in no longer", _keys_revoke),
     "doctor": Command("find what would stop a run on this computer, and how to mend it", _doctor),
     "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),
     "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
