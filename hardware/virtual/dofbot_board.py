@@ -86,6 +86,11 @@ class DofbotBoard:
         self._link = link
 
     @property
+    def is_open(self) -> bool:
+        """Whether the board takes its port for opened; it notices within a step."""
+        return self._is_open
+
+    @property
     def torque_on(self) -> tuple[bool, ...]:
         """Each servo's torque."""
         return self.rack.torque_on
