@@ -52,6 +52,18 @@ def _policy(on_progress: Progress, only: str) -> Iterable[Row]:
     yield from bench_command.measure(on_progress, only)
 
 
+def _bridge(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_bridge import measure
+
+    return measure(on_progress, only)
+
+
+def _bus(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_bus import measure
+
+    return measure(on_progress, only)
+
+
 def _training(on_progress: Progress, only: str) -> list[Row]:
     from scripts.programs.bench_training import measure
 
@@ -66,6 +78,8 @@ def _train(on_progress: Progress, only: str) -> Iterable[Row]:
 
 #: Each yields at least the rows whose figure contains a word.
 BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
+    "bridge": _bridge,
+    "bus": _bus,
     "kinematics": _kinematics,
     "env": _env,
     "grasp": _grasp,
@@ -86,12 +100,12 @@ class BenchArgs:
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: policy, kinematics, env, training (minutes each), grasp (the Dofbot's, half an hour),
+    """Which bench: policy, kinematics, env, training, bus, bridge (minutes each), grasp (the Dofbot's, half an hour),
     tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was stopped), or
     `all`: each of them but grasp, which is a part of tasks, and train."""
     only: str = ""
-    """Show and judge only the rows whose figure contains this word; policy, grasp, tasks and train measure no others.
-    The file keeps the rows that were not measured again."""
+    """Show and judge only the rows whose figure contains this word; policy, bridge, grasp, tasks and train measure no
+    others. The file keeps the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
