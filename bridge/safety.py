@@ -141,7 +141,7 @@ class SafetyFilter:
             allowed = min((RETURN_SPEED_RAD_S if outside else speed) * duration_s, max(lead, 0.0))
             allowed = min(allowed, self._braked(max(room, 0.0), duration_s))
             steps.append(step)
-            scales.append(min(allowed / max(abs(step), 1e-300), 1.0))
+            scales.append(min(allowed / abs(step), 1.0) if step else 1.0)
             bounds.append(_Bound(allowed, lead, room))
         arm = min(scales[:-1])
         reason = ""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.guards import GuardModel
-from bridge.safety import RETURN_SPEED_RAD_S, SafetyFilter, SafetyOutput, SafetyState
+from bridge.safety import SafetyFilter, SafetyOutput, SafetyState
 from urdf.description import load_arm
 from urdf.pose import Array
 
@@ -18,6 +18,7 @@ PERIOD_S = 0.05
 ARM = load_arm("dofbot")
 TABLE = ARM.rig("table")
 READY = np.array([0.3, -0.5, -0.6, -0.7, 0.1, -1.0])
+RETURN_SPEED_RAD_S = 0.3
 BENT = np.array([0.0, -0.9, -0.6, -0.6, 0.0, -1.0])
 
 

@@ -1,25 +1,19 @@
 """The sentences that the safety filter promises, each one asserted over every step of 10^5 hostile sequences.
 
-`TANDEM_DEEP=1` (`make check-deep`) runs the full count, any other run a few thousand of them.
+`TANDEM_DEEP=1` (`make check-deep`) runs the full count, any other run 2,000 (`TANDEM_SEQUENCES`) of them.
 """
 
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from bridge.guards import GuardModel
-from bridge.safety import (
-    LAG_S,
-    LIMIT_TOLERANCE_RAD,
-    MAX_DURATION_S,
-    MIN_DURATION_S,
-    RETURN_SPEED_RAD_S,
-    SafetyFilter,
-)
+from bridge.safety import SafetyFilter
 from tests.bridge.safety_histories import DEEP, PERIOD_S, STEPS, Histories, again, clearances_m, draw
 from urdf.description import ArmDescription, Rig, load_arm
 from urdf.errors import PackageMissing
@@ -27,12 +21,14 @@ from urdf.pose import Array
 
 pytestmark = pytest.mark.timeout(1800 if DEEP else 120)
 
-ACCELERATION_RAD_S2 = 20.0
+#: What is promised, in figures of its own: a changed constant of the filter must not change them along.
+ACCELERATION_RAD_S2, RETURN_SPEED_RAD_S, LAG_S, LIMIT_TOLERANCE_RAD = 20.0, 0.3, 0.2, 1.5e-3
+MIN_DURATION_S, MAX_DURATION_S = 1e-3, 5.0
 ROUNDING_RAD = 1e-12  # of sums of a few radians
 ROUNDING_M = 1e-12
 #: (arm, rig): the share of the sequences that it gets.
 SHARES = {("dofbot", "table"): 0.4, ("dofbot", "hanging"): 0.3, ("ur5", "table"): 0.15, ("kuka_iiwa", "table"): 0.15}
-SEQUENCES = 100_000 if DEEP else 2_000
+SEQUENCES = 100_000 if DEEP else int(os.environ.get("TANDEM_SEQUENCES", "2000"))
 
 
 class Told:
@@ -70,9 +66,11 @@ def told(request: pytest.FixtureRequest) -> Told:
 
 def test_the_histories_are_hostile_and_go_everywhere(told: Told) -> None:
     """What follows would hold of a filter that never moves, or of an arm that never comes near anything."""
+    if SEQUENCES < 2_000:
+        pytest.skip("too few histories to go everywhere")
     said, sane = told.all, told.all.sane
     moved = np.abs(told.step).max(axis=1) > 1e-6
-    assert 0.05 < np.mean(~sane) < 0.3
+    assert 0.03 < np.mean(~sane) < 0.3
     assert np.mean(moved[sane]) > 0.4
     assert np.mean(~said.limited) > 0.02
     assert np.mean(~told.inside.all(axis=1)) > 0.05
