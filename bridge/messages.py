@@ -20,7 +20,7 @@ class RobotState(Struct, frozen=True, tag="state", forbid_unknown_fields=True):
     """Where the arm is. Units: rad, rad/s, s, monotonic ns of the reader's clock.
 
     `position_rad` is the best estimate now; `reading_age_s` says, joint by joint, how old the last measurement behind
-    it is. `holding` is true while the arm stands still because a command was refused, late or missing; `fault` is
+    it is, and `reading_rad` what that measured (empty where nobody keeps it). `holding` is true while the arm stands still because a command was refused, late or missing; `fault` is
     empty or names what latched.
     """
 
@@ -32,10 +32,14 @@ class RobotState(Struct, frozen=True, tag="state", forbid_unknown_fields=True):
     torque_on: bool = True
     holding: bool = False
     fault: str = ""
+    reading_rad: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _finite("position_rad", self.position_rad)
         _finite("velocity_rad_s", self.velocity_rad_s)
+        _finite("reading_rad", self.reading_rad)
+        if self.reading_rad and len(self.reading_rad) != len(self.position_rad):
+            raise BadMessage("position_rad and reading_rad differ in length")
         if not len(self.position_rad) == len(self.velocity_rad_s) == len(self.reading_age_s):
             raise BadMessage("position_rad, velocity_rad_s and reading_age_s differ in length")
 

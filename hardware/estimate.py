@@ -29,6 +29,7 @@ class PoseEstimate:
         self._state = ActuatorState(model, measured_rad)
         self._correction = [0.0] * model.joint_count
         self._read_ns = [now_ns] * model.joint_count
+        self._reading_rad: list[float] = [float(angle) for angle in measured_rad]
 
     @property
     def joint_count(self) -> int:
@@ -61,6 +62,10 @@ class PoseEstimate:
         """Return the age of each joint's last reading."""
         return tuple((now_ns - read_ns) * 1e-9 for read_ns in self._read_ns)
 
+    def reading_rad(self) -> tuple[float, ...]:
+        """Return what each joint's last reading said, at its own time."""
+        return tuple(self._reading_rad)
+
     def correct(self, joint: int, measured_rad: float, stamp_ns: int) -> float:
         """Take in a reading; return by how much the joint lags where its commands should have it (less measured)."""
         self._advance(stamp_ns)
@@ -72,7 +77,7 @@ class PoseEstimate:
             variance = _NOISE_RAD**2 + (velocity * _TIMING_S) ** 2
             gain = _DRIFT_RAD**2 / (_DRIFT_RAD**2 + variance)
         self._correction[joint] += gain * (-lag - self._correction[joint])
-        self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
+        self._note(joint, measured_rad, stamp_ns)
         return lag
 
     def let_go(self, joint: int, measured_rad: float, stamp_ns: int | None) -> None:
@@ -82,7 +87,7 @@ class PoseEstimate:
         """
         if stamp_ns is not None:
             self._advance(stamp_ns)
-            self._read_ns[joint] = max(stamp_ns, self._read_ns[joint])
+            self._note(joint, measured_rad, stamp_ns)
         self._state.reset_joint(joint, measured_rad)
         self._correction[joint] = 0.0
 
@@ -90,6 +95,10 @@ class PoseEstimate:
         """Return whether a joint is on its way or about to be."""
         self._advance(now_ns)
         return self._state.is_busy(joint)
+
+    def _note(self, joint: int, measured_rad: float, stamp_ns: int) -> None:
+        if stamp_ns >= self._read_ns[joint]:
+            self._read_ns[joint], self._reading_rad[joint] = stamp_ns, measured_rad
 
     def _advance(self, now_ns: int) -> None:
         self._state.advance_to((now_ns - self._zero_ns) * 1e-9)

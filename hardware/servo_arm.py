@@ -52,11 +52,11 @@ class ServoArm:
         """What was sent last (n,)."""
         return self._path.position_rad
 
-    def estimate(self, now_ns: int) -> tuple[Array, Array, tuple[float, ...]]:
-        """Return position (n,), velocity (n,), and how old the reading behind each joint is."""
+    def estimate(self, now_ns: int) -> tuple[Array, Array, tuple[float, ...], tuple[float, ...]]:
+        """Return position (n,), velocity (n,), how old the reading behind each joint is, and what it said."""
         with self._lock:
             position, velocity = self._estimate.at(now_ns)
-            return position, velocity, self._estimate.reading_age_s(now_ns)
+            return position, velocity, self._estimate.reading_age_s(now_ns), self._estimate.reading_rad()
 
     def gripper_moves(self) -> bool:
         """Return whether the gripper is on its way."""
@@ -67,7 +67,7 @@ class ServoArm:
     def send(self, command: JointCommand) -> tuple[JointCommand, bool]:
         """Write a command as far as it may go; return what was really sent, and whether that is standing still."""
         now_ns = self._clock.now_ns()
-        measured, _, _ = self.estimate(now_ns)
+        measured, _, _, _ = self.estimate(now_ns)
         counted_s = self.pace.counted_s(command.duration_s)
         output = self._path.step(np.array(command.position_rad), measured, counted_s, now_ns)
         written_s = max(output.duration_s, self.pace.written_s(command.duration_s))

@@ -121,7 +121,7 @@ class ServoRobot:
         On a bus that reads no servo the age is the time since connect: nothing has been measured since.
         """
         now_ns = self._clock.now_ns()
-        position, velocity, ages = self._arm.estimate(now_ns)
+        position, velocity, ages, readings = self._arm.estimate(now_ns)
         return RobotState(
             seq=next(self._seqs),
             stamp_ns=now_ns,
@@ -131,6 +131,7 @@ class ServoRobot:
             torque_on=self._arm.torque_on,
             holding=self._holding,
             fault=self._fault,
+            reading_rad=readings,
         )
 
     def send(self, command: JointCommand) -> JointCommand:

@@ -72,6 +72,7 @@ class SimRobot:
             velocity_rad_s=tuple(self._velocity.tolist()),
             reading_age_s=(0.0,) * len(position),
             holding=self._holding,
+            reading_rad=tuple(position),
         )
 
     def send(self, command: JointCommand) -> JointCommand:

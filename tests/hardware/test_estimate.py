@@ -27,6 +27,7 @@ def test_a_reading_of_a_standing_joint_is_believed() -> None:
     position, _ = estimate.at(2 * S)
     assert position[2] == pytest.approx(0.05, rel=0.02)
     assert estimate.reading_age_s(3 * S) == (3.0, 3.0, 2.0, 3.0, 3.0, 3.0)
+    assert estimate.reading_rad() == (0.0, 0.0, 0.05, 0.0, 0.0, 0.0)
 
 
 def test_a_reading_of_a_fast_joint_counts_for_little_but_the_grippers_counts_whole() -> None:
