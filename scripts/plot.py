@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import numpy as np
 import tyro
 
 from policies.evaluation import wilson_interval
@@ -16,7 +17,7 @@ from scripts.cli import data_root, emit_json, resolve_run, say
 from scripts.exit_codes import DONE
 from scripts.programs.curves_plot import draw_curves
 from scripts.programs.picture_file import check_picture
-from scripts.programs.run_curves import GOAL_RATE, RunCurves, RunGroup, group_runs, read_run
+from scripts.programs.run_curves import GOAL_RATE, RunCurves, RunGroup, group_runs, mean_half_width, read_run
 
 #: A file's name may have 255 bytes.
 _LONGEST_NAME = 150
@@ -129,15 +130,18 @@ def group_figures(group: RunGroup) -> GroupFigures:
     """Return what the runs of a group come to."""
     runs = tuple(run_figures(run) for run in group.runs)
     rates = [one.final_success for one in runs]
+    middle = sum(rates) / len(rates)
     if len(runs) == 1:
         low, high, interval = runs[0].wilson_low, runs[0].wilson_high, "95 % Wilson"
     else:
-        low, high, interval = min(rates), max(rates), f"lowest to highest of {len(runs)} runs"
+        half = float(mean_half_width(np.array(rates)))
+        low, high = max(0.0, middle - half), min(1.0, middle + half)
+        interval = f"95 % confidence interval of the mean of {len(runs)} runs"
     minutes = [one.minutes_to_95 for one in runs if one.minutes_to_95 is not None]
     return GroupFigures(
         label=group.label,
         settings=dict(group.differing),
-        final_success=sum(rates) / len(rates),
+        final_success=middle,
         final_low=low,
         final_high=high,
         interval=interval,

@@ -198,7 +198,7 @@ def wilson_band(rows: Sequence[EvaluationRow], unit: Unit) -> Band:
 
 
 def across(lines: Sequence[Line]) -> Band:
-    """Return the mean of several lines with the lowest and the highest of them.
+    """Return the mean of several lines with its 95 % confidence interval: Student's t, for few lines are few.
 
     At every point of any of them, where all of them are: each is linear between its own points, and none is continued
     before its first point or after its last. Nothing is left where they do not overlap.
@@ -207,4 +207,14 @@ def across(lines: Sequence[Line]) -> Band:
     points = np.unique(np.concatenate([one.x for one in lines]))
     x = points[(points >= begin) & (points <= end)]
     values = np.array([np.interp(x, one.x, one.y) for one in lines])
-    return Band(x, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    middle = values.mean(axis=0)
+    half = mean_half_width(values) if len(lines) > 1 else np.zeros_like(middle)
+    return Band(x, middle, middle - half, middle + half)
+
+
+def mean_half_width(values: Array) -> Array:
+    """Return half the 95 % confidence interval of the mean over the first axis of values (n, ...), n at least 2."""
+    from scipy.stats import t
+
+    n = len(values)
+    return float(t.ppf(0.975, n - 1)) * values.std(axis=0, ddof=1) / np.sqrt(n)

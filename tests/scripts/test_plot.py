@@ -71,8 +71,10 @@ def test_the_mean_is_taken_where_all_runs_are_and_nothing_is_continued() -> None
     # At 5 and 15 the second's own points, at 10 the first's: the other is half-way between its neighbours.
     assert band.x.tolist() == [5.0, 10.0, 15.0]
     assert band.middle == pytest.approx([(0.5 + 0.2) / 2, (1.0 + 0.4) / 2, (1.0 + 0.6) / 2])
-    assert band.low == pytest.approx([0.2, 0.4, 0.6])
-    assert band.high == pytest.approx([0.5, 1.0, 1.0])
+    # Of two numbers d apart the standard error is d / 2, and Student's t at one degree of freedom 12.706.
+    half = 12.7062 * np.array([0.3, 0.6, 0.4]) / 2
+    assert band.low == pytest.approx(band.middle - half, rel=1e-4)
+    assert band.high == pytest.approx(band.middle + half, rel=1e-4)
 
 
 def test_runs_that_do_not_overlap_have_no_mean() -> None:
@@ -89,7 +91,7 @@ def test_the_band_of_one_run_is_wilsons(data: Path) -> None:
         assert (band.low[k], band.high[k]) == pytest.approx((expected.low, expected.high))
 
 
-def test_two_seeds_are_one_group_and_their_figures_are_the_mean_and_the_range(
+def test_two_seeds_are_one_group_and_their_figures_are_the_mean_and_its_interval(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = write_run(data, seed=0, ended=(97, 100)), write_run(data, seed=1, judged=LATE)
@@ -98,8 +100,8 @@ def test_two_seeds_are_one_group_and_their_figures_are_the_mean_and_the_range(
     assert group["label"] == "grasp (seeds 0, 1)"
     assert group["settings"] == {}
     assert group["final_success"] == pytest.approx((0.97 + 0.60) / 2)
-    assert (group["final_low"], group["final_high"]) == pytest.approx((0.60, 0.97))
-    assert group["interval"] == "lowest to highest of 2 runs"
+    assert (group["final_low"], group["final_high"]) == (0.0, 1.0), "two runs so far apart say nothing"
+    assert group["interval"] == "95 % confidence interval of the mean of 2 runs"
     assert group["minutes_to_95"] is None, "one of the two never got there"
     one, two = json.loads(json.dumps(group["runs"]))
     assert (one["finished"], one["final_of"], one["minutes"], one["minutes_to_95"]) == (
