@@ -123,8 +123,8 @@ class HalfDuplex:
 
         Returns when the bytes are with the operating system. Raises BusLost.
         """
-        self._port.check()
         opening = self._port.openings
+        self._port.check()
         with self._turn.urgent():
             if self._port.openings != opening:
                 raise BusLost(f"{self.name}: the port was lost before this could be sent")
@@ -209,15 +209,22 @@ class HalfDuplex:
         return [Answer(value, requested_ns, received_ns) for value, received_ns in hearing.taken]
 
     def _listen(self, hearing: _Hearing[T], deadline_ns: int) -> None:
-        while not hearing.is_done and (data := self._port.receive(deadline_ns)):
+        """Hear until there are enough answers or the deadline has passed, even on a line that is never silent."""
+        while not hearing.is_done:
+            data = self._port.receive(deadline_ns)
+            if not data:
+                return
             now_ns = self.clock.now_ns()
             for frame in self._parser.feed(data):
                 if not self._is_echo(frame):
                     hearing.add(frame, now_ns)
+            if time.monotonic_ns() >= deadline_ns:
+                return
 
     def _drop_stale(self) -> None:
         """Forget what came since the last exchange: no answer to the next request can be among it."""
-        while data := self._port.receive(0):
+        until_ns = time.monotonic_ns() + round(self.settings.quiet_s * 1e9)
+        while (data := self._port.receive(0)) and time.monotonic_ns() < until_ns:
             self._late_replies += sum(not self._is_echo(frame) for frame in self._parser.feed(data))
         self._late_replies += sum(not self._is_echo(frame) for frame in self._parser.give_up())
         if time.monotonic_ns() > self._wire_free_ns + self.settings.echo_wait_s * 1e9:

@@ -97,6 +97,32 @@ def survive(bus: Lx16aBus | StsBus, babbler: Babbler) -> tuple[int, float]:
     return errors, longest_s
 
 
+@pytest.mark.parametrize("noise", [b"\x00" * 512, b"\x55" * 512, b"\xff" * 512, b"\xff\xff\x01\xfa" * 128])
+@pytest.mark.parametrize("kind", [Lx16aBus, StsBus])
+def test_a_line_that_is_never_silent_ends_a_read_in_time(noise: bytes, kind: type[Lx16aBus | StsBus]) -> None:
+    pty, stop = PtyPort(), threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            if pty.receive() is None or not pty.send(noise):
+                time.sleep(0.0005)
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    try:
+        with kind(pty.name, (1, 2)) as bus:
+            start_s = time.monotonic()
+            with pytest.raises((NoReply, BadChecksum)):
+                bus.read_ticks(1)
+            assert time.monotonic() - start_s < 2.0  # three times 30 ms, on a machine that is not busy
+            assert bus.read_health().garbage_bytes > 1000
+            bus.set_torque(False)  # and writes go out
+    finally:
+        stop.set()
+        thread.join(2.0)
+        pty.unplug()
+
+
 @pytest.mark.timeout(1800)
 def test_no_reply_upsets_the_lx16a_bus() -> None:
     with Babbler(bytes.fromhex("55 55 01 05 1C F4 01 E8"), 1).running() as babbler:

@@ -202,6 +202,44 @@ def test_the_rest_of_a_reply_that_comes_too_late_spoils_nothing(kind: Kind) -> N
         assert bus.read_health().retries == 1
 
 
+def test_a_reply_that_comes_too_late_is_no_answer_to_the_next_question(kind: Kind) -> None:
+    impatient = HalfDuplexSettings(reply_timeout_s=0.1, read_retries=0, quiet_s=0.02)
+    with kind.open_bench(CLOCK, settings=impatient) as (board, bus):
+        board.faults.split_replies, board.faults.split_gap_s = 1, 0.15
+        with pytest.raises(NoReply):
+            bus.read_ticks(1)
+        board.rack.aim(0, kind.ticks[0] + 50, 0.01, CLOCK.now_ns())
+        time.sleep(0.2)
+        assert bus.read_ticks(1).ticks == kind.ticks[0] + 50
+        assert bus.read_health().late_replies == 1
+
+
+def test_a_write_that_waits_is_refused_where_the_port_is_lost_and_found_meanwhile(kind: Kind, tmp_path: Path) -> None:
+    with kind.open_bench(CLOCK, link=tmp_path / "ttyUSB0") as (board, bus):
+        line, failures = bus._line, list[BusError]()
+
+        def write() -> None:
+            try:
+                bus.write_ticks([t + 50 for t in kind.ticks], 0.1)
+            except BusError as error:
+                failures.append(error)
+
+        writer = threading.Thread(target=write)
+        with line._turn.patient():  # as while a servo speaks
+            writer.start()
+            wait_until(lambda: line._turn._urgent == 1)
+            board.pty.unplug()
+            with pytest.raises(BusLost):
+                line._port.receive(time.monotonic_ns() + 2_000_000_000)
+            board.pty.plug_in()
+            time.sleep(0.5)
+            line._port.reopen()
+        writer.join(2.0)
+        assert [type(f) for f in failures] == [BusLost]
+        assert bus.read_ticks(1).ticks == kind.ticks[0]
+        assert board.rack.target_ticks.tolist() == list(kind.ticks)
+
+
 def test_an_adapter_that_echoes_is_known_and_its_echo_dropped(kind: Kind) -> None:
     with kind.open_bench(CLOCK, settings=QUICK, echo=True) as (board, bus):
         assert bus.adapter_echoes

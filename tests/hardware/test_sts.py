@@ -65,6 +65,18 @@ def test_a_stream_of_targets_is_followed_at_its_own_speed() -> None:
         wait_until(lambda: stands(board) == [t + 240 for t in UPRIGHT_TICKS], 3.0)
 
 
+def test_the_same_target_again_keeps_its_speed_so_that_the_servo_makes_up_its_lag() -> None:
+    with open_bench(CLOCK) as (board, bus):
+        bus.read_all_ticks()
+        for _ in range(2):
+            bus.write_one(1, UPRIGHT_TICKS[0] + 100, 0.1)
+            time.sleep(0.15)
+        bus.write_one(1, UPRIGHT_TICKS[0] + 101, 0.1)
+        wait_until(lambda: sum(r.code == 0x83 for r in list(board.wire.heard)) == 3)
+        speeds = [int.from_bytes(r.params[8:10], "little") for r in board.wire.heard if r.code == 0x83]
+        assert speeds == [1000, 1000, 50]
+
+
 def test_a_servo_that_was_never_read_is_sent_slowly() -> None:
     with open_bench(CLOCK) as (board, bus):
         bus.write_one(1, 3000, 0.05)
@@ -82,7 +94,7 @@ def test_a_servo_moved_without_torque_is_sent_from_where_it_was_read() -> None:
         bus.write_ticks(lying, 0.1)
         bus.set_torque(True)
         bus.write_ticks([*lying[:1], lying[1] - 100, *lying[2:]], 0.5)
-        wait_until(lambda: board.wire.heard[-1].code == 0x83 and board.wire.heard[-1].params[0] == 41)
+        wait_until(lambda: sum(r.code == 0x83 and r.params[0] == 41 for r in list(board.wire.heard)) == 3)
         assert int.from_bytes(board.wire.heard[-1].params[16:18], "little") == pytest.approx(200, abs=60)
 
 

@@ -53,6 +53,7 @@ def test_a_reply_carries_the_servos_status() -> None:
     assert frames.reply_of(reply, 1, 2) == (Status.VOLTAGE | Status.HEAT | Status.OVERLOAD, b"\x00\x08")
     assert frames.reply_of(reply, 2, 2) is None
     assert frames.reply_of(reply, 1, 3) is None
+    assert frames.reply_of(reply, 1, 1) is None  # an answer to another question
 
 
 def test_a_ping_and_the_answer_of_a_badly_supplied_servo_are_twins() -> None:
