@@ -75,13 +75,13 @@ def run(args: EpisodesReplayArgs) -> int:
     description = load_arm(header.arm)
     rig = description.rig(header.rig)
     check_same_arm(episode, description, rig.name)
+    kinematics = PinocchioKinematics(description, rig)
     with ExitStack() as stack:
         robot, clock = stack.enter_context(_robot(args, episode, description, rig, console))
         stack.enter_context(settled_memory())
         run = RecordedRun(args.robot, description, rig, header.period_s, f"replay of {episode.path.stem}")
         record = stack.enter_context(recording(data_root(), run, clock, lambda text: say(text, args.json)))
         progress = stack.enter_context(CountedProgress(console, "periods", len(timeline.source)))
-        kinematics = PinocchioKinematics(description, rig)
         joints, statistics = replay(episode, timeline, robot, rig, clock, kinematics, record.writer, progress.advance)
         worst = max(joints, key=lambda j: j.rms_rad)
         record.outcome = f"{worst.joint} {math.degrees(worst.rms_rad):.2f} degrees rms off the recording"

@@ -84,8 +84,8 @@ def joint_figures(episode: Episode) -> tuple[JointFigures, ...]:
         return ()
     sent_s, state_s = seconds(episode, episode.sent_stamp_ns), seconds(episode, episode.state_stamp_ns)
     # A state is read before the command of its period goes out: it answers to the commands before.
-    before = np.maximum(np.searchsorted(sent_s, state_s, side="right") - 1, 0)
-    off_rad = episode.measured_rad - episode.sent_rad[before]
+    before = np.searchsorted(sent_s, state_s, side="right") - 1
+    off_rad = (episode.measured_rad - episode.sent_rad[before])[before >= 0]
     figures: list[JointFigures] = []
     for k, name in enumerate(episode.header.joint_names):
         sent, measured = episode.sent_rad[:, k], episode.measured_rad[:, k]

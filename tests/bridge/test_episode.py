@@ -171,7 +171,7 @@ def wait_for_period(process: subprocess.Popen[str], beyond: int) -> int:
 
 def test_a_killed_process_loses_less_than_half_a_second(tmp_path: Path) -> None:
     lost_s: list[float] = []
-    for trial, periods in enumerate((37, 95, 141)):
+    for trial, periods in enumerate((37, 95)):
         path = tmp_path / f"{trial}.mcap"
         process = start(path)
         told_ns = wait_for_period(process, periods)
@@ -201,7 +201,7 @@ def test_a_power_cut_loses_less_than_half_a_second(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     writer = EpisodeWriter(path, make_header(), CLOCK)
     deadline_ns = CLOCK.now_ns()
-    for k in range(250):
+    for k in range(200):
         writer.record(make_step(k, CLOCK.now_ns()))
         deadline_ns += 10_000_000
         CLOCK.sleep_until(deadline_ns)
@@ -211,7 +211,7 @@ def test_a_power_cut_loses_less_than_half_a_second(tmp_path: Path, monkeypatch: 
         cut = tmp_path / "cut.mcap"
         cut.write_bytes(data[:size])
         lost_s.append((next_ns - int(read_episode(cut).state_stamp_ns[-1])) * 1e-9)
-    assert len(lost_s) >= 8
+    assert len(lost_s) >= 6
     assert max(lost_s) <= 0.5, lost_s
 
 
@@ -428,21 +428,21 @@ def test_a_disk_that_hangs_makes_nobody_wait(tmp_path: Path, monkeypatch: pytest
     fsync = os.fsync
 
     def slow_fsync(handle: int) -> None:
-        time.sleep(1.0)
+        time.sleep(0.6)
         fsync(handle)
 
     writer = EpisodeWriter(tmp_path / "e.mcap", make_header(), CLOCK)
     monkeypatch.setattr(os, "fsync", slow_fsync)
     took_s: list[float] = []
-    for k in range(150):
+    for k in range(120):
         step, begin_s = make_step(k, CLOCK.now_ns()), time.perf_counter()
         writer.record(step)
         writer.event("note", "something")
         writer.frame("desk", step.state.stamp_ns, bytes(1000))
         took_s.append(time.perf_counter() - begin_s)
         time.sleep(0.005)
-    assert float(np.percentile(took_s, 90)) < 1e-3  # of a hundred calls none waited for the second that the disk takes
-    assert max(took_s) < 0.5
+    assert float(np.percentile(took_s, 90)) < 1e-3  # of a hundred calls none waited for what the disk takes
+    assert max(took_s) < 0.4
     assert writer.close().whole
 
 
@@ -451,7 +451,10 @@ def test_what_comes_faster_than_it_can_be_written_is_counted_and_noted(tmp_path:
     writer = EpisodeWriter(tmp_path / "e.mcap", make_header(), CLOCK, told.append)
     for k in range(MAX_QUEUED + 3000):
         writer.record(make_step(k, k))
-    time.sleep(1.0)
+    sizes = [0]
+    while (size := writer.path.stat().st_size) != sizes[-1]:  # until what was taken in has been written
+        sizes.append(size)
+        time.sleep(0.7)
     writer.record(make_step(9999, 9999))
     tally = writer.close()
     episode = read_episode(tmp_path / "e.mcap")
@@ -460,7 +463,8 @@ def test_what_comes_faster_than_it_can_be_written_is_counted_and_noted(tmp_path:
     assert episode.steps == tally.steps
     assert episode.ending is not None
     assert episode.ending.dropped == tally.dropped
-    assert any(f"{tally.dropped} periods, events or pictures before this are missing" in e.text for e in episode.events)
+    noted = [int(e.text.split()[0]) for e in episode.events if "before this are missing" in e.text]
+    assert sum(noted) == tally.dropped
     (text,) = told
     assert "the disk cannot keep up" in text
 
@@ -472,7 +476,7 @@ def test_the_recorder_slows_no_loop(tmp_path: Path) -> None:
     def lateness_ms(writer: EpisodeWriter | None) -> float:
         late: list[float] = []
         due_ns = clock.now_ns()
-        for k in range(150):
+        for k in range(100):
             if writer is not None:
                 writer.record(make_step(k, clock.now_ns()))
                 if k % 20 == 0:

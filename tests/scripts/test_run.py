@@ -18,6 +18,7 @@ import pytest
 
 from bridge.clock import MonotonicClock
 from bridge.encoding import GRASP_STATE
+from bridge.episode_reader import Episode, read_episode
 from bridge.grasp import GraspAttempt
 from bridge.loop import ControlLoop, run_episode
 from bridge.observation import CameraView, ImageKind, ObservationSpec
@@ -79,6 +80,28 @@ def test_one_attempt_in_a_lab_that_it_starts_itself(tmp_path: Path) -> None:
     assert not (tmp_path / "robots" / "lab" / "robot.toml").exists()  # the lab has ended with it
     (truth,) = tmp_path.glob("labs/*/truth.json")
     assert [o.success for o in TruthFile.load(truth).outcomes] == [True]
+    assert summary.episode is not None
+    assert f"recorded: {summary.episode}" in done.stderr
+    check_recording(read_episode(Path(summary.episode)), summary.commands_sent)
+
+
+def check_recording(episode: Episode, commands: int) -> None:
+    """Everything that one attempt in the lab leaves: periods, pictures, sightings, events, hashes."""
+    assert episode.whole
+    assert episode.remarks == ()
+    assert episode.steps == commands
+    assert episode.header.robot == "lab"
+    assert set(episode.header.calibration_sha256) == {"servo.json"}
+    assert set(episode.header.configuration_sha256) == {"robot.toml"}
+    assert episode.ending is not None
+    assert (episode.ending.ending, episode.ending.outcome) == ("done", "1 of 1 attempts succeeded")
+    assert episode.ending.dropped == episode.ending.lost == 0
+    assert {"descend", "close", "lift", "hold"} <= set(episode.phases)
+    assert len(episode.block_m) > 5
+    assert 1.0 < len(episode.picture_stamps_ns["lab"]) / episode.duration_s < 5.5
+    told = [event.text for event in episode.events if event.name == "attempt"]
+    assert told[0] == "attempt 1 begins"
+    assert told[1].startswith("attempt 1: block at")
 
 
 def test_an_unknown_robot_lists_the_valid_names(tmp_path: Path) -> None:
