@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from bridge.errors import BridgeError, RobotLost, SessionRefused
 from bridge.keys import ClientKey
+from bridge.link import software_version
 from bridge.messages import PROTOCOL_VERSION
 from bridge.ports import Clock
 from bridge.remote import FRESH_NS, RemoteRobot
@@ -36,6 +37,7 @@ def link(endpoint: str, description: ArmDescription, clock: Clock, key: ClientKe
         with RemoteRobot(endpoint, description, clock, key=key) as robot:
             text = f"answers; both ends speak protocol {PROTOCOL_VERSION} and mean the same {description.name}"
             yield ok(_TOPIC, endpoint, f"{text} ({robot.rig_name}, {description.sha256[:8]})")
+            yield _versions(software_version(), robot.software)
             yield _latency(_round_trips_ms(robot, clock))
             ahead_s, error_ms = robot.offset.offset_ns * 1e-9, robot.offset.error_ns(clock.now_ns()) * 1e-6
             text = f"its monotonic clock is {ahead_s:+.3f} s from ours, known to {error_ms:.2f} ms; that is allowed for"
@@ -47,6 +49,13 @@ def link(endpoint: str, description: ArmDescription, clock: Clock, key: ClientKe
         yield fail(_TOPIC, endpoint, str(error), "tandem serve at the arm's computer; a wrong key looks the same")
     except BridgeError as error:
         yield fail(_TOPIC, endpoint, str(error), "see `tandem serve --help`")
+
+
+def _versions(ours: str, theirs: str) -> Finding:
+    if ours == theirs:
+        return ok(_TOPIC, "versions", f"tandem {ours} at both ends")
+    text = f"tandem {ours} here, {theirs} at the arm; they understand each other"
+    return warn(_TOPIC, "versions", text, "pip install --upgrade tandem-arm at the older end")
 
 
 def _round_trips_ms(robot: RemoteRobot, clock: Clock) -> list[float]:

@@ -17,6 +17,7 @@ from msgspec import structs
 
 from bridge.clock import MonotonicClock
 from bridge.keys import KeyRing
+from bridge.link import software_version
 from bridge.server import ServerSettings
 from calibration.servo import ServoCalibration
 from hardware.virtual.dofbot_board import BoardFaults, BoardManners, DofbotBoard
@@ -296,6 +297,7 @@ def test_a_served_arm_is_asked_over_the_link_and_its_servos_are_left_to_the_serv
     assert "mean the same dofbot (table" in link[endpoint].text
     assert "ms there and back (median)" in link["latency"].text
     assert link["arm"].text.startswith("holds, torque on")
+    assert link["versions"].text == f"tandem {software_version()} at both ends"
     assert [f.text for f in only_of(findings, "Servos").values()] == ["the server's to read while it runs"]
 
 
