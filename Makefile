@@ -6,6 +6,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ROOMS := urdf bridge hardware calibration perception sim policies scripts
 PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
+# What stands on the base install alone is tested there, and not once more beside PyTorch.
+PI_ALONE := tests/bridge tests/hardware
 # Tests that ask for results alone run two at a time; those that hold real processes to milliseconds run by themselves.
 CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
 	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
@@ -53,7 +55,7 @@ check: setup ## format, lint, types, import contracts, the Pi half alone, all te
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test-pi
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS))
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS) $(PI_ALONE))
 
 format: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
