@@ -89,7 +89,8 @@ class ServoBus(Protocol):
         """Send every servo to its count, to arrive after `duration_s`. At most once, unacknowledged.
 
         Returns when the bytes are with the operating system; never waits for a pending read, which it overtakes on
-        the wire. Servos do not confirm: only a later reading shows that the arm moved. Raises BusLost.
+        the wire (half duplex: at most until the servo that may be speaking has had its 10 ms). Servos do not confirm:
+        only a later reading shows that the arm moved. Raises BusLost.
         """
         ...
 
