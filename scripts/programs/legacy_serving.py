@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from bridge.clock import MonotonicClock
+from bridge.errors import RobotLost
 from bridge.keys import ClientKey, KeyRing
 from bridge.messages import JointCommand, RobotState
 from bridge.remote import RemoteRobot
@@ -27,26 +28,34 @@ class LateRobot:
         return self._description
 
     def read_state(self) -> RobotState:
-        """As RemoteRobot."""
-        return self._connected().read_state()
+        """As RemoteRobot; once it is lost, the next call connects again."""
+        with self._connected() as robot:
+            return robot.read_state()
 
     def send(self, command: JointCommand) -> JointCommand:
         """As RemoteRobot."""
-        return self._connected().send(command)
+        with self._connected() as robot:
+            return robot.send(command)
 
     def hold(self) -> None:
         """As RemoteRobot."""
-        self._connected().hold()
+        with self._connected() as robot:
+            robot.hold()
 
     def close(self) -> None:
         """As RemoteRobot."""
         if self._robot is not None:
             self._robot.close()
 
-    def _connected(self) -> RemoteRobot:
-        if self._robot is None:
-            self._robot = RemoteRobot(self._endpoint, self._description, MonotonicClock(), key=self._key)
-        return self._robot
+    @contextmanager
+    def _connected(self) -> Generator[RemoteRobot]:
+        try:
+            if self._robot is None:
+                self._robot = RemoteRobot(self._endpoint, self._description, MonotonicClock(), key=self._key)
+            yield self._robot
+        except RobotLost:
+            self._robot = None
+            raise
 
 
 @contextmanager
