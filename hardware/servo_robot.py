@@ -131,7 +131,7 @@ class ServoRobot:
             torque_on=self._arm.torque_on,
             holding=self._holding,
             fault=self._fault,
-            reading_rad=readings,
+            reading_rad=readings if self._is_read else (),
         )
 
     def send(self, command: JointCommand) -> JointCommand:
