@@ -43,18 +43,24 @@ class CommandPath:
 
     def step(self, target_rad: Array, measured_rad: Array, duration_s: float, now_ns: int) -> SafetyOutput:
         """Return what may be sent now towards `target_rad` (n,), which is wanted after `duration_s`."""
-        at, gate = self._safety.position_rad, self._gate
         duration_s = min(max(duration_s, MIN_DURATION_S), MAX_DURATION_S)
-        if target_rad.shape == at.shape and np.isfinite(target_rad).all():  # the filter refuses anything else
-            reachable = np.clip(target_rad, np.minimum(self._lower, at), np.maximum(self._upper, at))
-            gate, let_through = through_gate(gate, reachable, at, measured_rad, duration_s)
-            if let_through is not reachable:
-                target_rad = let_through
-            velocity = (np.clip(target_rad, self._lower, self._upper) - at) / duration_s
-            part = self._budget.scale(self._starts, velocity, now_ns)
-            if part < 1.0:
-                target_rad = at + part * duration_s * velocity
+        gate = self._gate
+        if target_rad.shape == self._lower.shape and np.isfinite(target_rad).all():  # the filter refuses anything else
+            gate, target_rad = self._shaped(target_rad, measured_rad, duration_s, now_ns)
         self._safety, output = self._filter.step(self._safety, target_rad, measured_rad, duration_s)
         self._gate = gate
-        self._starts = self._budget.spend(self._starts, self._safety.velocity_rad_s, now_ns, output.duration_s)
+        velocity = self._safety.velocity_rad_s.tolist()
+        self._starts = self._budget.spend(self._starts, velocity, now_ns, output.duration_s)
         return output
+
+    def _shaped(self, target_rad: Array, measured_rad: Array, duration_s: float, now_ns: int) -> tuple[Gate, Array]:
+        """Return the gate after this command, and how far towards its target (n,) it may go for gate and budget."""
+        at, gate = self._safety.position_rad, self._gate
+        reachable = np.minimum(np.maximum(target_rad, np.minimum(self._lower, at)), np.maximum(self._upper, at))
+        if gate is not Gate.OPEN:
+            gate, let_through = through_gate(gate, reachable, at, measured_rad, duration_s)
+            if let_through is not reachable:
+                target_rad = reachable = let_through
+        away = reachable - at
+        part = self._budget.scale(self._starts, (away / duration_s).tolist(), now_ns)
+        return gate, target_rad if part >= 1.0 else at + part * away

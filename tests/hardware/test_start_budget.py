@@ -11,6 +11,7 @@ from urdf.pose import Array
 MS = 1_000_000
 FULL = np.array([3.49, 3.49, 3.49, 3.49, 3.49, 1.98])
 BUDGET = StartBudget(FULL)
+FAST, SLOWER, BACK = [3.49, 0, 0, 0, 0, 0], [0.7, 0, 0, 0, 0, 0], [-3.49, 0, 0, 0, 0, 0]
 #: What the module promises for any 0.1 s: the bucket, and what flows into it meanwhile.
 MOST_STARTS = 2.0
 
@@ -21,8 +22,8 @@ def run(wanted: list[Array], gaps_ms: list[int], lasts_s: float = 0.05) -> list[
     before, before_until_ns, rows = np.zeros(6), 0, list[tuple[int, float, Array]]()
     for velocity, gap_ms in zip(wanted, gaps_ms, strict=True):
         now_ns += gap_ms * MS
-        sent = BUDGET.scale(state, velocity, now_ns) * velocity
-        state = BUDGET.spend(state, sent, now_ns, lasts_s)
+        sent = BUDGET.scale(state, velocity.tolist(), now_ns) * velocity
+        state = BUDGET.spend(state, sent.tolist(), now_ns, lasts_s)
         had = before if now_ns <= before_until_ns + 30 * MS else np.zeros(6)
         faster = [
             max(0.0, abs(v) - (abs(h) if v * h > 0 else 0.0)) / f for v, h, f in zip(sent, had, FULL, strict=True)
@@ -67,23 +68,20 @@ def test_every_joint_is_scaled_alike_so_that_the_path_stays_straight() -> None:
 
 
 def test_braking_costs_nothing_and_a_reversal_is_a_start() -> None:
-    fast = np.array([3.49, 0, 0, 0, 0, 0])
-    state = BUDGET.spend(BUDGET.at_rest(0), fast, 0, 0.05)
-    assert BUDGET.starts(state, 0.2 * fast, 50 * MS) == 0.0
-    assert BUDGET.starts(state, -fast, 50 * MS) == pytest.approx(1.0)
+    state = BUDGET.spend(BUDGET.at_rest(0), FAST, 0, 0.05)
+    assert BUDGET.starts(state, SLOWER, 50 * MS) == 0.0
+    assert BUDGET.starts(state, BACK, 50 * MS) == pytest.approx(1.0)
 
 
 def test_after_a_pause_the_arm_starts_anew() -> None:
-    fast = np.array([3.49, 0, 0, 0, 0, 0])
-    state = BUDGET.spend(BUDGET.at_rest(0), fast, 0, 0.05)
-    assert BUDGET.starts(state, fast, 79 * MS) == 0.0
-    assert BUDGET.starts(state, fast, 81 * MS) == pytest.approx(1.0)
+    state = BUDGET.spend(BUDGET.at_rest(0), FAST, 0, 0.05)
+    assert BUDGET.starts(state, FAST, 79 * MS) == 0.0
+    assert BUDGET.starts(state, FAST, 81 * MS) == pytest.approx(1.0)
 
 
 def test_standing_still_gives_back_nothing_that_was_just_spent() -> None:
-    fast = np.array([3.49, 0, 0, 0, 0, 0])
-    state = BUDGET.at_rest(10 * MS, BUDGET.spend(BUDGET.at_rest(0), fast, 0, 0.05))
-    assert BUDGET.scale(state, fast, 10 * MS) == pytest.approx(10e-3 * STARTS_PER_S)
+    state = BUDGET.at_rest(10 * MS, BUDGET.spend(BUDGET.at_rest(0), FAST, 0, 0.05))
+    assert BUDGET.scale(state, FAST, 10 * MS) == pytest.approx(10e-3 * STARTS_PER_S)
 
 
 def test_the_promised_sum_is_the_bucket_and_its_inflow() -> None:
