@@ -6,6 +6,7 @@ import math
 from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -14,7 +15,6 @@ from bridge.clock import MonotonicClock
 from bridge.episode_reader import Episode, read_episode
 from bridge.errors import PolicyMismatch
 from bridge.ports import Clock, Robot
-from bridge.remote import RemoteRobot
 from scripts.cli import data_root, emit_json, say
 from scripts.counted_progress import CountedProgress
 from scripts.episodes import EpisodeName
@@ -22,6 +22,7 @@ from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.episode_files import resolve_episode
 from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.episode_replay import JointDifference, Timeline, check_same_arm, replay
+from scripts.programs.robot_link import RobotLink
 from scripts.run import find_robot
 from scripts.settled_memory import settled_memory
 from sim.sim_robot import SimRobot
@@ -47,6 +48,10 @@ class EpisodesReplayArgs:
     """Pauses of the recording are shortened to so many seconds."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab."""
+    key: Path | None = None
+    """Our key file, where the arm is served with keys (`tandem keys new`). Default: as robot.toml says."""
+    take_over: bool = False
+    """Take control from whoever has it."""
     json: bool = False
     """Print one JSON object as the last line of stdout: differences in rad."""
 
@@ -114,9 +119,10 @@ def _robot(
             yield robot, robot
         return
     with find_robot(args.robot, rig.name, args.seed, console) as address:
-        check_same_arm(episode, load_arm(address.arm), address.rig)
+        link = RobotLink.of(address, args.key, args.take_over)
+        check_same_arm(episode, link.description, address.rig)
         clock = MonotonicClock()
-        with closing(RemoteRobot(address.endpoint, description, clock)) as robot:
+        with closing(link.connect(clock)) as robot:
             if robot.rig_name != rig.name:
                 raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, recorded was {rig.name!r}")
             yield robot, clock
