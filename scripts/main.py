@@ -115,6 +115,12 @@ def _episodes_repair(words: Sequence[str]) -> int:
     return run_repair(_parse("episodes repair", EpisodesRepairArgs, words))
 
 
+def _mirror(words: Sequence[str]) -> int:
+    from scripts.mirror import MirrorArgs, run
+
+    return run(_parse("mirror", MirrorArgs, words))
+
+
 def _lab(words: Sequence[str]) -> int:
     from scripts.lab import LabArgs, run
 
@@ -205,6 +211,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "episodes replay": Command("play a recording again, on an arm or in simulation, and compare", _episodes_replay),
     "episodes repair": Command("make a recording whole that was cut off", _episodes_repair),
+    "mirror": Command("drive an arm and its simulated twin together, and tell how they differ", _mirror),
     "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
     "stop": Command("emergency stop of a served arm, or its end", _stop),

@@ -1,0 +1,199 @@
+"""`tandem mirror`: one command stream drives an arm and its simulated twin; how they differ, live and in numbers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from bridge.clock import MonotonicClock
+from bridge.episode_reader import read_episode
+from bridge.errors import PolicyMismatch
+from bridge.loop import LoopStep
+from scripts.cli import data_root, emit_json, say
+from scripts.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from scripts.programs.episode_files import resolve_episode
+from scripts.programs.episode_recording import RecordedRun, Recording, recording
+from scripts.programs.episode_replay import Timeline, check_same_arm
+from scripts.programs.lab import ROBOT_NAME
+from scripts.programs.mirror_motion import LEAST_SECONDS, rehearsed, sine, steps
+from scripts.programs.mirror_robot import MirroredRobot
+from scripts.programs.mirror_run import MirrorRun, MirrorSummary, make_twin, summarize
+from scripts.programs.picture_file import check_picture
+from scripts.programs.robot_link import RobotLink
+from scripts.run import find_robot
+from scripts.settled_memory import settled_memory
+from urdf.pose import Array
+
+_MOTIONS = {"sine": sine, "steps": steps}
+_PERIOD_S = 0.05
+_MAX_PAUSE_S = 2.0
+_SHOW_EVERY_S = 0.3
+
+
+@dataclass(frozen=True)
+class MirrorArgs:
+    """Drive an arm and its simulated twin together, and tell how they differ. Ctrl-C holds the arm and keeps the rest.
+
+    The arm goes slowly to the first pose and then moves every joint by 10 degrees at most: keep clear of it.
+    """
+
+    robot: str = ROBOT_NAME
+    """`lab` (started if none runs), or a robot under data/robots that `tandem serve` serves."""
+    motion: str = "sine"
+    """`sine` (all joints swing: shows the lag), `steps` (one joint after the other, with pauses: shows offsets), or a
+    recording: its name, its file, or `newest`."""
+    seconds: float = 30.0
+    """How long sine or steps last [s]; steps take as long as their pauses need."""
+    seed: int = 0
+    """Seed of the lab's hidden truth, where this command starts the lab."""
+    out: Path | None = None
+    """The picture: .png, .pdf or .svg. Default: beside the recording, data/episodes/UTC_mirror.png."""
+    key: Path | None = None
+    """Our key file, where the arm is served with keys. Default: as robot.toml says."""
+    take_over: bool = False
+    """Take control from whoever has it."""
+    json: bool = False
+    """Print one JSON object as the last line of stdout: angles in rad, distances in mm, times in ms."""
+
+
+def run(args: MirrorArgs) -> int:
+    """Mirror one motion; return the exit code."""
+    console = Console(stderr=args.json)
+    if not (math.isfinite(args.seconds) and LEAST_SECONDS <= args.seconds <= 600.0):
+        say(f"tandem mirror: --seconds must be {LEAST_SECONDS:g} to 600, got {args.seconds}", args.json)
+        return BAD_INPUT
+    if args.out is not None:
+        check_picture(args.out, "a mirror's picture")
+    episode = None if args.motion in _MOTIONS else read_episode(resolve_episode(args.motion, data_root()))
+    rig_name = episode.header.rig if episode is not None else "table"
+    with ExitStack() as stack:
+        address = stack.enter_context(find_robot(args.robot, rig_name, args.seed, console))
+        link = RobotLink.of(address, args.key, args.take_over)
+        description, rig = link.description, link.description.rig(address.rig)
+        if episode is None:
+            period_s = _PERIOD_S
+            targets_rad = rehearsed(_MOTIONS[args.motion], description, rig, period_s, args.seconds)
+        else:
+            check_same_arm(episode, description, rig.name)
+            period_s, targets_rad = episode.header.period_s, Timeline.of(episode, _MAX_PAUSE_S).targets_rad
+        twin = make_twin(description, rig, period_s)
+        stack.callback(twin.close)
+        stack.enter_context(settled_memory())
+        arm = link.connect()
+        stack.callback(arm.close)
+        if arm.rig_name != rig.name:
+            raise PolicyMismatch(f"the server's arm stands in rig {arm.rig_name!r}, robot.toml says {rig.name!r}")
+        mirrored = MirrorRun(MirroredRobot(arm, twin, MonotonicClock()), rig, targets_rad, period_s)
+        recorded = RecordedRun(args.robot, description, rig, period_s, f"mirror of {args.motion}")
+        return _mirror(args, mirrored, recorded, targets_rad, console)
+
+
+def _mirror(args: MirrorArgs, mirrored: MirrorRun, recorded: RecordedRun, targets_rad: Array, console: Console) -> int:
+    """Run it, recorded and shown; tell what came of it, also where it was interrupted."""
+    interrupted, ongoing = False, None
+    try:
+        with recording(data_root(), recorded, MonotonicClock(), lambda text: say(text, args.json)) as ongoing:
+            with LiveTable(console, mirrored, len(targets_rad) * recorded.period_s) as table:
+                mirrored.run(_both(ongoing, table.show))
+            ongoing.outcome = _summary(args, mirrored, ongoing, None).verdict
+    except KeyboardInterrupt:
+        interrupted = True
+    assert ongoing is not None
+    picture = args.out or ongoing.writer.path.with_name(f"{ongoing.writer.path.stem}_mirror.png")
+    summary = _summary(args, mirrored, ongoing, picture)
+    console.print(_final_table(summary))
+    if interrupted:
+        say("interrupted: the arm holds; this is what there is", args.json)
+    say(_closing(summary), args.json)
+    emit_json(summary, args.json)
+    return INTERRUPTED if interrupted else DONE if summary.fine else FAILED
+
+
+def _both(ongoing: Recording, show: Callable[[LoopStep], None]) -> Callable[[LoopStep], None]:
+    def record(step: LoopStep) -> None:
+        ongoing.writer.record(step)
+        show(step)
+
+    return record
+
+
+def _summary(args: MirrorArgs, mirrored: MirrorRun, ongoing: Recording, picture: Path | None) -> MirrorSummary:
+    return summarize(mirrored, args.robot, args.motion, picture, ongoing.writer.path)
+
+
+class LiveTable:
+    """The difference per joint and at the tool as the arm moves, a few times a second, where somebody is looking."""
+
+    def __init__(self, console: Console, mirrored: MirrorRun, seconds: float) -> None:
+        self._mirrored, self._seconds = mirrored, seconds
+        self._shown = console.is_terminal
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._began_s = self._due_s = time.monotonic()
+
+    def __enter__(self) -> LiveTable:
+        """Begin to show."""
+        if self._shown:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the table away."""
+        if self._shown:
+            self._live.stop()
+
+    def show(self, step: LoopStep) -> None:
+        """Take in one control period."""
+        now_s = time.monotonic()
+        if not self._shown or now_s < self._due_s or not self._mirrored.log.twin_rad:
+            return
+        self._due_s = now_s + _SHOW_EVERY_S
+        self._live.update(self._table(step, now_s - self._began_s), refresh=True)
+
+    def _table(self, step: LoopStep, spent_s: float) -> Table:
+        description, log = self._mirrored.robot.description, self._mirrored.log
+        twin = log.twin_rad[-1]
+        table = _columns("joint", "arm [rad]", "twin [rad]", "difference [rad]", title=f"{spent_s:.0f} s")
+        for name, at, beside in zip(description.joint_names, step.state.position_rad, twin, strict=True):
+            table.add_row(name, f"{at:+.4f}", f"{beside:+.4f}", f"{at - beside:+.4f}")
+        tools = (description.base_from_tool(q).position_m for q in (step.state.position_rad, twin))
+        apart_mm = 1e3 * float(np.linalg.norm(np.subtract(*tools)))
+        table.add_row("tool", "", "", f"{apart_mm:.1f} mm")
+        left_s = max(self._seconds - spent_s, 0.0)
+        table.caption = f"{left_s:.0f} s to go; Ctrl-C holds the arm"
+        return table
+
+
+def _columns(first: str, *rest: str, title: str = "") -> Table:
+    table = Table(title=title or None, title_justify="left", header_style="dim", box=None)
+    table.add_column(first)
+    for name in rest:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _final_table(summary: MirrorSummary) -> Table:
+    table = _columns("joint", "offset [rad]", "behind [ms]", "play [rad]", "rms [rad]", "most [rad]", "readings")
+    for j in summary.joints:
+        behind = "" if j.behind_ms is None else f"{j.behind_ms:.1f} ± {j.behind_error_ms:.1f}"
+        play = "" if j.play_rad is None else f"{j.play_rad:+.4f}"
+        offset = "" if j.offset_rad is None else f"{j.offset_rad:+.4f}"
+        table.add_row(j.joint, offset, behind, play, f"{j.rms_rad:.4f}", f"{j.max_rad:.4f}", str(j.readings))
+    return table
+
+
+def _closing(summary: MirrorSummary) -> str:
+    text = summary.verdict
+    if summary.tool is not None:
+        text += f". Tool: {summary.tool.median_mm:.1f} mm apart in the median, {summary.tool.max_mm:.1f} at most"
+    if summary.lag_ms is not None:
+        text += f". From command to motion: {summary.lag_ms:.0f} ms"
+    return text + (f". Picture: {summary.picture}" if summary.picture else "")
