@@ -15,7 +15,7 @@ from scripts.exit_codes import DONE
 class KeysNewArgs:
     """Make a client's key and let it in; makes the server's key as well where there is none."""
 
-    name: tyro.conf.Positional[str]
+    name: tyro.conf.Positional[str] = ""
     """Who it is for, such as laptop: letters, digits, dots, dashes."""
     json: bool = False
     """Print the path as one JSON object on the last line."""
@@ -33,7 +33,7 @@ class KeysListArgs:
 class KeysRevokeArgs:
     """Let a client in no longer; a running server ends its connections within a second."""
 
-    name: tyro.conf.Positional[str]
+    name: tyro.conf.Positional[str] = ""
     """Whose key it is."""
     json: bool = False
     """Print the name as one JSON object on the last line."""

@@ -21,6 +21,7 @@ from bridge.server import RobotServer, ServerSettings, ServerStatistics
 from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
+from hardware.guards import ANY_SERVO_LIMITS, LX16A_LIMITS, STS_LIMITS
 from hardware.servo_robot import ServoRobot
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
@@ -32,6 +33,7 @@ from urdf.description import Rig, load_arm
 
 PERIOD_S = 0.05
 FAULT_LOOK_S = 0.25
+_VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class ServeArgs:
     """Addresses that may connect to the stream where it is served beyond loopback."""
     period_s: float = PERIOD_S
     """Command period that the arm's motions of its own are cut into, in seconds."""
+    move_time_s: float | None = None
+    """Seconds that the servos are given for a command. Default: the command's own period; longer is smoother and later."""
+    assume_rest: bool = False
+    """For servos that cannot be read (pca9685): take the arm to stand in its rest pose, and switch the torque on there.
+    From wherever it really is, it jumps."""
     on_exit: OnExit = "relax"
     """How the arm is left: relax = ramp slowly to the rest pose, then torque off; hold = stand still with torque on;
     torque_off = let go at once (a raised arm falls)."""
@@ -158,7 +165,10 @@ def run(args: ServeArgs) -> int:
         say(f"opening {address.port} ({address.bus})", args.json)
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         try:
-            robot = ServoRobot.connect(bus, calibration, description, rig, clock, actuator, args.period_s)
+            robot = ServoRobot.connect(
+                bus, calibration, description, rig, clock, actuator, args.period_s, args.move_time_s,
+                _VITALS.get(address.bus, ANY_SERVO_LIMITS), rig.rest_rad if args.assume_rest else None,
+            )  # fmt: skip
         except BaseException:
             bus.close()
             raise

@@ -23,6 +23,7 @@ from bridge.grasp import GraspAttempt
 from bridge.loop import ControlLoop, run_episode
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.remote import RemoteRobot
+from bridge.watcher import RobotWatcher
 from hardware.cameras.remote import RemoteCamera
 from perception.tracker import BlockTracker
 from policies.scripted import scripted_policy
@@ -178,7 +179,10 @@ def test_a_killed_run_with_a_lab_of_its_own_is_held_before_the_lab_relaxes_the_a
     )  # fmt: skip
     try:
         wait_for(lambda: running_lab(tmp_path) is not None, 60.0)
-        time.sleep(2.5)  # on its way home
+        lab = running_lab(tmp_path)
+        assert lab is not None
+        with RobotWatcher(lab.endpoint, CLOCK) as watcher:  # until it is on its way home
+            assert wait_for(lambda: max(map(abs, watcher.read_state().velocity_rad_s)) > 0.05, 40.0)
     finally:
         run.kill()
         run.wait()
