@@ -148,7 +148,7 @@ def _constants(node: ast.Constant) -> Iterator[ast.expr]:
     elif isinstance(value, float):
         others = (2 * value, value / 2) if value else (1.0, -1.0)
     elif isinstance(value, str):
-        others = ("",)
+        others = ("" if value else "?",)
     else:
         others = ()
     yield from (ast.Constant(other) for other in others)  # type: ignore[arg-type]

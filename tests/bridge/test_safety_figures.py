@@ -180,6 +180,22 @@ def test_limited_means_by_more_than_rounding_and_held_means_no_motion() -> None:
     assert (resting.limited, resting.held, resting.reason) == (False, False, "")
 
 
+@pytest.mark.parametrize(("joint", "step_rad"), [(3, 0.2), (5, -0.15)])
+def test_a_joint_that_is_slowed_down_by_a_little_is_named_too(joint: int, step_rad: float) -> None:
+    output = once(UP, at(joint, UP[joint] + step_rad))
+    assert 0.5 < (output.position_rad[joint] - UP[joint]) / step_rad < 1.0
+    assert output.reason == f"joint {joint + 1}: speed or braking distance"
+
+
+def test_the_boundaries_of_the_tolerances_belong_to_the_smaller_side() -> None:
+    """Against a limit at zero, where sums are exact."""
+    arm = dataclasses.replace(ARM, lower_rad=np.array([0.0, *ARM.lower_rad[1:]]))
+    safety = SafetyFilter(arm, arm.rig("table"), PERIOD_S)
+    assert not once(UP, at(0, -1e-9), safety=safety).limited
+    assert not once(UP, np.array([-1e-3, 1e-9, 0.0, 0.0, 0.0, -0.5]), safety=safety).held
+    assert once(UP, np.array([-1.5e-3, 0.05, 0.0, 0.0, 0.0, -0.5]), safety=safety).held
+
+
 @pytest.mark.parametrize(
     ("target", "measured", "duration_s", "reason"),
     [
@@ -325,6 +341,19 @@ def test_the_known_clearance_is_used_up_by_motion_and_found_anew_by_looking() ->
     assert state.clearance_m == pytest.approx(there, abs=1e-12)
 
 
+def test_a_billionth_of_a_metre_of_the_known_clearance_is_kept_for_rounding() -> None:
+    safety = SafetyFilter(ARM, ARM.rig("table"), PERIOD_S)
+    there = clearances_m(ARM, ARM.rig("table"), UP[None]).min()
+    for known_m, left_m in ((1e-9, there), (1.5e-9, 0.5e-9)):
+        state, _ = safety.step(SafetyState(UP, np.zeros(6), known_m), UP, UP, PERIOD_S)
+        assert state.clearance_m == pytest.approx(left_m, rel=1e-6)
+
+
+def test_nobody_knows_the_clearance_of_a_pose_that_was_just_found() -> None:
+    assert SafetyFilter(ARM, ARM.rig("table"), PERIOD_S).initial(UP).clearance_m == -math.inf
+    assert SafetyState(UP, np.zeros(6)).clearance_m == -math.inf
+
+
 def test_after_a_hit_the_known_clearance_is_that_of_where_the_arm_stopped() -> None:
     safety, pose = SafetyFilter(ARM, HANGING, PERIOD_S), hanging_low(0.0005)
     start = swing(pose, -0.2)
@@ -337,6 +366,20 @@ def with_a_guard_on_a_finger() -> ArmDescription:
     """The Dofbot with one sphere more, on the tip of a finger: the gripper itself can touch the desk now."""
     tip = Guard("left_finger", np.array([0.0, 0.0, 0.050]), 0.004)
     return dataclasses.replace(ARM, guards=(*ARM.guards, tip))
+
+
+def test_a_hit_that_the_gripper_does_not_change_does_not_stop_it() -> None:
+    """With a guard on a finger the gripper is checked, and the arm's own hit stays as deep as it is, to the bit."""
+    arm = with_a_guard_on_a_finger()
+    safety, rng = SafetyFilter(arm, HANGING, PERIOD_S), np.random.default_rng(9)
+    poses = rng.uniform(arm.lower_rad, arm.upper_rad, (20_000, 6))
+    checks = clearances_m(arm, HANGING, poses)
+    folded = poses[(checks[:, : FLOORS + 1].min(axis=1) > 0.1) & (checks[:, FLOORS + 1 :].min(axis=1) < 0)]
+    assert len(folded) > 3
+    for start in folded[:5]:
+        start[5] = -0.8
+        output = once(start, at(5, -0.75, start), safety=safety)
+        assert not output.limited
 
 
 def test_a_gripper_that_carries_guards_stops_at_the_desk_with_the_arm() -> None:
