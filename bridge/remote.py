@@ -71,6 +71,8 @@ class RemoteRobot:
         self.commands_sent = 0
         self.commands_refused = 0
         self.commands_held = 0
+        #: When the last command had been written to the servos, by our clock.
+        self.written_ns = 0
         self.endpoint = check_endpoint(endpoint, keyed=key is not None)
         self.session = secrets.token_hex(8)
         self.offset = ClockOffset()
@@ -143,6 +145,7 @@ class RemoteRobot:
             return self._unmoved(command)
         if ack.state.holding:
             self.commands_held += 1
+        self.written_ns = self.offset.to_ours_ns(ack.sent.stamp_ns)
         self._sent = msgspec.structs.replace(ack.sent, seq=command.seq, stamp_ns=command.stamp_ns)
         return self._sent
 
