@@ -106,8 +106,9 @@ def _mirror(args: MirrorArgs, mirrored: MirrorRun, recorded: RecordedRun, target
                 mirrored.run(_both(ongoing, table.show))
             ongoing.outcome = _summary(args, mirrored, ongoing, None).verdict
     except KeyboardInterrupt:
+        if ongoing is None:  # nothing has moved yet
+            raise
         interrupted = True
-    assert ongoing is not None
     picture = args.out or ongoing.writer.path.with_name(f"{ongoing.writer.path.stem}_mirror.png")
     summary = _summary(args, mirrored, ongoing, picture)
     console.print(_final_table(summary))

@@ -21,8 +21,9 @@ _GRID_S = 0.002
 _PEAK_S = 0.012
 #: A joint that moves by less, or is read less often while it moves, does not tell how late it is.
 LEAST_SWING_RAD, LEAST_READINGS = math.radians(1.0), 10
-#: A joint slower than this does not say in which direction its gears lie.
-_TURNING_RAD_S = math.radians(2.0)
+#: Gears whose direction changes lie against neither flank until the play is crossed: so much of it. Half of what the
+#: DS-SY15A sheet allows; more or less of it changes little.
+_PLAY_RAD = math.radians(0.5)
 
 
 class JointMirror(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ def find_lag(read_s: Array, read: Array, twin_s: Array, twin: Array) -> Lag | No
     if len(read_s) < LEAST_READINGS or float(np.ptp(read)) < 2 * LEAST_SWING_RAD:
         return None
     speed = np.gradient(twin, twin_s)
-    direction = np.clip(speed / _TURNING_RAD_S, -1.0, 1.0)
+    direction = _flanks(twin)
     shifts = np.arange(-MOST_LAG_S, MOST_LAG_S + _GRID_S / 2, _GRID_S)
     correlation = np.array([_correlation(read, *_looked_up(read_s - s, twin_s, twin, direction)) for s in shifts])
     top = int(np.argmax(correlation))
@@ -104,6 +105,16 @@ def find_lag(read_s: Array, read: Array, twin_s: Array, twin: Array) -> Lag | No
     steepness = float(np.linalg.norm(_without(np.interp(read_s - lag_s, twin_s, speed), there, ways)))
     error_s = float(np.std(rest)) * math.sqrt(len(read) / max(len(read) - 4, 1)) / max(steepness, 1e-9)
     return Lag(lag_s, error_s, -float(solution[2]), shifts, correlation)
+
+
+def _flanks(motion: Array) -> Array:
+    """Return on which flank the gears lie under such a pull (k,): 1 in a rising motion, -1 in a falling one."""
+    half, stands = _PLAY_RAD / 2, float(motion[0])
+    behind: list[float] = []
+    for pulled in motion.tolist():
+        stands = min(max(stands, pulled - half), pulled + half)
+        behind.append((pulled - stands) / half)
+    return np.array(behind)
 
 
 def _looked_up(at_s: Array, twin_s: Array, twin: Array, direction: Array) -> tuple[Array, Array]:
@@ -137,13 +148,13 @@ def combine_lags(joints: tuple[JointMirror, ...]) -> tuple[float, float] | None:
 def joint_traces(log: MirrorLog) -> tuple[JointTrace, ...]:
     """Return every joint's readings with the twin beside them; readings outside the twin's time are left out."""
     if not log.sent_ns or not log.twin_ns:
-        return tuple(JointTrace(*(np.zeros(0) for _ in range(3)), None) for _ in log.readings)
+        return tuple(JointTrace(np.zeros(0), np.zeros(0), np.zeros(0), None) for _ in log.readings)
     zero_ns = log.sent_ns[0]
-    twin_s = _seconds(log.twin_ns, zero_ns)
+    twin_s = seconds_since(log.twin_ns, zero_ns)
     twin = np.array(log.twin_rad)
     traces: list[JointTrace] = []
     for joint, readings in enumerate(log.readings):
-        time_s, read = _seconds(readings.stamp_ns, zero_ns), np.array(readings.position_rad)
+        time_s, read = seconds_since(readings.stamp_ns, zero_ns), np.array(readings.position_rad)
         inside = (time_s >= 0.0) & (time_s <= twin_s[-1])
         time_s, read = time_s[inside], read[inside]
         beside = np.interp(time_s, twin_s, twin[:, joint])
@@ -173,7 +184,7 @@ def _joint(log: MirrorLog, trace: JointTrace, name: str) -> JointMirror:
 
 def _standing(log: MirrorLog, time_s: Array) -> NDArray[np.bool_]:
     """Return which times [s] belong to an arm whose command has not changed for a while."""
-    sent_s, sent = _seconds(log.sent_ns, log.sent_ns[0]) if log.sent_ns else np.zeros(0), np.array(log.sent_rad)
+    sent_s, sent = seconds_since(log.sent_ns, log.sent_ns[0]) if log.sent_ns else np.zeros(0), np.array(log.sent_rad)
     changed = sent_s[1:][np.abs(np.diff(sent, axis=0)).max(axis=1) > 1e-6] if len(sent) > 1 else np.zeros(0)
     changed = np.append(0.0, changed)  # it was on its way to the first pose before
     last = changed[np.searchsorted(changed, time_s, side="right") - 1] if len(time_s) else np.zeros(0)
@@ -185,7 +196,7 @@ def tool_distances_mm(log: MirrorLog, description: ArmDescription) -> tuple[Arra
     if not log.sent_ns or not log.twin_ns:
         return np.zeros(0), np.zeros(0)
     zero_ns = log.sent_ns[0]
-    time_s, twin_s = _seconds(log.state_ns, zero_ns), _seconds(log.twin_ns, zero_ns)
+    time_s, twin_s = seconds_since(log.state_ns, zero_ns), seconds_since(log.twin_ns, zero_ns)
     inside = (time_s >= 0.0) & (time_s <= twin_s[-1])
     time_s, arm, twin = time_s[inside], np.array(log.estimate_rad)[inside], np.array(log.twin_rad)
     beside = np.stack([np.interp(time_s, twin_s, twin[:, joint]) for joint in range(twin.shape[1])], axis=1)
@@ -202,5 +213,6 @@ def tool_mirror(distances_mm: Array) -> ToolMirror | None:
     return ToolMirror(round(median, 3), round(p95, 3), round(most, 3))
 
 
-def _seconds(stamp_ns: list[int], zero_ns: int) -> Array:
-    return (np.array(stamp_ns, dtype=np.int64) - zero_ns) * 1e-9
+def seconds_since(stamp_ns: list[int], zero_ns: int) -> Array:
+    """Return stamps [ns] as seconds after `zero_ns`."""
+    return np.asarray((np.array(stamp_ns, dtype=np.int64) - zero_ns) * 1e-9, dtype=np.float64)

@@ -127,6 +127,9 @@ def _lag_panel(panel: Axes, picture: MirrorPicture) -> None:
         panel.axvline(picture.behind_ms, color=INK, lw=1.4)
         panel.legend(frameon=False, fontsize=8, loc="lower left")
         panel.set_xlim(picture.behind_ms - 150, picture.behind_ms + 150)
+        lags = [t.lag for t in picture.traces if t.lag is not None]
+        near = [g.correlation[np.abs(1e3 * g.shifts_s - picture.behind_ms) <= 150] for g in lags]
+        panel.set_ylim(min(0.99, *(float(n.min()) for n in near)) - 0.005, 1.003)
     panel.set_title("cross-correlation, play of the gears taken out", size=10, loc="left")
     _ground(panel, "arm behind twin [ms]")
 

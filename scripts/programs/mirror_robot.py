@@ -13,7 +13,8 @@ import numpy as np
 
 from bridge.errors import BridgeError
 from bridge.messages import JointCommand, RobotState
-from bridge.ports import Clock, Robot
+from bridge.ports import Clock
+from bridge.remote import RemoteRobot
 from sim.sim_robot import SimRobot
 from sim.world import PHYSICS_HZ
 from urdf.description import ArmDescription
@@ -53,7 +54,7 @@ class MirrorLog:
 class MirroredRobot:
     """A `Robot` that a simulated twin follows. It is the arm to whoever drives it; the twin is only watched."""
 
-    def __init__(self, arm: Robot, twin: SimRobot, clock: Clock) -> None:
+    def __init__(self, arm: RemoteRobot, twin: SimRobot, clock: Clock) -> None:
         """Have the twin stand where the arm is. The twin's own clock starts now."""
         self._arm, self._twin, self._clock = arm, twin, clock
         state = arm.read_state()
@@ -85,10 +86,9 @@ class MirroredRobot:
 
     def send(self, command: JointCommand) -> JointCommand:
         """Send to the arm, then to the twin what the arm was really sent, as of the same moment."""
-        asked_ns = self._clock.now_ns()
         sent = self._arm.send(command)
-        # Somewhere on the round trip the frame went to the bus.
-        sent_ns = (asked_ns + self._clock.now_ns()) // 2
+        # When it went to the bus, not when it was asked for; a command that was refused went nowhere.
+        sent_ns = max(self._arm.written_ns, command.stamp_ns)
         self.advance(sent_ns)
         self._twin.send(sent)
         self.log.sent_ns.append(sent_ns)

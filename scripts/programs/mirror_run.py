@@ -21,6 +21,7 @@ from scripts.programs.mirror_numbers import (
     combine_lags,
     joint_mirrors,
     joint_traces,
+    seconds_since,
     tool_distances_mm,
     tool_mirror,
 )
@@ -148,15 +149,16 @@ def summarize(run: MirrorRun, robot: str, motion: str, picture: Path | None, epi
     combined = combine_lags(joints)
     behind_ms, error_ms = combined or (None, None)
     judged = judge(joints, behind_ms)
-    if picture is not None and log.twin_rad:
-        twin_s = (np.array(log.twin_ns, dtype=np.int64) - log.sent_ns[0]) * 1e-9
+    drawn = picture if log.twin_rad and log.sent_ns else None
+    if drawn is not None:
+        twin_s = seconds_since(log.twin_ns, log.sent_ns[0])
         twin_rad = np.array(log.twin_rad)
         title = f"tandem mirror: {description.name} “{robot}” and its twin, {motion}"
         draw_mirror(
             MirrorPicture(
                 title, judged.text, judged.fine, traces, joints, twin_s, twin_rad, time_s, tool_mm, behind_ms
             ),
-            picture,
+            drawn,
         )
     nominal_ms = 1e3 * ActuatorModel.nominal(description).dead_time_s
     return MirrorSummary(
@@ -172,5 +174,5 @@ def summarize(run: MirrorRun, robot: str, motion: str, picture: Path | None, epi
         missed_deadlines=run.statistics.missed_deadlines,
         loop_hz=round(run.statistics.loop_hz, 3),
         episode=str(episode) if episode is not None else None,
-        picture=str(picture) if picture is not None and log.twin_rad else None,
+        picture=str(drawn) if drawn is not None else None,
     )
