@@ -17,7 +17,7 @@ PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt 
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pi check format bench clean
+.PHONY: help setup demo test test-pi check check-deep format bench clean
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -56,6 +56,10 @@ check: setup ## format, lint, types, import contracts, the Pi half alone, all te
 	@$(MAKE) --no-print-directory test-pi
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS) $(PI_ALONE))
+
+check-deep: setup ## the safety tests in full: 10^5 hostile sequences, messages and replies; mutation testing (half an hour)
+	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rl TANDEM_DEEP --include='test_*.py' tests)
+	$(BIN)/python -m scripts.programs.mutate --jobs 2
 
 format: setup ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
