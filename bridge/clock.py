@@ -22,6 +22,8 @@ class MonotonicClock:
 
 #: How fast two quartz clocks can drift apart: 100 ppm each is twice what the worst of them do.
 MAX_DRIFT = 200e-6
+#: Two measurements that contradict each other by more than this: a clock was stepped, as by a lid that was closed.
+STEP_NS = 1_000_000
 
 
 class ClockOffset:
@@ -29,6 +31,7 @@ class ClockOffset:
 
     A question sent at t0 and answered at t1 (ours) was received at s (theirs): s - (t0 + t1) / 2 is off by at most half
     the round trip, and by what the clocks drift apart afterwards. The sample that is off least now counts.
+    A sample that contradicts it starts anew.
     """
 
     def __init__(self, window: int = 64) -> None:
@@ -39,7 +42,11 @@ class ClockOffset:
     def add(self, asked_ns: int, received_ns: int, answered_ns: int) -> None:
         """Take a sample: asked and answered by our clock, received by theirs."""
         half_ns = (answered_ns - asked_ns) // 2
-        self._samples.append((half_ns, received_ns - (asked_ns + answered_ns) // 2, answered_ns))
+        offset_ns = received_ns - (asked_ns + answered_ns) // 2
+        bound_ns = half_ns + _off_ns(self._best, answered_ns) + STEP_NS
+        if self._samples and abs(offset_ns - self._best[1]) > bound_ns:
+            self._samples.clear()
+        self._samples.append((half_ns, offset_ns, answered_ns))
         self._best = min(self._samples, key=lambda sample: _off_ns(sample, answered_ns))
 
     @property

@@ -2,14 +2,17 @@
 
     known session -> newer than anything the session sent -> still alive by the receiver's clock -> session in control
 
-A command is judged once: whatever the verdict, its number is used up, so no copy of it can be accepted later.
+A command is judged once: whatever the verdict, its number is used up, so no copy of it can be accepted later. Holds
+and stops use up theirs as well: a command that they overtook on the way stays behind them. A session that has ended
+stays ended: a copy of its greeting does not open it again, and with it its old numbers.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from enum import StrEnum
 
-from bridge.messages import JointCommand
+from bridge.messages import Clear, JointCommand
 
 LEASE_S = 1.0  # a session that has commanded nothing for so long has lost control to whoever asks
 MAX_TTL_S = 0.5  # no sender can make a command live longer
@@ -41,6 +44,7 @@ class CommandGate:
         self._controller = ""
         self._heard_ns = 0
         self._may_take_over: set[str] = set()
+        self._ended: deque[str] = deque(maxlen=MAX_SESSIONS)
 
     @property
     def controller(self) -> str:
@@ -51,27 +55,56 @@ class CommandGate:
         """Return whether a session is open."""
         return session in self._last_seq
 
-    def open(self, session: str, take_over: bool = False) -> None:
-        """Make a session known. Saying hello again forgets nothing: a replayed greeting reopens no old number.
+    def open(self, session: str, take_over: bool = False) -> bool:
+        """Make a session known; return False, and do nothing, for one that has ended.
 
-        With `take_over` its first command takes control from whoever has it; once, so that two do not fight.
+        Saying hello again forgets nothing: a replayed greeting reopens no old number. With `take_over` its first
+        command takes control from whoever has it; once, so that two do not fight.
         """
+        if session in self._ended:
+            return False
         if session in self._last_seq:
-            return
+            return True
         if len(self._last_seq) >= MAX_SESSIONS:
             self.close(next(s for s in self._last_seq if s != self._controller))
         self._last_seq[session] = -1
         if take_over:
             self._may_take_over.add(session)
+        return True
 
     def close(self, session: str) -> bool:
         """Forget a session; return whether it was in control. Its commands are refused from now on."""
         in_control = session != "" and session == self._controller
         if in_control:
             self._controller = ""
-        self._last_seq.pop(session, None)
+        if self._last_seq.pop(session, None) is not None:
+            self._ended.append(session)
         self._may_take_over.discard(session)
         return in_control
+
+    def outdate(self, session: str, seq: int) -> None:
+        """Take note of a hold or a stop: what the session sent before it, and comes after it, is a duplicate."""
+        if session in self._last_seq:
+            self._last_seq[session] = max(seq, self._last_seq[session])
+
+    def judge_clear(self, clear: Clear, now_ns: int) -> tuple[Verdict, str]:
+        """Return whether a stop may be ended by this: not by a copy, and not by one that was long on the way.
+
+        Somebody may have stopped the arm since it was sent.
+        """
+        last = self._last_seq.get(clear.session)
+        if last is None:
+            return Verdict.UNKNOWN_SESSION, f"session {clear.session!r} is not open here: say hello first"
+        if clear.seq <= last:
+            return Verdict.DUPLICATE, f"number {clear.seq} is not newer than {last}"
+        self._last_seq[clear.session] = clear.seq
+        age_s = (now_ns - clear.stamp_ns) * 1e-9
+        if not -MAX_AHEAD_S <= age_s <= MAX_TTL_S:
+            return (
+                Verdict.STALE,
+                f"clearing was asked for {age_s:.3f} s ago, which is good for {MAX_TTL_S} s: ask again",
+            )
+        return Verdict.ACCEPTED, ""
 
     def judge(self, session: str, command: JointCommand, now_ns: int) -> tuple[Verdict, str]:
         """Return the verdict and, for a refusal, the reason in words. An accepted command takes or keeps control."""

@@ -19,6 +19,8 @@ from bridge.messages import ClientMessage, ServerMessage, StateUpdate
 
 MAX_MESSAGE_BYTES = 4096
 MAX_IPC_PATH_BYTES = 100  # sockaddr_un holds 108, libzmq keeps one, C's terminator another, `.state` six
+#: A connection that is silent for as long as this, twice, is ended: its machine has gone without a word.
+HEARTBEAT_MS = 1000
 
 Message = TypeVar("Message")
 

@@ -61,7 +61,7 @@ class JointCommand(Struct, frozen=True, tag="command", forbid_unknown_fields=Tru
 
 
 #: Both ends must speak the same number; a change of any message below changes it.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class Hello(Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
@@ -81,8 +81,8 @@ class Hello(Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
 class Welcome(Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
     """Server: the session is known. `hello_stamp_ns` is the client's own; `received_ns` is by the server's clock.
 
-    `epoch` is new whenever a server starts: sessions and numbers of another epoch mean nothing in this one. `software` is
-    the version of the package that serves.
+    `epoch` is new whenever a server starts: sessions and numbers of another epoch mean nothing in this one.
+    `software` is the version of the package that serves.
     """
 
     session: str
@@ -134,10 +134,14 @@ class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
 
 
 class Clear(Struct, frozen=True, tag="clear", forbid_unknown_fields=True):
-    """Client: the emergency stop, or the fault, is over; the arm is taken hold of where it stands."""
+    """Client: the emergency stop, or the fault, is over; the arm is taken hold of where it stands.
+
+    `stamp_ns` as in Move: one that was long on the way may not end a stop that came after it.
+    """
 
     session: str
     seq: int
+    stamp_ns: int
 
 
 class Ack(Struct, frozen=True, tag="ack", forbid_unknown_fields=True):

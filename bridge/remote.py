@@ -125,6 +125,8 @@ class RemoteRobot:
         age_s = (self._clock.now_ns() - self._state.stamp_ns) * 1e-9
         if age_s > MAX_STATE_AGE_S:
             raise StaleState(f"the server at {self.endpoint} answers with a state that is {age_s:.2f} s old")
+        if age_s < -MAX_STATE_AGE_S:
+            raise StaleState(f"the server at {self.endpoint} answers with a state from {-age_s:.2f} s ahead of now")
         return self._state
 
     def send(self, command: JointCommand) -> JointCommand:
@@ -162,7 +164,8 @@ class RemoteRobot:
     def clear(self) -> None:
         """End an emergency stop, or a fault whose cause is gone; raises CommandRefused with what is in the way."""
         self._seq += 1
-        ack = self._exchange(Clear(self.session, self._seq), Ack, self._seq)
+        stamp_ns = self.offset.to_theirs_ns(self._clock.now_ns())
+        ack = self._exchange(Clear(self.session, self._seq, stamp_ns), Ack, self._seq)
         if ack.verdict != Verdict.ACCEPTED:
             raise CommandRefused(f"the server at {self.endpoint} could not clear the arm: {ack.reason}")
 

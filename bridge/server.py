@@ -224,20 +224,23 @@ class RobotServer:
     def _answer_all(self, received: Sequence[Received]) -> None:
         """Answer in order. Of several commands of a session that wait together only the newest moves the arm."""
         newest: dict[str, int] = {}
-        for _, _, message in received:
-            if isinstance(message, Move):
+        for _, owner, message in received:
+            if isinstance(message, Move) and self._owns(owner, message.session):
                 seq = message.command.seq
                 newest[message.session] = max(seq, newest.get(message.session, seq))
         for peer, owner, message in received:
             if not self._sockets.still_allows(owner):
                 self._turn_out(owner)
                 self._sockets.reply(peer, ErrorReply("this key is no longer let in"))
-            elif isinstance(message, Move | Bye) and self._owners.get(message.session, owner) != owner:
+            elif isinstance(message, Move | Bye | Clear) and not self._owns(owner, message.session):
                 self._sockets.reply(peer, ErrorReply(f"session {message.session!r} is another client's"))
             elif isinstance(message, Move) and message.command.seq < newest[message.session]:
                 self._sockets.reply(peer, self._superseded(message))
             else:
                 self._sockets.reply(peer, self._answer(message, owner))
+
+    def _owns(self, owner: str, session: str) -> bool:
+        return self._owners.get(session, owner) == owner
 
     def _turn_out(self, owner: str) -> None:
         """End the sessions of a key that was revoked; the arm holds if one of them moved it."""
@@ -263,6 +266,8 @@ class RobotServer:
         if isinstance(message, Ping):
             return Pong(message.stamp_ns, now_ns, self._state())
         if isinstance(message, Hold | Stop | Clear):
+            if not isinstance(message, Clear) and self._owns(owner, message.session):
+                self._gate.outdate(message.session, message.seq)
             return self._command(message, self._name(message.session, owner), now_ns)
         if isinstance(message, Hello):
             return self._greet(message, owner, now_ns)
@@ -285,8 +290,10 @@ class RobotServer:
         elif isinstance(message, Stop):
             self.stop(who)
         else:
+            verdict, reason = self._gate.judge_clear(message, now_ns)
             try:
-                self.clear(who)
+                if verdict is Verdict.ACCEPTED:
+                    self.clear(who)
             except CommandRefused as error:
                 verdict, reason = Verdict.ROBOT, str(error)
         return Ack(message.seq, verdict.value, reason, None, self._state(), now_ns)
@@ -304,9 +311,10 @@ class RobotServer:
             )
         if not hello.session:
             return ErrorReply("a session needs a name")
-        if self._owners.get(hello.session, owner) != owner:
+        if not self._owns(owner, hello.session):
             return ErrorReply(f"session {hello.session!r} is another client's")
-        self._gate.open(hello.session, hello.take_over)
+        if not self._gate.open(hello.session, hello.take_over):
+            return ErrorReply(f"session {hello.session!r} has ended: a new one needs a new name")
         self._owners = {s: key for s, key in self._owners.items() if self._gate.knows(s)} | {hello.session: owner}
         self.statistics.sessions += 1
         return Welcome(

@@ -10,7 +10,15 @@ import zmq
 
 from bridge.errors import BadMessage, EndpointRefused
 from bridge.keys import KeyRing
-from bridge.link import MAX_MESSAGE_BYTES, check_endpoint, check_unserved, decode_client, encode, state_endpoint
+from bridge.link import (
+    HEARTBEAT_MS,
+    MAX_MESSAGE_BYTES,
+    check_endpoint,
+    check_unserved,
+    decode_client,
+    encode,
+    state_endpoint,
+)
 from bridge.messages import ClientMessage, ServerMessage, StateUpdate
 
 if TYPE_CHECKING:
@@ -48,7 +56,7 @@ class ServerSockets:
 
     def _bound(self, kind: int, address: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
-        options = [(zmq.LINGER, 0), (zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES)]
+        options = [(zmq.LINGER, 0), (zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES), (zmq.HEARTBEAT_IVL, HEARTBEAT_MS)]
         # A slow listener gets the newest state and none of those that it missed.
         options.append((zmq.CONFLATE, 1) if kind == zmq.PUB else (zmq.SNDHWM, 64))
         for option, value in options:

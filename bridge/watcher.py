@@ -10,7 +10,7 @@ import zmq
 from bridge.clock import ClockOffset
 from bridge.errors import BadMessage, StaleState
 from bridge.keys import ClientKey, present
-from bridge.link import check_endpoint, decode_server, decode_update, encode, state_endpoint
+from bridge.link import HEARTBEAT_MS, check_endpoint, decode_server, decode_update, encode, state_endpoint
 from bridge.messages import Ping, Pong, RobotState, StateUpdate
 from bridge.ports import Clock
 
@@ -51,6 +51,7 @@ class RobotWatcher:
     def _socket(self, kind: int, endpoint: str, key: ClientKey | None) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)  # who only listens never learns that the other end has gone
         if kind == zmq.SUB:
             socket.setsockopt(zmq.CONFLATE, 1)  # the newest state, and none of those that were missed
             socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -80,6 +81,8 @@ class RobotWatcher:
             raise StaleState(
                 f"the newest state from {self.endpoint} is {age_s:.2f} s old: the server, or the way, is gone"
             )
+        if age_s < -max_age_s:  # it would look fresh for that long
+            raise StaleState(f"the newest state from {self.endpoint} is from {-age_s:.2f} s ahead: a clock was stepped")
         return self._state
 
     def close(self) -> None:

@@ -348,6 +348,7 @@ def test_answers_to_earlier_questions_are_passed_over(tmp_path: Path) -> None:
                     session,
                     "epoch",
                     PROTOCOL_VERSION,
+                    "0.0.0",
                     arm,
                     message.arm_sha256,
                     "table",
@@ -508,7 +509,7 @@ commands = st.builds(
 client_messages = st.one_of(
     st.builds(Hello, st.text(max_size=20), stamps, st.text(max_size=20), st.text(max_size=64), stamps, st.booleans()),
     st.builds(Stop, st.text(max_size=20), stamps),
-    st.builds(Clear, st.text(max_size=20), stamps),
+    st.builds(Clear, st.text(max_size=20), stamps, stamps),
     st.builds(Ping, stamps),
     st.builds(Move, st.text(max_size=20), commands),
     st.builds(Hold, st.text(max_size=20), stamps),
