@@ -18,14 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
 from bridge.clock import ClockOffset, MonotonicClock
 from bridge.errors import CommandRefused, RobotLost, StaleState
 from bridge.gate import MAX_TTL_S
-from bridge.link import HEARTBEAT_MS
+from bridge.keys import KeyRing, present
+from bridge.link import HEARTBEAT_MS, encode
 from bridge.messages import PROTOCOL_VERSION, Ack, Bye, Clear, ErrorReply, Hello, Hold, JointCommand, Move, Stop
 from bridge.remote import RemoteRobot
-from bridge.server import RobotServer
+from bridge.server import RobotServer, ServerSettings
 from bridge.watchdog import HOLD_S
 from bridge.watcher import RobotWatcher
 from tests.bridge.benches import ARM, START, SetpointRobot, command_to, eventually, ipc, serving
@@ -202,6 +204,81 @@ def test_a_listener_hears_again_after_the_other_machine_lost_its_power(robot: Ti
         watcher.close()
 
 
+class Cable:
+    """A network namespace with one cable to this one: another machine, as far as the kernel's TCP can tell."""
+
+    def __init__(self) -> None:
+        self.name, self.near, self.far = f"tandem{os.getpid()}", f"tn{os.getpid()}", f"tf{os.getpid()}"
+        self.address = "10.213.77.1"
+
+    def _ip(self, words: str) -> None:
+        subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True)
+
+    def lay(self) -> None:
+        self._ip(f"netns add {self.name}")
+        self._ip(f"link add {self.near} type veth peer name {self.far} netns {self.name}")
+        self._ip(f"addr add {self.address}/30 dev {self.near}")
+        self._ip(f"-n {self.name} addr add 10.213.77.2/30 dev {self.far}")
+        self._ip(f"-n {self.name} link set {self.far} up")
+        self.plug("up")
+
+    def plug(self, way: str) -> None:
+        self._ip(f"link set {self.near} {way}")
+
+    def take_up(self) -> None:
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", self.near], check=False, capture_output=True)
+
+
+@pytest.fixture
+def cable() -> Generator[Cable]:
+    laid = Cable()
+    try:
+        laid.lay()
+    except (OSError, subprocess.CalledProcessError) as error:
+        laid.take_up()
+        pytest.skip(f"a network namespace needs root, iproute2 and veth: {error}")
+    yield laid
+    laid.take_up()
+
+
+@pytest.mark.parametrize("cut_s", [1.0, *([5.0, 60.0] if DEEP else [])])
+def test_a_real_cable_pulled_with_keys_over_it(cut_s: float, cable: Cable, robot: TimedRobot, tmp_path: Path) -> None:
+    """The kernel's own TCP, its buffers and retransmissions, with CURVE on top."""
+    ring = KeyRing(tmp_path / "keys")
+    ring.new("laptop")
+    with serving(robot, f"tcp://{cable.address}:*", CLOCK, ServerSettings(keys=ring)) as server:
+        words = ["ip", "netns", "exec", cable.name, sys.executable, "-m", "tests.bridge.distant_client"]
+        client = subprocess.Popen(
+            [*words, server.endpoint, str(ring.client_path("laptop"))], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "moving\n"
+            cable.plug("down")
+            cut_ns = CLOCK.now_ns()
+            assert eventually(lambda: bool(robot.hold_times_ns))
+            assert HOLD_S - 0.01 < (robot.hold_times_ns[0] - robot.moved[-1][1]) * 1e-9 < HOLD_S + 0.1
+            CLOCK.sleep_until(cut_ns + round(cut_s * 1e9))
+            moved = len(robot.moved)
+            back_ns = CLOCK.now_ns()
+            cable.plug("up")
+            word, lost_s = client.stdout.readline().split()
+            assert word == "lost"
+            assert float(lost_s) < 0.8
+            assert client.stdout.readline() == "back\n"
+            assert client.stdout.readline() == "moving\n"
+            # Whatever moved the arm after the cut was sent after it: its stamp is of our clock, the machine being one.
+            after = robot.commands[moved:]
+            assert after[0].seq == 1
+            assert min(command.stamp_ns for command in after) > back_ns
+        finally:
+            client.kill()
+            client.wait()
+            if client.stdout is not None:
+                client.stdout.close()
+
+
 # Messages late, repeated, out of order, lost -------------------------------------------------------
 @pytest.mark.parametrize("seed", range(40 if DEEP else 4))
 def test_through_a_bad_post_office_the_arm_only_ever_moves_on(
@@ -298,6 +375,36 @@ def test_a_copy_of_a_whole_session_does_not_play_again_after_it_ended(
     assert isinstance(ack, Ack)
     assert ack.verdict == "unknown session"
     assert len(robot.moved) == 1
+
+
+def test_a_stranger_to_a_session_supersedes_nothing_of_it(robot: TimedRobot, tmp_path: Path) -> None:
+    """Another client, with a key of its own, sends a huge number in the name of the session that leads."""
+    ring = KeyRing(tmp_path / "keys")
+    mine, theirs = ring.new("mine"), ring.new("theirs")
+    stop = threading.Event()
+    with serving(robot, "tcp://127.0.0.1:*", CLOCK, ServerSettings(keys=ring)) as server:
+        remote = RemoteRobot(server.endpoint, ARM, CLOCK, key=mine)
+
+        def flood() -> None:
+            with zmq.Context() as context, context.socket(zmq.DEALER) as loud:
+                loud.setsockopt(zmq.LINGER, 0)
+                present(loud, theirs)
+                loud.connect(server.endpoint)
+                while not stop.is_set():
+                    loud.send(encode(Move(remote.session, command_to(START, 10**9))))
+                    loud.send(encode(Hold(remote.session, 10**9)))
+                    time.sleep(0.0002)
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        try:
+            for seq in range(1, 50):
+                remote.send(command_to(START + 0.001, seq))
+        finally:
+            stop.set()
+            flooding.join()
+        assert (remote.commands_refused, server.statistics.superseded) == (0, 0)
+        remote.close()
 
 
 # Two controllers -----------------------------------------------------------------------------------
