@@ -19,6 +19,8 @@ STANDS_AFTER_S = 0.8
 MOST_LAG_S = 0.25
 _GRID_S = 0.002
 _PEAK_S = 0.012
+#: A reading that came through late (a busy machine) stands out: more than so many median deviations, and than a count.
+_OUTLYING, _COUNT_RAD, _ROUNDS = 4.0, math.radians(0.09), 3
 #: A joint that moves by less, or is read less often while it moves, does not tell how late it is.
 LEAST_SWING_RAD, LEAST_READINGS = math.radians(1.0), 10
 #: Gears whose direction changes lie against neither flank until the play is crossed: so much of it. Half of what the
@@ -82,14 +84,38 @@ def find_lag(read_s: Array, read: Array, twin_s: Array, twin: Array) -> Lag | No
 
     Readings come when they come, so the twin is shifted and looked up at their times. What is constant, and what only
     depends on the direction of motion (play in the gears), is taken out of both first: it would pass for lag. The peak
-    lies between shifts: a parabola through its surroundings. None where the motion is too small or too seldom read.
+    lies between shifts: a parabola through its surroundings. Readings that fit nothing are left out. None where the
+    motion is too small or too seldom read.
     """
     inside = (read_s >= twin_s[0] + MOST_LAG_S) & (read_s <= twin_s[-1] - MOST_LAG_S)
     read_s, read = read_s[inside], read[inside]
     if len(read_s) < LEAST_READINGS or float(np.ptp(read)) < 2 * LEAST_SWING_RAD:
         return None
-    speed = np.gradient(twin, twin_s)
+    speed, lag = np.gradient(twin, twin_s), None
     direction = _flanks(twin)
+    for _ in range(_ROUNDS):
+        peak = _peak(read_s, read, twin_s, twin, direction)
+        if peak is None:
+            return None
+        lag_s, shifts, correlation = peak
+        there, ways = _looked_up(read_s - lag_s, twin_s, twin, direction)
+        model = np.stack([np.ones_like(there), there, ways], axis=1)
+        solution, *_ = np.linalg.lstsq(model, read, rcond=None)
+        rest = read - model @ solution
+        believed = np.abs(rest) <= max(_OUTLYING * float(np.median(np.abs(rest))), _COUNT_RAD)
+        steepness = float(np.linalg.norm(_without(np.interp(read_s - lag_s, twin_s, speed), there, ways)))
+        error_s = float(np.std(rest)) * math.sqrt(len(read) / max(len(read) - 4, 1)) / max(steepness, 1e-9)
+        lag = Lag(lag_s, error_s, -float(solution[2]), shifts, correlation)
+        if believed.all() or believed.sum() < LEAST_READINGS:
+            return lag
+        read_s, read = read_s[believed], read[believed]
+    return lag
+
+
+def _peak(
+    read_s: Array, read: Array, twin_s: Array, twin: Array, direction: Array
+) -> tuple[float, Array, Array] | None:
+    """Return where the correlation peaks [s], and the curve; None where it has no peak."""
     shifts = np.arange(-MOST_LAG_S, MOST_LAG_S + _GRID_S / 2, _GRID_S)
     correlation = np.array([_correlation(read, *_looked_up(read_s - s, twin_s, twin, direction)) for s in shifts])
     top = int(np.argmax(correlation))
@@ -97,14 +123,7 @@ def find_lag(read_s: Array, read: Array, twin_s: Array, twin: Array) -> Lag | No
     curve = np.polyfit(shifts[near] - shifts[top], correlation[near], 2)
     if top in (0, len(shifts) - 1) or curve[0] >= 0.0:
         return None
-    lag_s = float(shifts[top] - curve[1] / (2 * curve[0]))
-    there, ways = _looked_up(read_s - lag_s, twin_s, twin, direction)
-    model = np.stack([np.ones_like(there), there, ways], axis=1)
-    solution, *_ = np.linalg.lstsq(model, read, rcond=None)
-    rest = read - model @ solution
-    steepness = float(np.linalg.norm(_without(np.interp(read_s - lag_s, twin_s, speed), there, ways)))
-    error_s = float(np.std(rest)) * math.sqrt(len(read) / max(len(read) - 4, 1)) / max(steepness, 1e-9)
-    return Lag(lag_s, error_s, -float(solution[2]), shifts, correlation)
+    return float(shifts[top] - curve[1] / (2 * curve[0])), shifts, correlation
 
 
 def _flanks(motion: Array) -> Array:

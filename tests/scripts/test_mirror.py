@@ -159,7 +159,7 @@ def tandem(data: Path, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_in_the_lab_offsets_and_lag_are_the_labs(tmp_path: Path) -> None:
     """Seed 1: its servos' zeros are off by up to a degree, which no reading tells; its dead time is 110 ms."""
-    process = tandem(tmp_path, "--robot", "lab", "--seed", "1", "--seconds", "16", "--json")
+    process = tandem(tmp_path, "--robot", "lab", "--seed", "1", "--seconds", "15", "--json")
     said, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     summary = msgspec.json.decode(said.splitlines()[-1], type=MirrorSummary)
