@@ -20,8 +20,8 @@ class RobotState(Struct, frozen=True, tag="state", forbid_unknown_fields=True):
     """Where the arm is. Units: rad, rad/s, s, monotonic ns of the reader's clock.
 
     `position_rad` is the best estimate now; `reading_age_s` says, joint by joint, how old the last measurement behind
-    it is, and `reading_rad` what that measured (empty where nobody keeps it). `holding` is true while the arm stands still because a command was refused, late or missing; `fault` is
-    empty or names what latched.
+    it is, and `reading_rad` what that measured (empty where nobody keeps it). `holding` is true while the arm stands
+    still because a command was refused, late or missing; `fault` is empty or names what latched.
     """
 
     seq: int

@@ -22,7 +22,7 @@ import zmq
 
 from bridge.clock import ClockOffset, MonotonicClock
 from bridge.errors import CommandRefused, RobotLost, StaleState
-from bridge.gate import MAX_TTL_S
+from bridge.gate import MAX_TTL_S, CommandGate, Verdict
 from bridge.keys import KeyRing, present
 from bridge.link import HEARTBEAT_MS, encode
 from bridge.messages import PROTOCOL_VERSION, Ack, Bye, Clear, ErrorReply, Hello, Hold, JointCommand, Move, Stop
@@ -306,6 +306,15 @@ def test_through_a_bad_post_office_the_arm_only_ever_moves_on(
                 raw.say(Move("raw", command_to(START + 0.0005 * (seq % 40), seq, stamps[seq][0], ttl_s)))
             time.sleep(0.001 * float(rng.random()))
         time.sleep(delay_s + 0.1)
+        answers: list[Ack] = []  # in the order in which the server judged
+        while raw.socket.poll(100):
+            answer = raw.hear()
+            if isinstance(answer, Ack):
+                answers.append(answer)
+    newest = 0
+    for answer in answers:  # of holds as well: what they overtook does not move the arm
+        assert answer.sent is None or answer.seq > newest
+        newest = max(newest, answer.seq) if answer.verdict == "accepted" else newest
     numbers = [seq for seq, _ in robot.moved]
     assert len(numbers) > 5
     assert all(before < after for before, after in itertools.pairwise(numbers))
@@ -313,6 +322,38 @@ def test_through_a_bad_post_office_the_arm_only_ever_moves_on(
         sent_ns, ttl_s = stamps[seq]
         assert at_ns - sent_ns <= min(ttl_s, MAX_TTL_S) * 1e9 + 20e6  # judged, then sent: a busy machine in between
     assert server.statistics.duplicate > 20
+
+
+def test_on_thousands_of_bad_ways_nothing_old_is_let_through() -> None:
+    """Greetings, commands, holds and goodbyes of three sessions, each copied, late and shuffled, on a made-up clock."""
+    rng, passed = np.random.default_rng(1), 0
+    for _ in range(50_000 if DEEP else 1_500):
+        gate, posted = CommandGate(6), list[tuple[int, int, str, int, JointCommand]]()
+        latest_ns = int(rng.choice([5, 50, 300, 2000])) * 1_000_000
+        for k in range(24):
+            at_ns, draw = 10**12 + k * 20_000_000, float(rng.random())
+            kind = "hello" if k % 8 == 0 else "bye" if k % 8 == 7 else "hold" if draw < 0.15 else "move"
+            command = command_to(START, k, at_ns, float(rng.choice([0.03, 0.2, 9.0])))
+            for _ in range(1 + int(rng.random() < 0.4)):
+                posted.append((at_ns + int(rng.integers(latest_ns)), len(posted), kind, k, command))
+        newest, ended = dict[str, int](), set[str]()
+        for now_ns, _, kind, k, command in sorted(posted, key=lambda p: p[:2]):
+            session = f"s{k // 8}"
+            if kind == "hello":
+                gate.open(session, take_over=True)
+            elif kind == "bye":
+                ended |= {session} if gate.knows(session) else set()
+                gate.close(session)
+            elif kind == "hold":
+                gate.outdate(session, k)
+                newest[session] = max(k, newest.get(session, -1)) if gate.knows(session) else newest.get(session, -1)
+            elif gate.judge(session, command, now_ns)[0] is Verdict.ACCEPTED:
+                passed += 1
+                assert k > newest.get(session, -1)
+                assert session not in ended
+                assert now_ns - command.stamp_ns <= round(min(command.ttl_s, MAX_TTL_S) * 1e9)
+                newest[session] = k
+    assert passed > 2_000
 
 
 def test_a_command_that_a_hold_overtook_moves_nothing(dial: Dialler, robot: TimedRobot, server: RobotServer) -> None:
