@@ -75,7 +75,7 @@ class ServeArgs:
     period_s: float = PERIOD_S
     """Command period that the arm's motions of its own are cut into, in seconds."""
     move_time_s: float | None = None
-    """Seconds that the servos are given for a command. Default: the command's own period; longer is smoother and later."""
+    """Seconds that the servos are given for a command. Default: the command's own period. Longer is smoother, later."""
     assume_rest: bool = False
     """For servos that cannot be read (pca9685): take the arm to stand in its rest pose, and switch the torque on there.
     From wherever it really is, it jumps."""
