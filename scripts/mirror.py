@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from bridge.clock import MonotonicClock
 from bridge.episode_reader import read_episode
@@ -175,9 +176,9 @@ class LiveTable:
 
 def _columns(first: str, *rest: str, title: str = "") -> Table:
     table = Table(title=title or None, title_justify="left", header_style="dim", box=None)
-    table.add_column(first)
+    table.add_column(Text(first))  # as text: [rad] would be taken for markup
     for name in rest:
-        table.add_column(name, justify="right")
+        table.add_column(Text(name), justify="right")
     return table
 
 

@@ -130,7 +130,7 @@ def judge(joints: tuple[JointMirror, ...], behind_ms: float | None) -> Judgement
     where = f"{worst.joint} stands {math.degrees(off_rad):+.2f} degrees off its twin"
     if abs(off_rad) > BAD_OFFSET_RAD:
         return Judgement(
-            False, f"{where}: look for a slipped horn, a load, or another calibration (`tandem calibrate`)"
+            False, f"{where}: look for a slipped horn, a load, or another calibration (`tandem calibrate servos`)"
         )
     if behind_ms is None:
         return Judgement(True, f"at most {where}; this motion does not tell the lag")
@@ -148,7 +148,7 @@ def summarize(run: MirrorRun, robot: str, motion: str, picture: Path | None, epi
     time_s, tool_mm = tool_distances_mm(log, description)
     combined = combine_lags(joints)
     behind_ms, error_ms = combined or (None, None)
-    judged = judge(joints, behind_ms)
+    judged = judge(joints[: description.arm_joint_count], behind_ms)  # jaws may hold what the twin's do not
     drawn = picture if log.twin_rad and log.sent_ns else None
     if drawn is not None:
         twin_s = seconds_since(log.twin_ns, log.sent_ns[0])
