@@ -8,7 +8,7 @@ ROOMS := urdf bridge hardware calibration perception sim policies scripts
 PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
 # What stands on the base install alone is tested there, and not once more beside PyTorch.
 PI_ALONE := tests/bridge tests/hardware
-# Tests that ask for results alone run two at a time; those that hold real processes to milliseconds run by themselves.
+# These tests run two at a time; those of the labs, which hold several processes to milliseconds, run by themselves.
 CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
 	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
 	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \
@@ -39,7 +39,7 @@ test: setup ## run the tests
 	@$(BIN)/python -m pytest
 
 test-pi: .venv-pi/.installed ## run the Raspberry Pi half's tests with the base install alone
-	@.venv-pi/bin/python -m pytest -p no:cacheprovider $(PI_TESTS) tests/test_imports.py
+	@.venv-pi/bin/python -m pytest -p no:cacheprovider -n 2 --dist loadfile $(PI_TESTS) tests/test_imports.py
 
 .venv-pi/.installed: pyproject.toml constraints.txt
 	@python="$$($(FIND_PYTHON))" && \

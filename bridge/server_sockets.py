@@ -24,6 +24,8 @@ from bridge.messages import ClientMessage, ServerMessage, StateUpdate
 if TYPE_CHECKING:
     from bridge.doorkeeper import Doorkeeper
 
+_TRIES = 8
+
 
 class Received(NamedTuple):
     """A message, the connection that it came by, and the public key behind that (none without keys)."""
@@ -47,12 +49,23 @@ class ServerSockets:
                 from bridge.doorkeeper import Doorkeeper  # its authenticator costs 10 MB that keyless servers need not
 
                 self._doors = Doorkeeper(self._context, ring, tell)
-            self._router = self._bound(zmq.ROUTER, address)
+            self._router, self._publisher = self._pair(address)
             self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
-            self._publisher = self._bound(zmq.PUB, state_endpoint(self.endpoint))
         except BaseException:
             self.close()
             raise
+
+    def _pair(self, address: str) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        """Bind both sockets; where any port will do, one whose neighbour above is free as well."""
+        for last in (*[False] * _TRIES, True):
+            router = self._bound(zmq.ROUTER, address)
+            try:
+                return router, self._bound(zmq.PUB, state_endpoint(router.getsockopt_string(zmq.LAST_ENDPOINT)))
+            except EndpointRefused:
+                router.close(0)
+                if last or not address.endswith(":*"):
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _bound(self, kind: int, address: str) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = self._context.socket(kind)
