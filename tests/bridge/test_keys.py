@@ -16,8 +16,8 @@ import zmq
 from bridge.clock import MonotonicClock
 from bridge.errors import CommandRefused, EndpointRefused, KeyRefused, RobotLost, SessionRefused, StaleState
 from bridge.keys import ClientKey, KeyPair, KeyRing
-from bridge.link import encode
-from bridge.messages import Ping
+from bridge.link import decode_server, encode
+from bridge.messages import Ping, Pong
 from bridge.remote import RemoteRobot
 from bridge.server import RobotServer, ServerSettings
 from bridge.watcher import RobotWatcher
@@ -219,8 +219,10 @@ def test_an_oversized_message_ends_its_connection_before_anything_is_allocated(
         loud.setsockopt_string(option, value)
     loud.connect(server.endpoint)
     loud.send(bytes(50_000_000))
-    loud.send(encode(Ping(1)))
-    assert not loud.poll(300)
+    loud.send(encode(Ping(7)))  # goes out on the next connection: the first ended with the message before it
+    assert loud.poll(3000)
+    assert isinstance(decode_server(loud.recv()), Pong)
+    assert server.statistics.corrupt == 0  # not one byte of it came to be looked at
     with RemoteRobot(server.endpoint, ARM, CLOCK, key=key) as remote:
         remote.send(command_to(START))
     context.destroy(0)

@@ -74,13 +74,11 @@ def test_a_write_overtakes_a_pending_read_on_the_wire(bus: DofbotSerialBus, boar
     assert reader.is_alive()  # the board needs at least 50 ms
     written_ns = time.monotonic_ns()
     bus.write_ticks([2010, 2000, 2000, 2000, 1487, 900], 0.5)
-    assert time.monotonic_ns() - written_ns < 5e6
-    time.sleep(0.012)
-    assert reader.is_alive()
+    assert time.monotonic_ns() - written_ns < 15e6
+    reader.join(1.0)
     frame = board.heard[-1]
     assert frame.command == 0x1D
-    assert (frame.stamp_ns - written_ns) * 1e-6 < 10
-    reader.join(1.0)
+    assert (frame.stamp_ns - written_ns) * 1e-6 < 25  # a read that was 20 ms old takes 30 ms more at the least
     assert readings == [2000]
     assert bus.read_health().retries == 0
 
