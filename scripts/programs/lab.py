@@ -251,6 +251,7 @@ def _tell_ready(robot: RobotFile, json: bool) -> None:
     say(f"stage   {robot.stage_endpoint}", json)
     say(f"hidden  {robot.truth_path}", json)
     say(f"ready: lab {robot.arm} ({robot.rig}), pid {robot.pid}. Ctrl-C ends it", json)
+    say("in another terminal: tandem run --policy dofbot-grasp-state --robot lab; tandem stop; tandem mirror", json)
 
 
 # Ending ------------------------------------------------------------------------------------------
