@@ -22,7 +22,7 @@ from policies.errors import CheckpointError
 from policies.learner import LearnerState, WorldStep, updates_due
 from policies.networks import Encoder
 from policies.off_policy import OffPolicy
-from policies.parts import Parts, Tensors, chosen_parts
+from policies.parts import Parts, Tensors, as_tensors, chosen_parts
 from policies.sac import Actor, DeterministicPolicy
 
 _STUDENT = "student."
@@ -79,7 +79,7 @@ class Distill:
         if not self._taught:
             return self.teacher.act(observations)
         with torch.inference_mode():
-            seen = {name: torch.from_numpy(np.ascontiguousarray(observations[name])) for name in self._sees}
+            seen = as_tensors(observations, self._sees)
             chosen = self.student(seen).numpy()
         noise = self._draws.normal(0.0, self._config.noise, chosen.shape)
         return (chosen + noise).clip(-1.0, 1.0).astype(np.float32)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from policies.artifact import GoldenPairs, InputRecord, PolicyManifest, save_artifact
 from policies.errors import ArtifactError
 from policies.onnx_policy import OnnxPolicy, check_agreement
-from policies.parts import ALONE, Parts
+from policies.parts import ALONE, Parts, as_tensors
 
 #: Any number but 0 and 1, which torch.export takes for constants.
 _EXAMPLES = 2
@@ -40,7 +40,7 @@ def _exact() -> Iterator[None]:
 def network_actions(network: torch.nn.Module, observations: Parts) -> NDArray[np.float32]:
     """Return the actions (n, a) of a network for observations by part, each (n, ...)."""
     with _exact():
-        return network({name: torch.from_numpy(np.ascontiguousarray(o)) for name, o in observations.items()}).numpy()
+        return network(as_tensors(observations, observations)).numpy()
 
 
 class _Positional(torch.nn.Module):

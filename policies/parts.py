@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import gymnasium
 import numpy as np
@@ -38,3 +38,17 @@ def chosen_parts(space: gymnasium.Space[object], names: Sequence[str]) -> dict[s
 def as_parts(observation: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]) -> Parts:
     """Return an observation as named parts."""
     return observation if isinstance(observation, Mapping) else {ALONE: observation}
+
+
+def stored_dtype(dtype: np.dtype[np.generic] | None) -> np.dtype[np.generic]:
+    """Return how a part of an observation is kept: pictures as they are, everything else as float32."""
+    kept = np.dtype(np.float32 if dtype is None else dtype)
+    return kept if kept in (np.dtype(np.uint8), np.dtype(np.float16)) else np.dtype(np.float32)
+
+
+def as_tensors(parts: Parts, names: Iterable[str]) -> Tensors:
+    """Return named parts of what worlds show as tensors, in the types in which they are kept."""
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(parts[name], dtype=stored_dtype(parts[name].dtype)))
+        for name in names
+    }

@@ -32,7 +32,7 @@ from policies.errors import CheckpointError
 from policies.learner import LearnerState, WorldStep, refuse_not_finite
 from policies.networks import Encoder, make_orthogonal
 from policies.normalize import Normaliser
-from policies.parts import Parts, Tensors, chosen_parts
+from policies.parts import Parts, Tensors, as_tensors, chosen_parts
 from policies.rollout import Rollout, advantages, explained_variance
 
 _ADAM_EPSILON, _LEAST_SPREAD = 1e-5, 1e-8
@@ -144,7 +144,7 @@ class Ppo:
     def act(self, observations: Parts) -> NDArray[np.generic]:
         """Return actions within their bounds (n, a), or choices (n,), as the policy draws them."""
         with torch.inference_mode():
-            seen = self._there({n: torch.from_numpy(np.ascontiguousarray(observations[n])) for n in self._sees})
+            seen = self._there(as_tensors(observations, self._sees))
             distribution = self.networks.actor(self.networks.trunk(seen))
             drawn = distribution.draw(self._rng).to(self.device)
             self._drawn, self._log_probabilities = drawn.cpu(), distribution.log_probability(drawn).cpu()

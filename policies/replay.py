@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from policies.errors import BadConfig, CheckpointError
 from policies.learner import WorldStep
-from policies.parts import Parts, Tensors, parts_of
+from policies.parts import Parts, Tensors, parts_of, stored_dtype
 
 
 class Batch(NamedTuple):
@@ -174,9 +174,3 @@ class Replay:
                 )
             array[: self.filled] = stored
             array[self.filled :] = 0
-
-
-def stored_dtype(dtype: np.dtype[np.generic] | None) -> np.dtype[np.generic]:
-    """Return how a part of an observation is kept: pictures as they are, everything else as float32."""
-    kept = np.dtype(np.float32 if dtype is None else dtype)
-    return kept if kept in (np.dtype(np.uint8), np.dtype(np.float16)) else np.dtype(np.float32)

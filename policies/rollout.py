@@ -11,8 +11,7 @@ from torch import Tensor
 
 from policies.errors import CheckpointError
 from policies.learner import WorldStep
-from policies.parts import Parts, Tensors
-from policies.replay import stored_dtype
+from policies.parts import Parts, Tensors, stored_dtype
 
 #: The tensors with a row for every step, beside what was seen.
 _ROWS = ("actions", "log_probabilities", "rewards", "terminated", "over", "lost")

@@ -29,7 +29,7 @@ from policies.config import SacConfig
 from policies.distributions import squashed
 from policies.errors import UnfitWorlds
 from policies.networks import Critics, Encoder, mlp
-from policies.parts import Parts, Tensors, chosen_parts
+from policies.parts import Parts, Tensors, as_tensors, chosen_parts
 from policies.replay import Batch
 
 _LOG_STD_LOWER, _LOG_STD_UPPER = -10.0, 2.0
@@ -188,9 +188,7 @@ class Sac:
     def act(self, parts: Parts) -> NDArray[np.float32]:
         """Return actions (n, a) for the observations (n, ...) of n worlds, drawn as the policy draws them."""
         with torch.inference_mode():
-            seen = {
-                name: torch.from_numpy(np.ascontiguousarray(parts[name])).to(self.device) for name in self._seen.actor
-            }
+            seen = {name: part.to(self.device) for name, part in as_tensors(parts, self._seen.actor).items()}
             mean, log_std = self.actor(self.actor_encoder(seen))
             return squashed(mean, log_std, self._noise(mean))[0].cpu().numpy()
 

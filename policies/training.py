@@ -9,6 +9,7 @@ several worlds in several processes as well, as long as none of these dies.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import gymnasium
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_
 #: Observations on which the exported policy must agree with the trained one.
 _COMPARED = 1_000
 _CHECKPOINTS, _LAST, _BEST = "checkpoints", "last", "best"
+_MADE_FOR = "made_for"
 
 End = Literal["success", "budget", "interrupted"]
 
@@ -68,6 +71,16 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
     film: Filmer | None = None
     evaluation_seed: int | None = None
+
+
+def _made_for(manifest: PolicyManifest, config: TrainConfig) -> str:
+    """Return, as text, what weights and replay mean: two runs of the same sizes may differ in it."""
+    told = (
+        manifest.task, manifest.rig, manifest.arm, manifest.arm_sha256, manifest.reads, manifest.observation,
+        manifest.proprioception, manifest.action, manifest.action_repeat, manifest.control_rate_hz,
+        config.discount, config.sac.layer_norm, config.sac.steps,
+    )  # fmt: skip
+    return msgspec.json.encode(told).decode()
 
 
 def can_be_resumed(folder: Path) -> bool:
@@ -122,7 +135,8 @@ class _Run:
         self._learner = make_learner(config, simulations, seed)
         self._named = isinstance(simulations.single_observation_space, gymnasium.spaces.Dict)
         self._checkpoints = folder / _CHECKPOINTS
-        recovered = read_newest(self._checkpoints, _LAST) if resume else None
+        # A run that was killed before its first checkpoint begins again, and learns what it would have learnt.
+        recovered = read_newest(self._checkpoints, _LAST) if resume and can_be_resumed(folder) else None
         if recovered:
             self._restore(recovered)
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +148,12 @@ class _Run:
         self.end: End | None = None
 
     def _restore(self, recovered: Recovered) -> None:
+        was, now = recovered.checkpoint.learner.facts.get(_MADE_FOR), _made_for(self._manifest, self._config)
+        if was != now:
+            raise CheckpointError(
+                f"{recovered.path}: the checkpoint was made for {was}, this run is for {now}: "
+                "resume it with the settings, the arm and the version that it was begun with"
+            )
         self._learner.restore(recovered.checkpoint.learner)
         if isinstance(worlds := self._stepper.worlds, StatefulEnv):
             worlds.restore(recovered.checkpoint.worlds.encode())
@@ -243,7 +263,11 @@ class _Run:
         worlds = self._stepper.worlds
         state = worlds.state().decode() if isinstance(worlds, StatefulEnv) else ""
         self._saved_at = self._ledger.counters.decisions
-        self._keep(_LAST, Checkpoint(self._ledger.counters, self._learner.capture(), state))
+        learner = self._learner.capture()
+        learner = dataclasses.replace(
+            learner, facts={**learner.facts, _MADE_FOR: _made_for(self._manifest, self._config)}
+        )
+        self._keep(_LAST, Checkpoint(self._ledger.counters, learner, state))
 
     def _keep(self, kind: str, checkpoint: Checkpoint) -> None:
         try:

@@ -292,6 +292,9 @@ def chosen_settings(args: TrainArgs, presets: Mapping[str, TrainConfig] = PRESET
     """Return the settings of a new run; an unknown name must not leave a run behind."""
     preset = find_preset(args.preset, presets)
     settings = args.settings or preset
+    fit = ", ".join(name for name, other in presets.items() if other.task == settings.task)
+    if fit and settings.task != preset.task:  # a name that no task has is refused further on
+        raise BadConfig(f"preset {args.preset} is for {preset.task}, not for {settings.task}; presets for that: {fit}")
     randomization(settings.randomization)
     randomization(settings.judged_randomization)
     needs = curriculum_preset(settings.curriculum)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import msgspec
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from policies.checkpoint import read_newest
 from policies.config import SacConfig, TrainConfig
-from policies.errors import ArtifactError
+from policies.errors import ArtifactError, CheckpointError
 from policies.training import Hooks, can_be_resumed, train
 from tests.fakes.point_env import PointEnv
 from tests.fakes.policy_folder import make_manifest
@@ -64,6 +65,25 @@ def test_the_state_of_any_worlds_that_have_one_is_kept_and_restored(tmp_path: Pa
     run(again, Worlds(), tmp_path, Hooks(should_stop=lambda: True), resume=True)
     assert again.resets == 42
     assert read_newest(tmp_path / "checkpoints", "last").checkpoint.worlds == "42"
+
+
+@pytest.mark.parametrize(
+    "change", [{"arm": "another"}, {"rig": "hanging"}, {"action_repeat": 7}, {"arm_sha256": "0" * 64}]
+)
+def test_a_checkpoint_that_was_made_for_something_else_is_refused_though_all_sizes_fit(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    asked = iter([False] * 5 + [True] * 9)
+    run(Worlds(), Worlds(), tmp_path, Hooks(should_stop=lambda: next(asked)))
+    other = msgspec.structs.replace(make_manifest(), **change)
+    with pytest.raises(CheckpointError, match="was made for"):
+        train(TINY, Worlds(), Worlds(), tmp_path, other, 0, Hooks(), resume=True)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    asked = iter([False] * 5 + [True] * 9)
+    run(Worlds(), Worlds(), tmp_path, Hooks(should_stop=lambda: next(asked)), resume=True)
+    assert can_be_resumed(tmp_path)
 
 
 class Mortal(PointEnv):

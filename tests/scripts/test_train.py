@@ -504,6 +504,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_was(
     [
         (["--preset", "reach", "--arm", "ur6"], "unknown arm 'ur6'; valid, nearest first: ur5"),
         (["--preset", "reach", "--task", "graps"], "unknown task 'graps'; valid, nearest first: grasp"),
+        (["--preset", "reach", "--task", "grasp"], "preset reach is for reach, not for grasp; presets for that: grasp"),
         (["--preset", "grasp", "--arm", "ur5", "--rig", "hanging"], "unknown rig of ur5 'hanging'; valid"),
         (["--preset", "depth-sac", "--sees", "top_depth"], "unknown camera of dofbot 'top'; valid"),
         (["--resume", "newest", "--algo", "ppo"], "keep the settings of their run"),
