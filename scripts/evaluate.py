@@ -155,7 +155,7 @@ def _newest_policy() -> Path:
     ready = [folder.name for folder in shipped_folders()]
     raise ArtifactError(
         f"no run under {data_root() / 'runs'} has a policy yet: train one with `tandem train` (or set TANDEM_DATA), or "
-        f"name one of {', '.join([*ready, *SCRIPTED_NAMES])}"
+        f"give a ready-trained one, `--policy dofbot-grasp-state`; valid: {', '.join([*ready, *SCRIPTED_NAMES])}"
     )
 
 
