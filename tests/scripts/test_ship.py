@@ -168,7 +168,7 @@ COMMANDS: list[tuple[RunConfig, str]] = [
     (config_of(PRESETS["depth-asym"], "depth-asym", "hanging", 3), "--preset depth-asym --rig hanging --seed 3"),
     (
         config_of(dataclasses.replace(GRASP, arm="ur5", task="pick-place", servo_zero_deg=0.1, shaping_discount=None)),
-        "--preset grasp --task pick-place --arm ur5 --shaping-discount None --servo-zero-deg 0.1",
+        "--preset pick-place --arm ur5 --shaping-discount None --servo-zero-deg 0.1",
     ),
     (
         config_of(
