@@ -167,7 +167,10 @@ COMMANDS: list[tuple[RunConfig, str]] = [
     (config_of(), "--preset grasp"),
     (config_of(PRESETS["depth-asym"], "depth-asym", "hanging", 3), "--preset depth-asym --rig hanging --seed 3"),
     (
-        config_of(dataclasses.replace(GRASP, arm="ur5", task="pick-place", servo_zero_deg=0.1, shaping_discount=None)),
+        config_of(
+            dataclasses.replace(PRESETS["pick-place"], arm="ur5", servo_zero_deg=0.1, shaping_discount=None),
+            "pick-place",
+        ),
         "--preset pick-place --arm ur5 --shaping-discount None --servo-zero-deg 0.1",
     ),
     (
