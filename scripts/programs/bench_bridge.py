@@ -285,7 +285,7 @@ def kills(on_progress: Progress, count: int = _KILLS) -> Iterator[Row]:
 def lead(endpoint: str) -> None:
     """Be a client that sways the arm until it is killed."""
     home, period_ns = ARM.rig("table").home_rad, 50_000_000
-    robot = RemoteRobot(endpoint, ARM, CLOCK)
+    robot = RemoteRobot(endpoint, ARM, CLOCK, take_over=True)  # the one killed before it has its lease still
     deadline_ns = CLOCK.now_ns()
     for seq in itertools.count():
         target = home + 0.3 * np.sin(2 * np.pi * 0.25 * seq * 0.05)
