@@ -14,11 +14,18 @@ from policies.sac import Sac
 ACTIONS = gymnasium.spaces.Box(-1.0, 1.0, (2,))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.float32])
-def test_sac_acts_on_numbers_of_any_type(dtype: type[np.generic]) -> None:
-    space = gymnasium.spaces.Box(-10, 10, (3,), dtype)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize(
+    "space",
+    [
+        gymnasium.spaces.Box(-10, 10, (3,), np.float64),
+        gymnasium.spaces.Box(-10, 10, (3,), np.int64),
+        gymnasium.spaces.Box(-10, 10, (3,), np.float32),
+    ],
+    ids=lambda space: str(space.dtype),
+)
+def test_sac_acts_on_numbers_of_any_type(space: gymnasium.spaces.Box) -> None:
     learner = Sac(space, ACTIONS, SacConfig(), torch.Generator().manual_seed(0))
-    actions = learner.act({ALONE: np.zeros((4, 3), dtype)})
+    actions = learner.act({ALONE: np.zeros((4, 3), space.dtype)})
     assert actions.shape == (4, 2)
     assert np.isfinite(actions).all()
 
