@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from bridge.ports import RelaxingRobot
 from urdf.pose import Array
@@ -15,13 +16,12 @@ class Parking:
         self._robot, self._rest_rad = robot, rest_rad
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.failure = ""
 
-    def begin(self) -> None:
-        """Walk to the rest pose and stay there with the torque on."""
+    def begin(self, on_failure: Callable[[str], None]) -> None:
+        """Walk to the rest pose and stay there with the torque on; `on_failure` hears why not, from that thread."""
         self.end()
         self._stop.clear()
-        self._thread = threading.Thread(target=self._walk, name="parking", daemon=True)
+        self._thread = threading.Thread(target=self._walk, args=(on_failure,), name="parking", daemon=True)
         self._thread.start()
 
     def interrupt(self) -> bool:
@@ -35,8 +35,9 @@ class Parking:
             self._thread.join()
             self._thread = None
 
-    def _walk(self) -> None:
+    def _walk(self, on_failure: Callable[[str], None]) -> None:
         try:
             self._robot.park(self._rest_rad, self._stop.is_set)
-        except Exception as error:  # the arm holds; the server's log says why, and serving goes on
-            self.failure = str(error)
+        except Exception as error:  # the arm holds, and serving goes on
+            if not self._stop.is_set():  # who ended the walk knows that it ended
+                on_failure(str(error))

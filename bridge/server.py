@@ -157,7 +157,10 @@ class RobotServer:
         self._stopped = self._stopped or f"emergency stop by {who}"
         self._hold()
         if self._settings.stop_torque_off:
-            self._robot.torque_off()
+            try:
+                self._robot.torque_off()
+            except Exception as error:  # a bus that is gone: the stop stays latched, and serving must go on
+                self._tell(f"the torque could not be switched off: {error}")
 
     def clear(self, who: str) -> None:
         """End the emergency stop, and the robot's own fault, where its cause is gone; raises CommandRefused if not."""
@@ -188,7 +191,7 @@ class RobotServer:
         self._watchdog.rest()
         if not self._stopped:
             self._tell("no commands for long: the arm walks slowly to its rest pose")
-            self._parking.begin()
+            self._parking.begin(lambda failure: self._tell(f"parking ended on its way: {failure}"))
 
     def _hold(self) -> None:
         """Hold because somebody said so: the watchdog has nothing to watch until the next command."""

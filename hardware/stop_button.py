@@ -7,7 +7,7 @@ so an open contact reads high. gpiozero (the extra `gpio`) calls back on the edg
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from hardware.errors import HardwareError
@@ -18,10 +18,10 @@ class ButtonFailed(HardwareError):
 
 
 class StopButton:
-    """Remembers that the contact was open, however shortly."""
+    """Remembers that the contact was open, however shortly; `is_open` tells whether it is."""
 
-    def __init__(self) -> None:
-        self._pressed = threading.Event()
+    def __init__(self, is_open: Callable[[], bool]) -> None:
+        self._pressed, self._is_open = threading.Event(), is_open
 
     def note(self) -> None:
         """Take note of an open contact; called from gpiozero's thread."""
@@ -32,7 +32,7 @@ class StopButton:
         was = self._pressed.is_set()
         if was:
             self._pressed.clear()
-        return was
+        return was or self._is_open()
 
 
 @contextmanager
@@ -43,13 +43,11 @@ def stop_button(gpio: int) -> Generator[StopButton]:
         from gpiozero.exc import GPIOZeroError
     except ImportError as error:
         raise ButtonFailed("a stop button needs the extra gpio: pip install 'tandem-arm[gpio]'") from error
-    seen = StopButton()
     try:
         contact = Button(gpio, pull_up=True)
     except (GPIOZeroError, OSError, ImportError) as error:
         raise ButtonFailed(f"cannot watch a stop button on GPIO {gpio}: {error}") from error
     with contact:
+        seen = StopButton(lambda: not contact.is_pressed)  # gpiozero's word for a closed contact
         contact.when_released = seen.note
-        if not contact.is_pressed:  # open already: pressed, or no cable
-            seen.note()
         yield seen

@@ -84,6 +84,24 @@ def test_a_stop_may_let_go_where_the_robot_is_told_so(robot: SetpointRobot, tmp_
         assert robot.let_go_ns
 
 
+def test_a_stop_whose_bus_is_gone_stays_latched_and_serving_goes_on(
+    robot: SetpointRobot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> None:
+        raise OSError("the cable is out")
+
+    monkeypatch.setattr(robot, "torque_off", gone)
+    told: list[str] = []
+    with (
+        serving(robot, ipc(tmp_path), CLOCK, ServerSettings(stop_torque_off=True), told.append) as server,
+        RemoteRobot(server.endpoint, ARM, CLOCK) as remote,
+    ):
+        remote.stop()
+        assert server.stopped
+        assert "emergency stop" in remote.read_state().fault
+    assert any("the cable is out" in text for text in told)
+
+
 def test_what_is_still_in_the_way_keeps_the_stop_latched(
     server: RobotServer, robot: SetpointRobot, remote: RemoteRobot
 ) -> None:

@@ -47,6 +47,15 @@ def test_a_press_is_remembered_until_it_is_asked_for_however_short_it_was(pin: M
         assert not button.pressed()
 
 
+def test_a_button_that_is_held_in_stays_pressed_however_often_it_is_asked_for(pin: MockPin) -> None:
+    with stop_button(17) as button:
+        pin.drive_high()
+        assert [button.pressed() for _ in range(3)] == [True] * 3
+        pin.drive_low()
+        button.pressed()
+        assert not button.pressed()
+
+
 def test_a_cable_that_is_cut_already_counts_as_pressed(pin: MockPin) -> None:
     pin.drive_high()
     with stop_button(17) as button:
