@@ -145,6 +145,7 @@ class _Run:
         self._saved_at = self._ledger.counters.decisions
         self._films = Films(folder, config.film_every_min, hooks.film, self._saved_at if recovered else None)
         self._over = False
+        self._best_owed: Checkpoint | None = None
         self.end: End | None = None
 
     def _restore(self, recovered: Recovered) -> None:
@@ -268,13 +269,18 @@ class _Run:
             learner, facts={**learner.facts, _MADE_FOR: _made_for(self._manifest, self._config)}
         )
         self._keep(_LAST, Checkpoint(self._ledger.counters, learner, state))
+        if self._best_owed is not None:
+            self._keep(_BEST, self._best_owed)
 
     def _keep(self, kind: str, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint; a best one that finds no room is written with the next of the run's own."""
         try:
             # Who goes on from the older of the last two needs the best of that time.
             since = oldest_decisions(self._checkpoints, _LAST) if kind == _BEST else None
             save_checkpoint(self._checkpoints, kind, checkpoint, since=since)
+            self._best_owed = None if kind == _BEST else self._best_owed
         except OSError as error:
+            self._best_owed = checkpoint if kind == _BEST else self._best_owed
             self._hooks.on_note(f"a checkpoint could not be written: {error}; {self._last_good()}")
 
     def _evaluate(self) -> None:
@@ -296,7 +302,9 @@ class _Run:
             return
         self._tell_lost("a simulation process that judges", judged.lost)
         if self._ledger.write_evaluation(judged):
-            weights = {name: tensor.detach().cpu() for name, tensor in self._learner.policy.state_dict().items()}
+            weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in self._learner.policy.state_dict().items()
+            }
             self._keep(_BEST, Checkpoint(self._ledger.counters, LearnerState(weights)))
         if self._films.due:
             self._film(policy, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from policies import training
 from policies.checkpoint import read_newest
 from policies.config import SacConfig, TrainConfig
 from policies.errors import ArtifactError, CheckpointError
@@ -84,6 +86,25 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path
     asked = iter([False] * 5 + [True] * 9)
     run(Worlds(), Worlds(), tmp_path, Hooks(should_stop=lambda: next(asked)), resume=True)
     assert can_be_resumed(tmp_path)
+
+
+def test_a_best_policy_that_found_no_room_is_written_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the only best policy is judged; the run's own checkpoints come through later."""
+    write, refused = training.save_checkpoint, list[str]()
+
+    def full_once(root: Path, kind: str, *rest: Any, **more: Any) -> Path:  # noqa: ANN401
+        if kind == "best" and not refused:
+            refused.append(kind)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(root, kind, *rest, **more)
+
+    monkeypatch.setattr(training, "save_checkpoint", full_once)
+    asked = iter([False] * 40 + [True] * 20)
+    run(Worlds(), Worlds(), tmp_path, Hooks(should_stop=lambda: next(asked)))
+    assert refused == ["best"]
+    assert read_newest(tmp_path / "checkpoints", "best").checkpoint.learner.tensors
 
 
 class Mortal(PointEnv):
