@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -126,11 +126,16 @@ class Camera(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BlockSighting:
-    """Where the block was, and when: `stamp_ns` is the capture time on the reader's monotonic clock."""
+    """Where the block was, and when: `stamp_ns` is the capture time on the reader's monotonic clock.
+
+    `covariance` (6, 6) is of the errors x y z [m] of the block's centre and of a small rotation about the base's
+    x y z [rad], both in the base frame; None where the source does not tell.
+    """
 
     base_from_block: Pose
     stamp_ns: int
     marker_ids: tuple[int, ...] = ()
+    covariance: Array | None = field(default=None, compare=False)
 
 
 class BlockSource(Protocol):
