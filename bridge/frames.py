@@ -31,8 +31,9 @@ class FrameMessage(msgspec.Struct, frozen=True, tag="frame", forbid_unknown_fiel
     fy_px: float
     cx_px: float
     cy_px: float
-    distortion: tuple[float, float, float, float, float]
+    distortion: tuple[float, ...]
     rgb: bytes
+    model: str = "pinhole"
 
     def __post_init__(self) -> None:
         if not (0 < self.width_px <= MAX_SIDE_PX and 0 < self.height_px <= MAX_SIDE_PX):
@@ -43,6 +44,23 @@ class FrameMessage(msgspec.Struct, frozen=True, tag="frame", forbid_unknown_fiel
             raise BadMessage("the intrinsics hold a number that is not finite")
         if not (0 < self.fx_px < math.inf and 0 < self.fy_px < math.inf):
             raise BadMessage(f"focal lengths {self.fx_px}, {self.fy_px} px must be positive")
+        try:
+            self.intrinsics()
+        except ValueError as error:
+            raise BadMessage(str(error)) from error
+
+    def intrinsics(self) -> Intrinsics:
+        """Return the camera's geometry."""
+        return Intrinsics(
+            self.width_px,
+            self.height_px,
+            self.fx_px,
+            self.fy_px,
+            self.cx_px,
+            self.cy_px,
+            self.distortion,
+            self.model,
+        )
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -52,7 +70,6 @@ _decoder: msgspec.msgpack.Decoder[FrameMessage] = msgspec.msgpack.Decoder(FrameM
 def encode_frame(frame: Frame) -> bytes:
     """Return the message of a colour frame; depth is not carried."""
     i = frame.intrinsics
-    k1, k2, p1, p2, k3 = i.distortion
     return _encoder.encode(
         FrameMessage(
             name=frame.name,
@@ -64,8 +81,9 @@ def encode_frame(frame: Frame) -> bytes:
             fy_px=i.fy_px,
             cx_px=i.cx_px,
             cy_px=i.cy_px,
-            distortion=(k1, k2, p1, p2, k3),
+            distortion=i.distortion,
             rgb=np.ascontiguousarray(frame.rgb, dtype=np.uint8).tobytes(),
+            model=i.model,
         )
     )
 
@@ -78,14 +96,5 @@ def decode_frame(data: bytes) -> Frame:
         message = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadMessage(f"{len(data)} bytes are no picture: {error}") from error
-    intrinsics = Intrinsics(
-        message.width_px,
-        message.height_px,
-        message.fx_px,
-        message.fy_px,
-        message.cx_px,
-        message.cy_px,
-        message.distortion,
-    )
     rgb = np.frombuffer(message.rgb, dtype=np.uint8).reshape(message.height_px, message.width_px, 3)
-    return Frame(message.name, message.seq, message.stamp_ns, rgb, intrinsics)
+    return Frame(message.name, message.seq, message.stamp_ns, rgb, message.intrinsics())

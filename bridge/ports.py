@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -83,9 +83,16 @@ class RelaxingRobot(Robot, Protocol):
         ...
 
 
+#: The lens models, and how many of OpenCV's coefficients each has: k1 k2 p1 p2 k3; these and k4 k5 k6; k1 k2 k3 k4.
+LENS_MODELS: Mapping[str, int] = {"pinhole": 5, "rational": 8, "fisheye": 4}
+
+
 @dataclass(frozen=True, slots=True)
 class Intrinsics:
-    """A pinhole camera with OpenCV's five distortion coefficients (k1 k2 p1 p2 k3); focal lengths in pixels."""
+    """A camera's geometry: focal lengths and centre in pixels, and a lens model with its coefficients.
+
+    `calibration/lens.py` projects and undistorts with it. Raises ValueError on another model or number of coefficients.
+    """
 
     width_px: int
     height_px: int
@@ -94,6 +101,14 @@ class Intrinsics:
     cx_px: float
     cy_px: float
     distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
+    model: str = "pinhole"
+
+    def __post_init__(self) -> None:
+        if len(self.distortion) != LENS_MODELS.get(self.model):
+            models = ", ".join(f"{name} ({count})" for name, count in LENS_MODELS.items())
+            raise ValueError(
+                f"lens model {self.model!r} with {len(self.distortion)} coefficients: expected one of {models}"
+            )
 
     def matrix(self) -> Array:
         """Return the (3, 3) camera matrix."""

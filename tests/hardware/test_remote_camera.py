@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -73,6 +74,15 @@ def test_frame_survives_the_wire() -> None:
     np.testing.assert_array_equal(back.rgb, frame.rgb)
 
 
+def test_every_lens_model_survives_the_wire_and_a_frame_from_before_there_were_models_is_a_pinhole() -> None:
+    for model, coefficients in (("rational", (0.1,) * 8), ("fisheye", (0.1,) * 4)):
+        lens = Intrinsics(64, 48, 60.0, 61.0, 31.5, 23.5, coefficients, model)
+        assert decode_frame(encode_frame(dataclasses.replace(make_frame(), intrinsics=lens))).intrinsics == lens
+    fields = msgspec.msgpack.decode(encode_frame(make_frame()))
+    del fields["model"]
+    assert decode_frame(msgspec.msgpack.encode(fields)).intrinsics == INTRINSICS
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -84,6 +94,8 @@ def test_frame_survives_the_wire() -> None:
         {"fy_px": float("nan")},
         {"cx_px": float("inf")},
         {"distortion": [0.0] * 4},
+        {"model": "fisheye"},
+        {"model": "mirror"},
         {"extra": 1},
         {"seq": "7"},
     ],
