@@ -105,8 +105,18 @@ def _block() -> Target:
     return Target("block", (BLOCK_SIZE_M, BLOCK_SIZE_M, BLOCK_SIZE_M), tuple(markers))
 
 
+def _gripper() -> Target:
+    """The printed face on the front of the Dofbot's gripper, in the tool's frame: seen from before the arm."""
+    matrix = np.eye(4)
+    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]
+    matrix[:3, 3] = [0.0, -0.0261, -0.069]  # the middle of the gripper servo's face
+    return Target("gripper", (0.044, 0.044, 0.0), (Marker(40, "face", 0.034, Pose.from_matrix(matrix)),))
+
+
 DESK_BOARD = _desk_board()
 BLOCK = _block()
+#: Its target frame is the arm's tool. How it was really stuck on is up to the person who did it.
+GRIPPER = _gripper()
 
 
 def desk_from_board(rig: Rig) -> Pose:

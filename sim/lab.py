@@ -15,6 +15,7 @@ import pybullet as bullet
 from numpy.typing import NDArray
 
 from sim.errors import SimError
+from sim.lab_joints import LabJoints
 from sim.lab_truth import LabTruth, Outcome, TruthFile
 from sim.objects import BLOCK_SIZE_M
 from sim.world import PHYSICS_HZ, ArmWorld
@@ -52,7 +53,6 @@ class LabWorld:
         self._truth = truth
         self._truth_path = truth_path
         self._outcomes: list[Outcome] = []
-        self._zero_rad: Array = np.array(truth.servo_zero_rad)
         self._world = ArmWorld(description, rig)
         bullet.changeDynamics(
             self._world.block,
@@ -64,6 +64,7 @@ class LabWorld:
         self._joint_names = [joint.name for joint in description.chain.joints if joint.kind != "fixed"]
         self._joints = [self._world.joint_index[name] for name in self._joint_names]
         self._world.reset(rig.rest_rad, _ASIDE)
+        self._link = LabJoints(self._world, truth)
         self._measured: Array = self._measure()
         self._owed_s = 0.0
         self._touched_steps = 0
@@ -73,13 +74,13 @@ class LabWorld:
     # Servos --------------------------------------------------------------------------------------
     def drive(self, position_rad: Array, torque_on: NDArray[np.bool_]) -> None:
         """Pull the joints whose torque is on to `position_rad` (n,), as their servos measure it."""
-        self._world.drive(position_rad + self._zero_rad)
+        self._world.drive(self._link.joint_rad(position_rad))
         for joint, on in enumerate(torque_on):
             if not on:
                 self._world.release(joint, _GEAR_FRICTION)
 
     def positions_rad(self) -> Array:
-        """Return what the servos measure (n,): each joint's angle less its servo's zero offset."""
+        """Return what the servos measure (n,): each joint's angle as its servo misjudges it."""
         return self._measured.copy()
 
     def step(self, dt_s: float) -> None:
@@ -101,7 +102,8 @@ class LabWorld:
         self._judge()
 
     def _measure(self) -> Array:
-        return self._world.joint_states()[0] - self._zero_rad
+        self._link.weigh()
+        return self._link.servo_rad(self._world.joint_states()[0])
 
     # Pictures ------------------------------------------------------------------------------------
     def scene(self) -> tuple[dict[str, float], Pose]:

@@ -13,7 +13,9 @@ import pybullet
 from numpy.typing import NDArray
 
 from bridge.ports import Intrinsics
-from sim.lab_scene import desk_picture, look_at, plane_homography, write_block_mesh
+from sim.lab_lens import LabLens
+from sim.lab_scene import desk_picture, look_at, plane_homography, write_block_mesh, write_marker_mesh
+from sim.lab_truth import CameraTruth
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array, Pose
 
@@ -22,6 +24,7 @@ Image = NDArray[np.uint8]
 _NEAR_M, _FAR_M = 0.02, 3.0
 _BLOCK_OVERSAMPLE = 3  # the block is drawn finer and averaged: TinyRenderer draws jagged edges
 _BLOCK_REACH_M = 0.030  # half the block's diagonal, and a little
+_FACE_REACH_M = 0.034  # the same of the gripper's printed face
 _BACKDROP_OVERSAMPLE = 3
 _SHADOW_PX = 256
 _NOTHING = 0.9999  # TinyRenderer leaves 0.99999994 in its depth buffer where it drew nothing
@@ -37,6 +40,35 @@ class _Window:
     top_px: int
     width_px: int
     height_px: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldBoard:
+    """A printed sheet (H, W, 3) held before the camera; its frame has its origin at the picture's top left.
+
+    x runs to the right along the print, y down, z into the paper: a picture's own axes, in metres.
+    """
+
+    print_rgb: Image
+    px_per_m: float
+    camera_from_sheet: Pose
+
+    def draw_over(self, picture: Image, camera: Intrinsics) -> None:
+        """Draw the sheet over everything in the picture of a pinhole camera, with smooth edges."""
+        fine = zoomed(camera, 2)
+        matrix = self.camera_from_sheet.as_matrix()
+        to_metres = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, self.px_per_m]]) / self.px_per_m
+        to_px = fine.matrix() @ matrix[:3, [0, 1, 3]] @ to_metres
+        size = (fine.width_px, fine.height_px)
+        sheet = cv2.warpPerspective(self.print_rgb, to_px, size, flags=cv2.INTER_AREA)
+        cover = np.full(self.print_rgb.shape[:2], 255, dtype=np.uint8)
+        mask = cv2.warpPerspective(cover, to_px, size, flags=cv2.INTER_LINEAR)
+        small = (camera.width_px, camera.height_px)
+        alpha = cv2.resize(mask, small, interpolation=cv2.INTER_AREA)[:, :, None] / 255.0
+        # Paper that faces the lamp is bright; one turned away from the camera less so.
+        shine = 0.80 + 0.18 * abs(float(self.camera_from_sheet.rotation[2, 2]))
+        ink = cv2.resize(sheet, small, interpolation=cv2.INTER_AREA) * shine
+        picture[:] = np.clip(ink + picture * (1.0 - alpha), 0, 255).astype(np.uint8)
 
 
 class LabRenderer:
@@ -55,7 +87,15 @@ class LabRenderer:
         desk_from_camera: Pose,
         cache: Path,
         rng: np.random.Generator,
+        truth: CameraTruth | None = None,
+        tool_from_marker: Pose | None = None,
     ) -> None:
+        """`intrinsics` are what the camera says of itself, `truth` what is wrong with that.
+
+        `tool_from_marker` is how the gripper's printed face was stuck on; None: there is none.
+        """
+        self.lens = LabLens(intrinsics, truth or CameraTruth())
+        intrinsics = self.lens.pinhole
         self._client = pybullet.connect(pybullet.DIRECT)
         base = rig.desk_from_base
         self._arm = pybullet.loadURDF(
@@ -66,7 +106,13 @@ class LabRenderer:
             physicsClientId=self._client,
         )
         self._joints = _joint_indices(self._arm, self._client)
-        self._block = _load_block(cache, self._client)
+        self._block = _load_textured(write_block_mesh(cache), self._client)
+        self._face: int | None = None
+        if tool_from_marker is not None:
+            self._face = _load_textured(write_marker_mesh(cache), self._client)
+            self._link_from_face = description.link_from_tool @ tool_from_marker
+            self._tool_link = _link_index(self._arm, description.tool_link, self._client)
+        self._held: HeldBoard | None = None
         self._camera = intrinsics
         self._camera_from_desk = desk_from_camera.inverse()
         self._view = _view_matrix(desk_from_camera)
@@ -83,25 +129,43 @@ class LabRenderer:
         """Return the picture (H, W, 3) of the arm at `joint_angles_rad` (by URDF joint) and the block."""
         for name, angle in joint_angles_rad.items():
             pybullet.resetJointState(self._arm, self._joints[name], angle, physicsClientId=self._client)
-        pybullet.resetBasePositionAndOrientation(
-            self._block, desk_from_block.position_m.tolist(), desk_from_block.quat_xyzw.tolist(), self._client
-        )
+        self._put(self._block, desk_from_block)
+        refined = [(desk_from_block, _BLOCK_REACH_M)]
+        if self._face is not None:
+            link = pybullet.getLinkState(
+                self._arm, self._tool_link, computeForwardKinematics=True, physicsClientId=self._client
+            )
+            desk_from_face = Pose(np.array(link[4]), np.array(link[5])) @ self._link_from_face
+            self._put(self._face, desk_from_face)
+            refined.append((desk_from_face, _FACE_REACH_M))
         desk: Image = np.asarray(cv2.multiply(self._backdrop, self._daylight(), scale=1 / 255), dtype=np.uint8)
         picture = desk.copy()
         rgb, solid = self._render(self._camera, self._view)
         cv2.copyTo(rgb, solid, picture)
-        window = self._around(desk_from_block)
-        if window is not None:
-            self._refine(picture, desk, window)
-        return picture
+        for pose, reach_m in refined:
+            window = self._around(pose, reach_m)
+            if window is not None:
+                self._refine(picture, desk, window)
+        if self._held is not None:
+            self._held.draw_over(picture, self._camera)
+        return self.lens.expose(picture)
 
-    def _around(self, desk_from_block: Pose) -> _Window | None:
-        """Return the part of the picture that the block can touch, None where it is out of sight."""
-        x, y, z = self._camera_from_desk.apply(desk_from_block.position_m)
-        if z < 2 * _BLOCK_REACH_M:
+    def hold_up(self, board: HeldBoard | None) -> None:
+        """Have a person hold a printed board in front of the camera from now on; None: no more."""
+        self._held = board
+
+    def _put(self, body: int, desk_from_body: Pose) -> None:
+        pybullet.resetBasePositionAndOrientation(
+            body, desk_from_body.position_m.tolist(), desk_from_body.quat_xyzw.tolist(), self._client
+        )
+
+    def _around(self, desk_from_body: Pose, reach_m: float) -> _Window | None:
+        """Return the part of the picture that a small body can touch, None where it is out of sight."""
+        x, y, z = self._camera_from_desk.apply(desk_from_body.position_m)
+        if z < 2 * reach_m:
             return None
         c = self._camera
-        u, v, reach = c.fx_px * x / z + c.cx_px, c.fy_px * y / z + c.cy_px, c.fx_px * _BLOCK_REACH_M / z
+        u, v, reach = c.fx_px * x / z + c.cx_px, c.fy_px * y / z + c.cy_px, c.fx_px * reach_m / z
         left, right = max(0, math.floor(u - reach)), min(c.width_px, math.ceil(u + reach))
         top, bottom = max(0, math.floor(v - reach)), min(c.height_px, math.ceil(v + reach))
         return _Window(left, top, right - left, bottom - top) if right > left and bottom > top else None
@@ -153,8 +217,7 @@ class LabRenderer:
             self._client = -1
 
 
-def _load_block(cache: Path, client: int) -> int:
-    mesh = write_block_mesh(cache)
+def _load_textured(mesh: Path, client: int) -> int:
     visual = pybullet.createVisualShape(pybullet.GEOM_MESH, fileName=str(mesh), physicsClientId=client)
     body = pybullet.createMultiBody(baseVisualShapeIndex=visual, physicsClientId=client)
     texture = pybullet.loadTexture(str(mesh.with_suffix(".png")), physicsClientId=client)
@@ -206,3 +269,9 @@ def _projection_matrix(camera: Intrinsics) -> list[float]:
 def _joint_indices(body: int, client: int) -> dict[str, int]:
     count = pybullet.getNumJoints(body, physicsClientId=client)
     return {pybullet.getJointInfo(body, k, physicsClientId=client)[1].decode(): k for k in range(count)}
+
+
+def _link_index(body: int, link: str, client: int) -> int:
+    count = pybullet.getNumJoints(body, physicsClientId=client)
+    names = {pybullet.getJointInfo(body, k, physicsClientId=client)[12].decode(): k for k in range(count)}
+    return names[link]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.ports import Intrinsics
-from calibration.boards import BLOCK, BLOCK_SIZE_M, board_image, desk_from_board, face_image
+from calibration.boards import BLOCK, BLOCK_SIZE_M, GRIPPER, board_image, desk_from_board, face_image, marker_image
 from urdf.description import Rig
 from urdf.pose import Array, Pose
 
@@ -66,6 +66,24 @@ def write_block_mesh(folder: Path) -> Path:
     (folder / "block.mtl").write_text("newmtl skin\nKa 1 1 1\nKd 1 1 1\nmap_Kd block.png\n", encoding="utf-8")
     (folder / "block.obj").write_text(_block_obj(), encoding="utf-8")
     return folder / "block.obj"
+
+
+def write_marker_mesh(folder: Path) -> Path:
+    """Write the gripper's printed face, a square in its marker's frame, as OBJ, MTL and PNG; return the OBJ's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    marker, whole = GRIPPER.markers[0], round(1000 * GRIPPER.size_m[0] * 8)
+    side = round(1000 * marker.size_m * 8)
+    picture, inset = np.full((whole, whole), 245, dtype=np.uint8), (whole - side) // 2
+    picture[inset : inset + side, inset : inset + side] = np.minimum(marker_image(marker.id, side), 245)
+    cv2.imwrite(str(folder / "gripper.png"), cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+    (folder / "gripper.mtl").write_text("newmtl face\nKa 1 1 1\nKd 1 1 1\nmap_Kd gripper.png\n", encoding="utf-8")
+    h = GRIPPER.size_m[0] / 2
+    corners = [f"v {x:.6f} {y:.6f} 0" for x, y in ((-h, h), (h, h), (h, -h), (-h, -h))]
+    places = [f"vt {u} {v}" for u, v in ((0, 1), (1, 1), (1, 0), (0, 0))]
+    faces = ["vn 0 0 1", "f 1/1/1 4/4/1 3/3/1", "f 1/1/1 3/3/1 2/2/1"]
+    lines = ["mtllib gripper.mtl", "usemtl face", *corners, *places, *faces]
+    (folder / "gripper.obj").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "gripper.obj"
 
 
 def _block_obj() -> str:
