@@ -77,6 +77,9 @@ class LabTruth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     marker_shift_m: Three = (0.0, 0.0, 0.0)
     marker_turn_rad: Three = (0.0, 0.0, 0.0)
     camera: CameraTruth = CameraTruth()
+    wrist_shift_m: Three = (0.0, 0.0, 0.0)
+    wrist_turn_rad: Three = (0.0, 0.0, 0.0)
+    depth_scale: float = 1.0
 
     @staticmethod
     def draw(seed: int, joint_count: int, level: str = "mild") -> LabTruth:
@@ -104,6 +107,9 @@ class LabTruth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             marker_shift_m=_somewhere(rng, gap.marker_m),
             marker_turn_rad=_somewhere(rng, gap.marker_rad),
             camera=_draw_camera(rng, level),
+            wrist_shift_m=_somewhere(rng, gap.wrist_m),
+            wrist_turn_rad=_somewhere(rng, gap.wrist_rad),
+            depth_scale=1.0 + gap.depth_scale * float(rng.uniform(-1.0, 1.0)),
         )
 
     def servos(self, open_rad: float) -> ServoErrors:

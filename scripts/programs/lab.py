@@ -22,10 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from bridge.errors import BridgeError
-from calibration.actuator import SERVO_SPEED_RAD_S, ActuatorModel
 from calibration.artifacts import utc_now
-from calibration.errors import CalibrationError
-from calibration.servo import ServoCalibration
+from calibration.boards import GRIPPER
 from hardware.virtual.dofbot_board import DofbotBoard
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
@@ -33,9 +31,12 @@ from scripts.programs.lab_eye import EyeSetup, SceneMirror, start_eye
 from scripts.programs.lab_loop import Lab
 from scripts.programs.lab_plant import LabPlant
 from scripts.programs.lab_stage import StageServer
+from scripts.programs.lab_unit import LabUnit, nominal_calibration, take_up
+from scripts.programs.lab_wrist_eye import WristEyeSetup, start_wrist_eye
 from scripts.programs.process_tree import before_exec
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from sim.lab import LabWorld
+from sim.lab_levels import gap_level
 from sim.lab_scene import nominal_camera
 from sim.lab_truth import LabTruth
 from urdf.description import ArmDescription, load_arm
@@ -59,6 +60,10 @@ class LabArgs:
     """How the arm is mounted: table or hanging."""
     seed: int = 0
     """Seed of what is hidden: servo zeros, lag, the camera's place, the block's mass and friction."""
+    level: str = "mild"
+    """How far it is off the training world: 0 (no hidden error), mild or hard."""
+    wrist: bool = False
+    """Have a depth camera at the wrist as well."""
     out: Path | None = None
     """Folder for truth.json and the server's log. Default: data/labs/UTC_seedN."""
     arm: str = "dofbot"
@@ -71,6 +76,7 @@ def run(args: LabArgs) -> int:
     """Run the lab until told to stop; return the exit code."""
     description, data = load_arm(args.arm), data_root()
     description.rig(args.rig)
+    gap_level(args.level)
     if args.seed < 0:
         say(f"tandem lab: --seed must be at least 0, got {args.seed}", args.json)
         return BAD_INPUT
@@ -112,6 +118,7 @@ def _addresses(args: LabArgs, sockets: Path, out: Path) -> RobotFile:
         port=str(sockets / "servos"),
         endpoint=f"ipc://{sockets}/arm",
         camera_endpoint=f"ipc://{sockets}/camera",
+        wrist_endpoint=f"ipc://{sockets}/wrist" if args.wrist else "",
         stage_endpoint=f"ipc://{sockets}/stage",
         truth_path=str((out / "truth.json").resolve()),
         pid=os.getpid(),
@@ -122,40 +129,37 @@ def _build(
     args: LabArgs, description: ArmDescription, robot: RobotFile, out: Path, stack: ExitStack
 ) -> tuple[Lab, _Children]:
     """Start every part; `stack` ends them in reverse: the server first, while the board still answers it."""
-    rig, truth = description.rig(args.rig), LabTruth.draw(args.seed, len(description.joint_names))
-    calibration = _nominal_calibration(description, data_root())
+    rig, truth = description.rig(args.rig), LabTruth.draw(args.seed, len(description.joint_names), args.level)
+    for line in take_up(LabUnit(args.arm, args.rig, args.seed, args.level), ROBOT_NAME, description, data_root()):
+        say(line, args.json)
     world = LabWorld(description, rig, truth, Path(robot.truth_path))
     stack.callback(world.close)
-    board = _board(LabPlant(world, calibration), truth, Path(robot.port), args.seed)
+    plant = LabPlant(world, nominal_calibration(description, ROBOT_NAME))
+    board = DofbotBoard(
+        plant,
+        np.random.default_rng([args.seed, 2]),
+        time.monotonic_ns(),
+        truth.actuator(description),
+        link=Path(robot.port),
+    )
     stack.callback(board.close)
     stage = StageServer(robot.stage_endpoint)
     stack.callback(stage.close)
     mirror = SceneMirror(tuple(world.scene()[0]))
     camera = truth.desk_from_camera(nominal_camera(rig))
     cache = Path(robot.port).parent / "cache"
-    eye = start_eye(EyeSetup(args.arm, args.rig, camera, robot.camera_endpoint, cache, args.seed), mirror)
-    stack.callback(_end_eye, eye)
+    face = truth.tool_from_marker(GRIPPER.markers[0].target_from_marker)
+    setup = EyeSetup(args.arm, args.rig, camera, robot.camera_endpoint, cache, args.seed, truth.camera, face)
+    eyes = [start_eye(setup, mirror)]
+    if args.wrist:
+        eyes.append(start_wrist_eye(WristEyeSetup(args.arm, args.rig, truth, robot.wrist_endpoint), mirror))
+    for eye in eyes:
+        stack.callback(_end_eye, eye)
     lab = Lab(world, board, mirror, stage, args.seed)
     log = out / "server.log"
     server = _start_server(robot, log)
     stack.callback(_end_server, lab, server, args.json)
-    return lab, _Children(eye, server, log)
-
-
-def _nominal_calibration(description: ArmDescription, data: Path) -> ServoCalibration:
-    """Return the servo calibration of the unit "lab", which is the nominal one: its true zeros are hidden."""
-    try:
-        return ServoCalibration.load(ROBOT_NAME, description, data)
-    except CalibrationError:  # none yet, or one for another variant of the arm
-        calibration = ServoCalibration.nominal(description, ROBOT_NAME)
-        calibration.save(data)
-        return calibration
-
-
-def _board(plant: LabPlant, truth: LabTruth, port: Path, seed: int) -> DofbotBoard:
-    count = len(truth.servo_zero_rad)
-    actuator = ActuatorModel((SERVO_SPEED_RAD_S,) * count, dead_time_s=truth.dead_time_s)
-    return DofbotBoard(plant, np.random.default_rng([seed, 2]), time.monotonic_ns(), actuator, link=port)
+    return lab, _Children(tuple(eyes), server, log)
 
 
 def _start_server(robot: RobotFile, log: Path) -> subprocess.Popen[bytes]:
@@ -212,7 +216,7 @@ class _Stop:
 class _Children:
     """The processes that the lab owns, and where the server writes what it says."""
 
-    eye: BaseProcess
+    eyes: tuple[BaseProcess, ...]
     server: subprocess.Popen[bytes]
     server_log: Path
 
@@ -222,8 +226,9 @@ class _Children:
         if code is not None:
             said = self.server_log.read_text(encoding="utf-8", errors="replace").strip()[-1500:]
             raise LabFailed(f"the robot server ended with exit code {code}. It said: {said}")
-        if not self.eye.is_alive():
-            raise LabFailed(f"the camera process ended with exit code {self.eye.exitcode}")
+        for eye in self.eyes:
+            if not eye.is_alive():
+                raise LabFailed(f"the process of the {eye.name} ended with exit code {eye.exitcode}")
 
 
 def _turn_until(lab: Lab, children: _Children, done: Callable[[], bool], limit_s: float | None = None) -> None:
@@ -248,6 +253,8 @@ def _wait_until_ready(lab: Lab, children: _Children, robot: RobotFile, stop: _St
 def _tell_ready(robot: RobotFile, json: bool) -> None:
     say(f"arm     {robot.endpoint}", json)
     say(f"camera  {robot.camera_endpoint}", json)
+    if robot.wrist_endpoint:
+        say(f"wrist   {robot.wrist_endpoint}", json)
     say(f"stage   {robot.stage_endpoint}", json)
     say(f"hidden  {robot.truth_path}", json)
     say(f"ready: lab {robot.arm} ({robot.rig}), pid {robot.pid}. Ctrl-C ends it", json)

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bridge.clock import MonotonicClock
 from bridge.ports import Frame
 from scripts.programs.process_tree import die_with_parent
+from sim.lab_truth import CameraTruth
 from urdf.description import load_arm
 from urdf.pose import Array, Pose
 
@@ -87,6 +88,8 @@ class EyeSetup:
     endpoint: str
     cache: Path
     seed: int
+    truth: CameraTruth = field(default_factory=CameraTruth)
+    tool_from_marker: Pose | None = None
 
 
 def start_eye(setup: EyeSetup, mirror: SceneMirror) -> BaseProcess:
@@ -108,9 +111,12 @@ def _watch(setup: EyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
     os.nice(5)  # a late picture is better than a late servo
     rng = np.random.default_rng(setup.seed)
     arm = load_arm(setup.arm)
-    renderer = LabRenderer(arm, arm.rig(setup.rig), LAB_INTRINSICS, setup.desk_from_camera, setup.cache, rng)
+    renderer = LabRenderer(
+        arm, arm.rig(setup.rig), LAB_INTRINSICS, setup.desk_from_camera, setup.cache, rng,
+        setup.truth, setup.tool_from_marker,
+    )  # fmt: skip
     sender, clock = FrameSender(setup.endpoint), MonotonicClock()
-    noise = SensorNoise((LAB_INTRINSICS.height_px, LAB_INTRINSICS.width_px), rng)
+    noise = SensorNoise((LAB_INTRINSICS.height_px, LAB_INTRINSICS.width_px), rng, setup.truth.noise_rgb)
     period_ns, seq = round(1e9 / FRAMES_PER_S), 0
     due_ns = clock.now_ns()
     while True:
@@ -128,9 +134,9 @@ def _watch(setup: EyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
 class SensorNoise:
     """Grain as a cheap sensor has: drawn once, shifted at random for every picture."""
 
-    def __init__(self, shape: tuple[int, int], rng: np.random.Generator) -> None:
+    def __init__(self, shape: tuple[int, int], rng: np.random.Generator, noise_rgb: float = _NOISE_RGB) -> None:
         self._rng = rng
-        self._grain = np.clip(np.rint(rng.normal(0.0, _NOISE_RGB, (*shape, 3))), -127, 127).astype(np.int16)
+        self._grain = np.clip(np.rint(rng.normal(0.0, noise_rgb, (*shape, 3))), -127, 127).astype(np.int16)
 
     def add_to(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the picture with this moment's grain."""

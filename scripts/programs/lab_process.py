@@ -26,9 +26,17 @@ class LabProcess:
     """
 
     def __init__(
-        self, rig: str = "table", seed: int = 0, out: Path | None = None, arm: str = "dofbot", data: Path | None = None
+        self,
+        rig: str = "table",
+        seed: int = 0,
+        out: Path | None = None,
+        arm: str = "dofbot",
+        data: Path | None = None,
+        level: str = "mild",
+        wrist: bool = False,
     ) -> None:
-        self._words = ["lab", "--rig", rig, "--seed", str(seed), "--arm", arm]
+        self._words = ["lab", "--rig", rig, "--seed", str(seed), "--arm", arm, "--level", level]
+        self._words += ["--wrist"] if wrist else []
         self._data = (data or data_root()).resolve()
         self._out = (out or self._data / "labs" / f"{os.getpid()}_{time.time_ns()}_seed{seed}").resolve()
         self._process: subprocess.Popen[bytes] | None = None

@@ -22,7 +22,7 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One robot. Endpoints are empty where there is nothing to reach; `pid` is that of the program that serves it.
 
     `bus` is what its servos are on at `port`. Files from before it was asked for are those of a Dofbot-SE. `key` is the
-    path of our key, where it is served with keys.
+    path of our key, where it is served with keys. `wrist_endpoint` is that of a depth camera at the wrist.
     """
 
     arm: str
@@ -32,6 +32,7 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bus: BusKind = "dofbot-serial"
     key: str = ""
     camera_endpoint: str = ""
+    wrist_endpoint: str = ""
     stage_endpoint: str = ""
     truth_path: str = ""
     pid: int = 0
