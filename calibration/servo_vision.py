@@ -20,7 +20,7 @@ import numpy as np
 
 from calibration.actuator import ServoErrors
 from calibration.errors import CalibrationError
-from calibration.marker_chain import MarkerChain, Placing
+from calibration.marker_chain import MarkerChain, Placing, square_m
 from calibration.marker_problem import MarkerProblem, PlaceReference, Unknowns
 from calibration.marker_start import mean_pose, plane_pose, solve_placing
 from urdf.description import ArmDescription
@@ -76,9 +76,9 @@ class VisionKnowledge:
 class ServoVisionFit:
     """What the samples say. Arrays (a,) follow the arm's joints; the gripper's servo is not seen.
 
-    `errors` relates servo and joint; `zero_std_rad`, `scale_std` are standard deviations, of what was `held` ("joint1
-    zero") those of the prior. `play_rad` is the gap that the approaches show, `unexplained_rad` what joints err besides.
-    `residual` (n,) is each sample's RMS corner error in focal lengths, `dropped` numbers those that were left out.
+    `errors` relates servo and joint; `zero_std_rad` and `scale_std` are standard deviations, those of the prior where
+    a number was `held` ("joint1 zero"). `play_rad` is the gap that the approaches show, `unexplained_rad` what joints
+    err besides. `residual` (n,) is each sample's RMS corner error in focal lengths, `dropped` numbers those left out.
     """
 
     errors: ServoErrors
@@ -103,7 +103,7 @@ def fit_servos(samples: Sequence[MarkerSample], description: ArmDescription, kno
     names = description.joint_names[: description.arm_joint_count]
     _check(samples, names)
     problem = MarkerProblem(
-        MarkerChain(description, _square(known.marker_size_m)),
+        MarkerChain(description, square_m(known.marker_size_m)),
         np.array([s.servo_rad for s in samples]),
         np.array([s.corners for s in samples]),
         np.array([s.approach if len(s.approach) else np.zeros(len(names)) for s in samples]),
@@ -198,9 +198,3 @@ def _check(samples: Sequence[MarkerSample], names: tuple[str, ...]) -> None:
         raise CalibrationError(
             f"the arm hardly moved between the samples: no joint by more than {math.degrees(spans.max()):.1f} degrees"
         )
-
-
-def _square(size_m: float) -> Array:
-    from calibration.marker_chain import square_m
-
-    return square_m(size_m)

@@ -1,10 +1,14 @@
-"""`tandem calibrate servos`: measure zero, direction and range of the servos by hand, with the torque off."""
+"""`tandem calibrate servos`: zero, scale, direction and range of the servos, by hand or with a camera."""
 
 from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from bridge.clock import MonotonicClock
 from calibration.errors import RoutineStopped
@@ -13,24 +17,76 @@ from calibration.servo import ServoCalibration
 from hardware.errors import NotMeasured
 from hardware.servo_bus import find_servos
 from scripts.cli import data_root, emit_json, say
+from scripts.exit_codes import BAD_INPUT
 from scripts.programs.bus_choice import BusKind, open_bus
 from urdf.description import load_arm
 
 
 @dataclass(frozen=True)
-class CalibrateServosArgs:
-    """Measure zero, direction and range of the servos by hand, with the torque off."""
+class SightArgs:
+    """How a camera measures the servos of a served arm. It stands still and sees the gripper's marker."""
 
-    port: str
-    """Port of the servos: a serial one such as /dev/ttyUSB0, or an I2C one such as /dev/i2c-1."""
+    camera: str = ""
+    """Measure with this camera, not by hand: robot (the one that robot.toml names, as the lab's), uvc:0, realsense,
+    remote:ENDPOINT. The arm is a served one (`tandem serve`), and drives itself slowly: keep clear."""
+    lens: str = ""
+    """Name of the camera's calibration, data/robots/NAME/calibration/camera_LENS.json (`tandem calibrate camera`).
+    Default: what the camera says of itself."""
+    marker: int = 40
+    """Number of the marker on the gripper, as `tandem board make` prints it."""
+    marker_mm: float = 34.0
+    """Side of its black square [mm], as measured on the print."""
+    marker_at_mm: tuple[float, float, float] | None = None
+    """Middle of the marker in the tool's frame [mm]: z along the fingers to the grip point. Default: the front of the
+    Dofbot's gripper servo, 69 mm above the grip point."""
+    marker_rpy_deg: tuple[float, float, float] = (90.0, 0.0, 180.0)
+    """How the marker is turned in the tool's frame, roll, pitch, yaw [deg], where --marker-at-mm is given."""
+    mount: Literal["measured", "rough"] = "measured"
+    """measured: the marker's edges are in line with the gripper to --mount-deg, the reference of the last joint's
+    zero. rough: they are not, and that zero is left as it was."""
+    mount_mm: float = 2.0
+    """How well the marker's place is known [mm], one standard deviation."""
+    mount_deg: float = 0.3
+    """How well its turn is known [deg], one standard deviation."""
+    board: Literal["placed", "none"] = "placed"
+    """placed: the desk board lies at --board-at-mm to --board-deg, the reference of the first joint's zero.
+    none: it does not, and that zero is left as it was."""
+    board_at_mm: tuple[float, float] | None = None
+    """Middle of the desk board in the desk's frame [mm]. Default: the middle of the rig's block area."""
+    board_turn_deg: float = 0.0
+    """How the board is turned on the desk [deg]; 0 has its long side across the arm's front."""
+    board_mm: float = 1.0
+    """How well the board's place is known [mm], one standard deviation."""
+    board_deg: float = 0.2
+    """How well its turn is known [deg], one standard deviation."""
+    poses: int = 36
+    """How many poses to look at; each takes about 4 s on a Dofbot."""
+    seed: int = 0
+    """Seed of the choice of poses, and of the lab where this command starts one."""
+    out: Path | None = None
+    """The picture: .png, .pdf or .svg. Default: calibration/servo_vision.png in the robot's folder."""
+    key: Path | None = None
+    """Our key file, where the arm is served with keys. Default: as robot.toml says."""
+    take_over: bool = False
+    """Take control from whoever has it."""
+
+
+@dataclass(frozen=True)
+class CalibrateServosArgs:
+    """Measure zero, scale, direction and range of the servos: by hand with the torque off, or with --camera."""
+
     robot: str
     """Name of this unit; its files live in data/robots/NAME."""
+    port: str = ""
+    """By hand: port of the servos, a serial one such as /dev/ttyUSB0, or an I2C one such as /dev/i2c-1."""
     bus: BusKind = "dofbot-serial"
-    """What the servos are on; they are numbered 1, 2, 3 ... from the base to the gripper."""
+    """By hand: what the servos are on; they are numbered 1, 2, 3 ... from the base to the gripper."""
     arm: str = "dofbot"
-    """Which arm this is: dofbot, or dofbot-se whose jaws open 37 to 40 mm."""
+    """By hand: which arm this is, dofbot, or dofbot-se whose jaws open 37 to 40 mm."""
     fresh: bool = False
-    """Start over instead of going on where a stopped calibration ended."""
+    """By hand: start over instead of going on where a stopped calibration ended."""
+    sight: Annotated[SightArgs, tyro.conf.arg(name="")] = field(default_factory=SightArgs)
+    """With a camera."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
@@ -46,6 +102,18 @@ class CalibrateServosResult:
 
 
 def run(args: CalibrateServosArgs) -> int:
+    """Measure one way or the other; return the exit code."""
+    if bool(args.port) == bool(args.sight.camera):
+        say("tandem calibrate servos: say --port PORT to measure by hand, or --camera NAME, one of the two", args.json)
+        return BAD_INPUT
+    if args.sight.camera:
+        from scripts.programs.servo_camera import measure  # OpenCV and matplotlib, which the Pi has not
+
+        return measure(args.robot, args.sight, args.json)
+    return _by_hand(args)
+
+
+def _by_hand(args: CalibrateServosArgs) -> int:
     """Guide a person through the marked poses; return the exit code."""
     description = load_arm(args.arm)
     root = data_root()

@@ -41,3 +41,14 @@ def open_bus(kind: BusKind, port: str, servo_ids: Sequence[int], clock: Clock) -
 def line_speed(kind: BusKind) -> str:
     """Return how fast the bus talks, in words."""
     return "1,000,000 baud" if kind == "sts" else "I2C" if kind in ("dofbot-i2c", "pca9685") else "115,200 baud"
+
+
+def ticks_range(kind: BusKind) -> tuple[int, int]:
+    """Return the lowest and the highest count that a servo of such a bus takes, without one at hand."""
+    if kind == "lx16a":
+        from hardware.buses import lx16a_frames as servos
+    elif kind == "sts":
+        from hardware.buses import sts_frames as servos
+    else:
+        from hardware.buses import dofbot_registers as servos
+    return servos.MIN_TICKS, servos.MAX_TICKS
