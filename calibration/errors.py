@@ -36,3 +36,35 @@ class NotIdentifiable(CalibrationError):
         self.parameter = parameter
         self.where = where
         super().__init__(f"the log does not determine {parameter} of {where}: {why}. Add {motion}")
+
+
+class BadSamples(CalibrationError):
+    """A set of hand-eye samples that cannot be solved: too few, too alike, contradictory, or with transforms mixed up."""
+
+
+class SampleRefused(CalibrationError):
+    """One sample that must not count: the arm moved, the picture is blurred, too little of the board is seen."""
+
+    def __init__(self, name: str, why: str, fix: str) -> None:
+        self.name = name
+        super().__init__(f"sample {name} is refused: {why}. To mend it: {fix}")
+
+
+class BoardError(CalibrationError):
+    """A board that cannot be made, printed or found; the message says what to do."""
+
+
+class MirroredBoard(BoardError):
+    """The board, or the picture of it, is a mirror image."""
+
+
+class WrongDictionary(BoardError):
+    """The markers in the picture are of another dictionary than the board's."""
+
+
+class WrongScale(BoardError):
+    """The print is not of the size that the board has: scaled by the printer, or another board."""
+
+
+class WeakViews(CalibrationError):
+    """Views of a board that do not determine the camera; the message says which views to add."""

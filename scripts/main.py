@@ -175,6 +175,24 @@ def _calibrate_servos(words: Sequence[str]) -> int:
     return run(_parse("calibrate servos", CalibrateServosArgs, words))
 
 
+def _board(words: Sequence[str]) -> int:
+    from scripts.board import BoardArgs, run
+
+    return run(_parse("board", BoardArgs, words))
+
+
+def _board_make(words: Sequence[str]) -> int:
+    from scripts.board import BoardMakeArgs, run_make
+
+    return run_make(_parse("board make", BoardMakeArgs, words))
+
+
+def _board_measured(words: Sequence[str]) -> int:
+    from scripts.board import BoardMeasuredArgs, run_measured
+
+    return run_measured(_parse("board measured", BoardMeasuredArgs, words))
+
+
 def _bench(words: Sequence[str]) -> int:
     from scripts.bench import BenchArgs, run
 
@@ -220,6 +238,9 @@ COMMANDS: dict[str, Command] = {
     "keys revoke": Command("let a client in no longer", _keys_revoke),
     "doctor": Command("find what would stop a run on this computer, and how to mend it", _doctor),
     "jog": Command("move an arm by keyboard, slowly, joint by joint", _jog),
+    "board": Command("list the boards that were printed here, and how to tell how long they came out", _board),
+    "board make": Command("make a board to print at exact size: for cameras, the desk, the block", _board_make),
+    "board measured": Command("tell how long a printed board's rulers came out", _board_measured),
     "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
     "randomize": Command("list the ranges of domain randomisation, or draw what they do", _randomize),
     "bench": Command("measure the figures that were promised and say which hold", _bench),

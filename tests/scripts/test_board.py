@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calibration.board_file import BoardFile, load_board
+from scripts.main import main
+
+MM_PER_POINT = 25.4 / 72
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def black_rectangles_mm(pdf: bytes) -> tuple[np.ndarray, tuple[float, float]]:
+    """Read black rectangles (n, 4) left, top, right, bottom in mm from the paper's top left, and the paper's size."""
+    box = re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf)
+    content = re.search(rb"stream\n(.*?)\nendstream", pdf, re.DOTALL)
+    assert box
+    assert content
+    width, height = float(box[1]), float(box[2])
+    words = content[1].split()
+    a, b, c, d, e, f = (float(w) for w in words[:6])
+    assert (words[6], b, c) == (b"cm", 0.0, 0.0)
+    grey, found, numbers = 0.0, [], []
+    for word in words[7:]:
+        if word == b"g":
+            grey = numbers[-1]
+        elif word == b"re" and grey == 0.0:
+            x, y, w, h = numbers[-4:]
+            left, right = a * x + e, a * (x + w) + e
+            top, bottom = height - (d * y + f), height - (d * (y + h) + f)
+            found.append((left, top, right, bottom))
+        elif re.fullmatch(rb"-?[\d.]+", word):
+            numbers.append(float(word))
+    return np.array(found) * MM_PER_POINT, (width * MM_PER_POINT, height * MM_PER_POINT)
+
+
+def make(*words: str) -> None:
+    assert main(["board", "make", *words]) == 0
+
+
+@pytest.mark.parametrize(("paper", "size"), [("A4", (210.0, 297.0)), ("Letter", (215.9, 279.4))])
+def test_the_pdf_is_to_scale(data: Path, paper: str, size: tuple[float, float]) -> None:
+    make("charuco", "--paper", paper)
+    pdf = (data / "boards" / f"charuco_{paper}.pdf").read_bytes()
+    assert b"/PrintScaling /None" in pdf
+    black, sheet = black_rectangles_mm(pdf)
+    assert sheet == pytest.approx(size, abs=0.01)
+    sides = black[:, 2:] - black[:, :2]
+    squares = black[np.all(np.abs(sides - 24.0) < 1.0, axis=1)]
+    assert len(squares) == 35
+    assert np.abs(squares[:, 2:] - squares[:, :2] - 24.0).max() < 0.01
+    # A marker's black border is one cell high and as wide as the marker: the first row of each of 35 markers.
+    borders = black[(np.abs(sides[:, 0] - 18.0) < 0.5) & (np.abs(sides[:, 1] - 18 / 7) < 0.1)]
+    tops = [
+        b for b in borders if any(abs(o[1] - b[1] - 18 * 6 / 7) < 0.02 and abs(o[0] - b[0]) < 0.02 for o in borders)
+    ]
+    assert len(tops) >= 35
+    assert np.abs(sides[np.abs(sides[:, 0] - 18.0) < 0.5][:, 0] - 18.0).max() < 0.05
+    rulers = [r for r in sides if r[0] > 140 or r[1] > 190]
+    assert sorted(max(r) for r in rulers) == pytest.approx([150.0, 200.0], abs=0.01)
+
+
+def test_the_png_is_to_scale_and_says_how_large_it_is(data: Path) -> None:
+    make("charuco")
+    file = (data / "boards" / "charuco_A4.png").read_bytes()
+    # Pixels a metre, from the file itself. Ref: PNG specification, pHYs.
+    across, down, unit = struct.unpack(">IIB", file[file.index(b"pHYs") + 4 :][:9])
+    assert unit == 1
+    picture = np.asarray(Image.open(io.BytesIO(file)))
+    assert picture.shape[1] / across == pytest.approx(0.210, abs=1e-4)
+    assert picture.shape[0] / down == pytest.approx(0.297, abs=1e-4)
+    # Down the middle of the sheet stands a column of squares and markers; edges against white are 24 mm apart.
+    row = picture[round(0.0175 * down) + 40] < 128
+    edges = np.flatnonzero(np.diff(row.astype(int))) * 1000 / across
+    widths = np.diff(edges)
+    squares = widths[np.abs(widths - 24.0) < 0.5]
+    assert len(squares) >= 3
+    assert np.abs(squares - 24.0).max() < 0.05
+
+
+@pytest.mark.parametrize("kind", ["aruco", "chessboard", "grid", "desk"])
+def test_what_is_printed_is_found_where_the_board_says(data: Path, kind: str) -> None:
+    make(kind, "--paper", "Letter")
+    picture = Image.open(data / "boards" / f"{kind}_Letter.png")
+    small = picture.resize((picture.width // 10, picture.height // 10), Image.Resampling.BOX)
+    rgb = np.repeat(np.asarray(small)[:, :, None], 3, axis=2)
+    board = load_board(kind, data)
+    seen = board.detect(rgb)
+    assert len(seen) == len(board.points_m)
+    # 600 dpi / 10, and the desk board lies on its side: x up the sheet.
+    px_per_m = 60 / 0.0254
+    right, up = (seen.object_m[:, :2] * px_per_m).T
+    if kind == "desk":
+        right, up = -up, right
+    expected = np.stack([right, -up], axis=1)
+    offset = seen.image_px - expected
+    assert np.abs(offset - offset.mean(axis=0)).max() < 0.6
+
+
+def test_a_measured_ruler_scales_the_board_and_history_is_kept(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make("charuco")
+    make("desk")
+    assert load_board("charuco", data).scale == (1.0, 1.0)
+    assert main(["board", "measured", "charuco", "--across-mm", "149.4", "--down-mm", "200.5"]) == 0
+    board = load_board("charuco", data)
+    assert board.scale == pytest.approx((0.996, 1.0025))
+    first = board.points_m[0]
+    assert first == pytest.approx([-2.5 * 0.024 * 0.996, 4 * 0.024 * 1.0025, 0.0])
+    assert main(["board", "measured", "desk", "--across-mm", "149.4", "--down-mm", "200.5"]) == 0
+    assert load_board("desk", data).scale == pytest.approx((1.0025, 0.996))  # it lies on its side
+    assert len(list((data / "boards" / "history").glob("charuco_*.json"))) == 1
+    capsys.readouterr()
+    assert main(["board", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])["boards"]
+    assert {line["name"]: line["scale"] for line in listed}["charuco"] == pytest.approx([0.996, 1.0025])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["measured", "charuco", "--across-mm", "141", "--down-mm", "188"], "actual size"),
+        (["measured", "charuco", "--across-mm", "15", "--down-mm", "20"], "in mm"),
+        (["measured", "charuco", "--across-mm", "nan", "--down-mm", "200"], "in mm"),
+        (["measured", "nope", "--across-mm", "150", "--down-mm", "200"], "charuco"),
+        (["make", "charuco", "--columns", "12"], "fewer columns"),
+        (["make", "charuco", "--marker-mm", "23.9"], "white"),
+        (["make", "chessboard", "--columns", "8"], "upside down"),
+        (["make", "aruco", "--dictionary", "DICT_4X4_50"], "larger dictionary"),
+        (["make", "aruco", "--dictionary", "DICT_4X4_5"], "DICT_4X4_50"),
+        (["make", "desk", "--pitch-mm", "30"], "aruco board"),
+        (["make", "charuco", "--name", "../x"], "letters"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_overwritten(
+    data: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    # As `make` would, without drawing.
+    BoardFile.of("charuco", load_board("charuco", data), "A4").save(data)
+    before = {p: p.read_bytes() for p in data.rglob("*") if p.is_file()}
+    assert main(["board", *words]) == 2
+    assert says in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in data.rglob("*") if p.is_file()} == before
+
+
+def test_the_stickers_are_the_faces_of_the_block(data: Path) -> None:
+    make("block-stickers")
+    black, _ = black_rectangles_mm((data / "boards" / "block-stickers_A4.pdf").read_bytes())
+    sides = black[:, 2:] - black[:, :2]
+    # The upper and lower border of a marker of 20 mm and 6 cells: two rows for each of 3 x 5 faces, or more where the
+    # cells inside are black from side to side.
+    borders = sides[np.abs(sides[:, 1] - 20 / 6) < 0.01]
+    assert (np.abs(borders[:, 0] - 20.0) < 0.01).sum() >= 30
