@@ -22,3 +22,23 @@ class TargetNotSeen(PerceptionError):
 
 class PoseUncertain(PerceptionError):
     """The markers were seen, but no pose explains their corners well enough to be believed."""
+
+
+class NoDepth(PerceptionError):
+    """A picture without depth, or with depth of another size than its lens says."""
+
+
+class DeskNotSeen(PerceptionError):
+    """Too little of the desk is in a depth picture, or it lies elsewhere than arm and camera say."""
+
+
+class NothingStandsOut(PerceptionError):
+    """Nothing on the desk is higher than the noise of the depth picture, the arm itself left aside."""
+
+
+class TooLittleSeen(PerceptionError):
+    """Something stands on the desk, but too few of its pixels are in the picture to say where."""
+
+
+class NotTheBlock(PerceptionError):
+    """What stands on the desk is not of the block's size and shape."""
