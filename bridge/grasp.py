@@ -59,6 +59,11 @@ class GraspAttempt:
         return self.phase == Phase.DESCEND
 
     @property
+    def looking(self) -> bool:
+        """Whether a newer sighting would still count."""
+        return self.phase == Phase.DESCEND and not self._latched
+
+    @property
     def unreachable_count(self) -> int:
         """How often the tool could not be sent where the policy wanted it."""
         return self.motion.unreachable_count

@@ -83,12 +83,7 @@ class RemoteRobot:
         self._seq = 0
         self._sent: JointCommand | None = None
         self._lost = ""
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 8), (zmq.RCVTIMEO, 0), (zmq.SNDTIMEO, 0)):
-            self._socket.setsockopt(option, value)
-        if key is not None:
-            present(self._socket, key)
+        self._context, self._socket = self._sockets(key)
         try:
             self._socket.connect(self.endpoint)
             welcome = self._greet(take_over)
@@ -99,6 +94,15 @@ class RemoteRobot:
         except BaseException:
             self._drop()
             raise
+
+    def _sockets(self, key: ClientKey | None) -> tuple[zmq.Context[zmq.Socket[bytes]], zmq.Socket[bytes]]:
+        context = zmq.Context()
+        socket = context.socket(zmq.DEALER)
+        for option, value in ((zmq.LINGER, 0), (zmq.SNDHWM, 8), (zmq.RCVTIMEO, 0), (zmq.SNDTIMEO, 0)):
+            socket.setsockopt(option, value)
+        if key is not None:
+            present(socket, key)
+        return context, socket
 
     def __enter__(self) -> RemoteRobot:
         """Return the robot, which is already connected."""

@@ -89,10 +89,12 @@ class RobotServer:
         clock: Clock,
         settings: ServerSettings | None = None,
         tell: Callable[[str], None] = lambda text: None,
+        sockets: ServerSockets | None = None,
     ) -> None:
         """Bind at once; raises EndpointRefused or KeyRefused. The robot stays the caller's: `close` gives back sockets.
 
-        `tell` hears, in words, who was refused and what the watchdog did; from any thread.
+        `tell` hears, in words, who was refused and what the watchdog did; from any thread. `sockets` stand in for
+        those of the endpoint.
         """
         self.statistics = ServerStatistics()
         self.epoch = secrets.token_hex(8)
@@ -107,7 +109,7 @@ class RobotServer:
         self._holding = False
         self._stopped = ""
         self._published_ns = self._updates = 0
-        self._sockets = ServerSockets(endpoint, self._settings.keys, tell)
+        self._sockets = sockets or ServerSockets(endpoint, self._settings.keys, tell)
         self.endpoint = self._sockets.endpoint
 
     def __enter__(self) -> RobotServer:

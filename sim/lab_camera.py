@@ -22,7 +22,7 @@ from urdf.pose import Array, Pose
 Image = NDArray[np.uint8]
 
 _NEAR_M, _FAR_M = 0.02, 3.0
-_BLOCK_OVERSAMPLE = 3  # the block is drawn finer and averaged: TinyRenderer draws jagged edges
+_BLOCK_FINER, _FACE_FINER = 3, 2  # the block is drawn finer and averaged: TinyRenderer draws jagged edges
 _BLOCK_REACH_M = 0.030  # half the block's diagonal, and a little
 _FACE_REACH_M = 0.034  # the same of the gripper's printed face
 _BACKDROP_OVERSAMPLE = 3
@@ -130,22 +130,22 @@ class LabRenderer:
         for name, angle in joint_angles_rad.items():
             pybullet.resetJointState(self._arm, self._joints[name], angle, physicsClientId=self._client)
         self._put(self._block, desk_from_block)
-        refined = [(desk_from_block, _BLOCK_REACH_M)]
+        refined = [(desk_from_block, _BLOCK_REACH_M, _BLOCK_FINER)]
         if self._face is not None:
             link = pybullet.getLinkState(
                 self._arm, self._tool_link, computeForwardKinematics=True, physicsClientId=self._client
             )
             desk_from_face = Pose(np.array(link[4]), np.array(link[5])) @ self._link_from_face
             self._put(self._face, desk_from_face)
-            refined.append((desk_from_face, _FACE_REACH_M))
+            refined.append((desk_from_face, _FACE_REACH_M, _FACE_FINER))
         desk: Image = np.asarray(cv2.multiply(self._backdrop, self._daylight(), scale=1 / 255), dtype=np.uint8)
         picture = desk.copy()
         rgb, solid = self._render(self._camera, self._view)
         cv2.copyTo(rgb, solid, picture)
-        for pose, reach_m in refined:
+        for pose, reach_m, finer in refined:
             window = self._around(pose, reach_m)
             if window is not None:
-                self._refine(picture, desk, window)
+                self._refine(picture, desk, window, finer)
         if self._held is not None:
             self._held.draw_over(picture, self._camera)
         return self.lens.expose(picture)
@@ -170,9 +170,9 @@ class LabRenderer:
         top, bottom = max(0, math.floor(v - reach)), min(c.height_px, math.ceil(v + reach))
         return _Window(left, top, right - left, bottom - top) if right > left and bottom > top else None
 
-    def _refine(self, picture: Image, desk: Image, window: _Window) -> None:
+    def _refine(self, picture: Image, desk: Image, window: _Window, finer: int) -> None:
         """Draw a part of the picture again, finer, with smooth edges against the desk."""
-        camera = zoomed(cropped(self._camera, window), _BLOCK_OVERSAMPLE)
+        camera = zoomed(cropped(self._camera, window), finer)
         rgb, solid = self._render(camera, self._view)
         size = (window.width_px, window.height_px)
         cover = cv2.resize(solid.astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)[:, :, None]

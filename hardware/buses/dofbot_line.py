@@ -117,7 +117,8 @@ class DofbotLine:
     def _hand_over(self, reply: Reply) -> None:
         now_ns = self._clock.now_ns()
         with self._arrived:
-            number = None if self._awaited is None or self._answer is not None else _number(reply, self._awaited)
+            waits = self._awaited is not None and self._answer is None
+            number = answered_number(reply, self._awaited) if waits and self._awaited is not None else None
             if number is None:
                 self.late_replies += 1
             else:
@@ -125,7 +126,7 @@ class DofbotLine:
                 self._arrived.notify_all()
 
 
-def _number(reply: Reply, awaited: Awaited) -> int | None:
+def answered_number(reply: Reply, awaited: Awaited) -> int | None:
     """Return the number in a reply if it is the one awaited."""
     if reply.kind != awaited.kind:
         return None

@@ -168,7 +168,7 @@ class DofbotSerialBus:
 
     def _wake(self) -> DofbotLine:
         """Open the port, let the board swallow a frame that moves nothing, then forget whatever it said meanwhile."""
-        line = DofbotLine(self._port, self._clock, self._parser, self._settings.write_timeout_s)
+        line = self._open_line()
         try:
             line.write(frames.version())
         except BusLost:
@@ -177,6 +177,9 @@ class DofbotSerialBus:
         self._clock.sleep_until(self._clock.now_ns() + round(self._settings.wake_s * 1e9))
         line.late_replies = 0
         return line
+
+    def _open_line(self) -> DofbotLine:
+        return DofbotLine(self._port, self._clock, self._parser, self._settings.write_timeout_s)
 
     def _write(self, frame: bytes) -> None:
         self._line.write(frame)

@@ -26,6 +26,7 @@ from hardware.virtual.dofbot_mcu import FIRMWARE, DofbotMcu
 from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, number_reply, offset_reply, position_reply, spoil
 from hardware.virtual.plant import Plant
 from hardware.virtual.servo_rack import ServoManners
+from hardware.virtual.wire_bytes import Wire
 from urdf.pose import Array
 
 
@@ -67,7 +68,9 @@ class DofbotBoard:
         manners: BoardManners | None = None,
         link: Path | None = None,
         torque_on: bool = False,
+        wire: Wire | None = None,
     ) -> None:
+        """Stand where the plant stands. On a `wire` there is no pseudo-terminal: its host is in this process."""
         self.plant = plant
         self.manners = manners or BoardManners()
         self.faults = BoardFaults()
@@ -82,7 +85,8 @@ class DofbotBoard:
         self._is_open = False
         self._swallow = self._closed = False
         self._plug = threading.Lock()
-        self._master, self.port = _open_pty(link)
+        self._wire = wire
+        self._master, self.port = (-1, wire.name) if wire is not None else _open_pty(link)
         self._link = link
 
     @property
@@ -110,11 +114,15 @@ class DofbotBoard:
         with self._plug:
             if self._closed:
                 return
-            if self._master >= 0:
+            if self._is_plugged:
                 self._listen(now_ns)
             self.rack.advance(now_ns)
-            if self._master >= 0:
+            if self._is_plugged:
                 self._answer(now_ns)
+
+    @property
+    def _is_plugged(self) -> bool:
+        return self._master >= 0 or self._wire is not None
 
     def unplug(self) -> None:
         """Pull the USB cable: whoever has the port open loses it; the servos, on their own supply, go on."""
@@ -191,7 +199,7 @@ class DofbotBoard:
 
     def _receive(self) -> bytes:
         try:
-            data = os.read(self._master, 4096)
+            data = os.read(self._master, 4096) if self._wire is None else self._wire.board_receive()
         except BlockingIOError:
             data = b""
         except OSError as error:
@@ -199,7 +207,7 @@ class DofbotBoard:
                 raise
             self._hang_up()
             return b""
-        if not self._is_open:
+        if not self._is_open and (data or self._wire is None):
             self._is_open, self._swallow = True, self.manners.swallows_first
         return data
 
@@ -242,7 +250,10 @@ class DofbotBoard:
         if self.faults.corrupt_replies > 0:
             self.faults.corrupt_replies -= 1
             frame = spoil(frame)
-        if self._is_open:
+        if self._is_open and self._wire is not None:
+            self._wire.board_send(frame)
+            self.replies_sent += 1
+        elif self._is_open:
             with contextlib.suppress(BlockingIOError):  # nobody reads: a real UART drops bytes too
                 os.write(self._master, frame)
                 self.replies_sent += 1

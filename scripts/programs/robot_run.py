@@ -13,7 +13,7 @@ from bridge.encoding import Phase, ToolFrame
 from bridge.grasp import CONTROL_HZ, GraspAttempt
 from bridge.loop import ControlLoop, LoopStatistics, LoopStep, run_episode
 from bridge.observation import ObservationSpec
-from bridge.ports import BlockSighting, BlockSource, Policy, Robot
+from bridge.ports import BlockSighting, BlockSource, Clock, Policy, Robot
 from bridge.sensing import SensingPolicy
 from urdf.description import Rig
 from urdf.kinematics import PinocchioKinematics
@@ -104,9 +104,10 @@ class RobotRun:
         policy: Policy,
         spec: ObservationSpec,
         action_repeat: int,
+        clock: Clock | None = None,
     ) -> None:
         """The policy is given what `spec` asks for; raises PolicyMismatch where that is pictures."""
-        self._clock = MonotonicClock()
+        self._clock = clock or MonotonicClock()
         self._rig = rig
         self._source = source
         self._action_repeat = action_repeat

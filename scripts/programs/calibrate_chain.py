@@ -1,0 +1,191 @@
+"""All calibrations of one arm, one after the other: camera, servos, how they move, and where the camera stands.
+
+The chain knows no truth: it has an arm that it commands, a camera that it reads and somebody who holds up a board.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from bridge.errors import BridgeError, StaleFrame
+from bridge.ports import Camera, Clock, Frame, Intrinsics, Robot
+from calibration.board_detection import sharpness_px
+from calibration.board_spec import find_board
+from calibration.boards import GRIPPER, desk_from_board
+from calibration.camera_file import CameraCalibration
+from calibration.errors import CalibrationError
+from calibration.intrinsics import Seen, calibrate
+from calibration.marker_problem import PlaceReference
+from calibration.servo import ServoCalibration
+from calibration.servo_vision_file import ServoVisionReport, recalibrated
+from scripts.programs.board_show import held_poses
+from scripts.programs.posing import PosedArm
+from scripts.programs.servo_sight import ServoSight, SightSetup
+from urdf.description import ArmDescription, Rig
+from urdf.pose import Pose
+
+BOARD = "charuco"
+#: How well a person puts the desk board at its place and a marker on the gripper: one standard deviation.
+_BOARD_M, _BOARD_RAD = 0.001, math.radians(0.2)
+_MOUNT_M, _MOUNT_RAD = 0.002, math.radians(0.3)
+_PICTURE_S, _LOOK_NS = 2.0, 20_000_000
+#: Every servo board of an arm in this chain takes these counts. Ref: i2c_register_map.xlsx, registers 0x11-0x16.
+_TICKS = (96, 4000)
+
+
+class BoardHolder(Protocol):
+    """Whoever holds a printed board before the camera."""
+
+    def hold_up(self, camera_from_sheet: Pose | None) -> None:
+        """Hold it there until further notice; None: put it away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a calibration has before it. `take_hold` connects with the calibrations that are in force then."""
+
+    serial: str
+    description: ArmDescription
+    rig: Rig
+    data: Path
+    clock: Clock
+    camera: Camera
+    camera_name: str
+    holder: BoardHolder
+    take_hold: Callable[[], AbstractContextManager[Robot]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """How much is looked at."""
+
+    views: int = 24
+    poses: int = 40
+    rounds: int = 2
+    seed: int = 0
+
+
+class StepReport(msgspec.Struct, frozen=True):
+    """What came of one calibration: its artifact, its residual, and in words."""
+
+    step: str
+    done: bool
+    words: str
+    artifact: str = ""
+    residual: float = 0.0
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class Chain:
+    """Runs the steps; each is told to `tell` as it ends, and `advance` hears of every picture and pose."""
+
+    place: Workplace
+    settings: ChainSettings
+    advance: Callable[[str], None] = lambda words: None
+    reports: list[StepReport] = field(default_factory=list[StepReport])
+    lens: Intrinsics | None = None
+
+    @property
+    def pieces(self) -> int:
+        """How often `advance` is called."""
+        return self.settings.views + self.settings.rounds * self.settings.poses
+
+    def run(self) -> list[StepReport]:
+        """Calibrate everything; raises CalibrationError or BridgeError where a step that others need fails."""
+        self.measure_camera()
+        for number in range(self.settings.rounds):
+            self.measure_servos(number)
+        return self.reports
+
+    # Camera --------------------------------------------------------------------------------------
+    def measure_camera(self) -> None:
+        """Have the board held up in many places, and fit the lens."""
+        place, board = self.place, find_board(BOARD)
+        rng = np.random.default_rng([self.settings.seed, 7])
+        first = self._picture(place.clock.now_ns())
+        size_px = (first.intrinsics.width_px, first.intrinsics.height_px)
+        pictures: list[Seen] = []
+        try:
+            for k, pose in enumerate(held_poses(self.settings.views, first.intrinsics, rng)):
+                place.holder.hold_up(pose)
+                frame = self._picture(place.clock.now_ns() + _LOOK_NS)
+                corners = board.detect(frame.rgb)
+                blur_px = sharpness_px(board, frame.rgb, corners) if len(corners) else math.nan
+                pictures.append(Seen(f"view {k + 1}", corners, blur_px))
+                self.advance(f"camera: {len(corners)} points")
+        finally:
+            place.holder.hold_up(None)
+        result = calibrate(pictures, size_px, ("pinhole",))
+        artifact = CameraCalibration.of(result, place.camera_name, BOARD, place.serial, place.description)
+        path = artifact.save(place.data)
+        self.lens = artifact.intrinsics()
+        words = (
+            f"focal length {self.lens.fx_px:.1f} px ± {100 * result.focal_sigma:.2f} %, "
+            f"{len(result.views)} views, held-out error {result.held_out_rms_px:.2f} px"
+        )
+        self._report("camera", words, path, artifact.residual, "px")
+
+    def _picture(self, since_ns: int) -> Frame:
+        """Return the first picture taken after `since_ns`; raises CalibrationError where none comes."""
+        clock, end_ns = self.place.clock, since_ns + round(_PICTURE_S * 1e9)
+        while clock.now_ns() < end_ns:
+            try:
+                frame = self.place.camera.read(_PICTURE_S)
+            except StaleFrame:
+                frame = None
+            if frame is not None and frame.stamp_ns > since_ns:
+                return frame
+            clock.sleep_until(clock.now_ns() + _LOOK_NS)
+        raise CalibrationError(f"the camera {self.place.camera_name!r} gave no picture in {_PICTURE_S:g} s")
+
+    # Servos --------------------------------------------------------------------------------------
+    def measure_servos(self, number: int) -> None:
+        """Drive the arm through poses that tell most, look at its marker, and fit zeros and scales.
+
+        Again from the better calibration: the arm then goes where it is sent, so that poses and sag are what they are.
+        """
+        place, settings = self.place, self.settings
+        before = ServoCalibration.load(place.serial, place.description, place.data)
+        mounted = GRIPPER.markers[0]
+        board = place.rig.desk_from_base.inverse() @ desk_from_board(place.rig)
+        setup = SightSetup(
+            place.description, place.rig, before, mounted,
+            PlaceReference(mounted.target_from_marker, _MOUNT_M, _MOUNT_RAD),
+            PlaceReference(board, _BOARD_M, _BOARD_RAD),
+        )  # fmt: skip
+        step_rad = np.array([1.0 / abs(joint.ticks_per_rad) for joint in before.joints])
+        with place.take_hold() as robot:
+            sight = ServoSight(setup, PosedArm(robot, step_rad, clock=place.clock), place.camera, self.lens)
+            poses = sight.plan(settings.poses, settings.seed + number)
+            for pose in poses:
+                self.advance(f"servos: {sight.visit(pose)}")
+            robot.hold()
+            fit = sight.fit()
+        assert sight.seen.intrinsics is not None
+        report = ServoVisionReport.of(fit, place.serial, place.description, sight.seen.intrinsics.fx_px)
+        report.save(place.data)
+        path = recalibrated(before, fit, place.description, _TICKS, report.residual).save(place.data)
+        worst = math.degrees(float(np.abs(fit.errors.zero_rad).max()))
+        words = (
+            f"{len(sight.seen.samples)} samples, {len(fit.dropped)} left out; zeros were off by up to {worst:.2f}°, "
+            f"corners fit to {report.residual:.2f} px"
+        )
+        if fit.held:
+            words += f"; not determined: {', '.join(fit.held)}"
+        self._report("servos" if number == 0 else "servos again", words, path, report.residual, "px")
+
+    def _report(self, step: str, words: str, path: Path, residual: float, unit: str) -> None:
+        self.reports.append(StepReport(step, True, words, str(path), residual, unit))
+
+
+KNOWN_TROUBLE = (CalibrationError, BridgeError)
