@@ -42,3 +42,15 @@ class TooLittleSeen(PerceptionError):
 
 class NotTheBlock(PerceptionError):
     """What stands on the desk is not of the block's size and shape."""
+
+
+class ArmUnknown(PerceptionError):
+    """A camera on the arm took a picture at a time for which nobody knows where the arm was."""
+
+
+class ViewTooNarrow(PerceptionError):
+    """A camera does not see enough of what a policy was trained to see."""
+
+
+class LocatorUnfit(PerceptionError):
+    """A learned locator that is damaged, of another version, or was trained for another camera."""

@@ -18,9 +18,6 @@ from bridge.errors import BridgeError, PolicyMismatch
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
-from bridge.sensing import refuse_pictures
-from hardware.cameras.remote import RemoteCamera
-from perception.tracker import BlockTracker
 from policies.evaluation import wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from scripts.cli import data_root, emit_json
@@ -31,7 +28,8 @@ from scripts.programs.episode_recording import PictureFeed, RecordedRun, recordi
 from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
-from scripts.programs.robot_file import RobotFile, RobotFileError
+from scripts.programs.robot_eyes import EyesKind, check_views, needs_wrist, open_eyes
+from scripts.programs.robot_file import RobotFile
 from scripts.programs.robot_link import RobotLink
 from scripts.programs.robot_run import AttemptRecord, RobotRun, Stage
 from scripts.settled_memory import settled_memory
@@ -53,6 +51,9 @@ class RunArgs:
     a camera_endpoint (a webcam of a real arm is not there yet)."""
     episodes: int = 10
     """How many attempts."""
+    eyes: EyesKind = EyesKind.AUTO
+    """By what the block is found: `markers` on it, or its shape in the pictures of the wrist's depth camera (`depth`).
+    `auto`: depth for policies that read depth, markers for the others."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab."""
     key: Path | None = None
@@ -127,13 +128,13 @@ def run(args: RunArgs) -> int:
         arm = load_arm(LabArgs.arm)
         make_policy(choice, arm, arm.rig(choice.rig))
     with (
-        find_robot(args.robot, choice.rig, args.seed, console) as robot,
+        find_robot(args.robot, choice.rig, args.seed, console, needs_wrist(choice.spec, args.eyes)) as robot,
         CountedProgress(console, "attempts", args.episodes) as progress,
     ):
         tally = Tally(console, progress)
         recorded_as = args.robot if args.record else None
         link = RobotLink.of(robot, args.key, args.take_over)
-        outcome = run_on(link, choice, args.episodes, console, tally.advance, recorded_as=recorded_as)
+        outcome = run_on(link, choice, args.episodes, console, tally.advance, recorded_as=recorded_as, eyes=args.eyes)
     _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
     return DONE
@@ -157,15 +158,18 @@ def make_policy(choice: PolicyChoice, description: ArmDescription, rig: Rig) -> 
     if choice.folder is None:
         return choice.make_scripted(GRASP_STATE, len(LATERAL_ACTION.names), 0)
     policy = OnnxPolicy(choice.folder)
-    refuse_pictures(policy.spec)
+    check_views(policy.spec)
     policy.check(description, rig.name, GRASP_STATE, policy.spec)
     policy.check_control(LATERAL_ACTION.name, LATERAL_ACTION.version, LATERAL_ACTION.names, CONTROL_HZ)
     return policy
 
 
 @contextmanager
-def find_robot(name: str, rig: str, seed: int, console: Console) -> Iterator[RobotFile]:
-    """Give the address of a robot; a lab is started where none runs, and ended again."""
+def find_robot(name: str, rig: str, seed: int, console: Console, wrist: bool = False) -> Iterator[RobotFile]:
+    """Give the address of a robot; a lab is started where none runs, and ended again.
+
+    `wrist`: that lab is started with a depth camera at its wrist.
+    """
     data = data_root()
     if name != ROBOT_NAME:
         valid = sorted(p.parent.name for p in (data / "robots").glob("*/robot.toml"))
@@ -179,7 +183,7 @@ def find_robot(name: str, rig: str, seed: int, console: Console) -> Iterator[Rob
         yield lab
         return
     _say(console, "starting the lab: a servo board, its world and a camera (2-5 s)")
-    with own_lab(LabProcess(rig, seed)) as robot:
+    with own_lab(LabProcess(rig, seed, wrist=wrist)) as robot:
         yield robot
 
 
@@ -207,6 +211,7 @@ def run_on(
     advance: Callable[[AttemptRecord], None],
     on_step: Callable[[LoopStep], None] | None = None,
     recorded_as: str | None = ROBOT_NAME,
+    eyes: EyesKind = EyesKind.AUTO,
 ) -> RunOutcome:
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
 
@@ -215,27 +220,23 @@ def run_on(
     address, description = link.address, link.description
     rig = description.rig(address.rig)
     policy = make_policy(choice, description, rig)
-    if not address.camera_endpoint:
-        raise RobotFileError(f"robot.toml of this {address.arm} names no camera_endpoint: a policy needs eyes")
     with ExitStack() as stack:
         stack.enter_context(settled_memory())
         robot = link.connect()
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
             raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")
-        camera = RemoteCamera(address.camera_endpoint)
-        stack.callback(camera.close)
-        tracker = BlockTracker(camera, rig)
-        stack.callback(tracker.close)
+        seen = open_eyes(address, description, rig, choice.spec, eyes, stack)
         stage = _stage(address, console, stack)
-        runner = RobotRun(robot, rig, tracker, policy, choice.spec, choice.action_repeat)
+        runner = RobotRun(robot, rig, seen.source, policy, choice.spec, choice.action_repeat, pictures=seen.pictures)
+        runner.watcher.on_state = seen.on_state
         runner.watcher.onward = on_step
         runner.watcher.on_waiting = lambda missing: _say(console, f"the arm holds: {missing}")
         record = None
         if recorded_as is not None:
             run = RecordedRun(recorded_as, description, rig, 1.0 / CONTROL_HZ, choice.name)
             record = stack.enter_context(recording(data_root(), run, MonotonicClock(), lambda t: _say(console, t)))
-            stack.callback(PictureFeed(camera, record.writer).close)
+            stack.callback(PictureFeed(seen.camera, record.writer).close)
             watch_attempts(runner.watcher, record.writer)
         runner.go_home()
         attempts: list[AttemptRecord] = []

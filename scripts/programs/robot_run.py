@@ -10,11 +10,13 @@ import numpy as np
 
 from bridge.clock import MonotonicClock
 from bridge.encoding import Phase, ToolFrame
+from bridge.errors import StaleFrame
 from bridge.grasp import CONTROL_HZ, GraspAttempt
 from bridge.loop import ControlLoop, LoopStatistics, LoopStep, run_episode
+from bridge.messages import RobotState
 from bridge.observation import ObservationSpec
 from bridge.ports import BlockSighting, BlockSource, Clock, Policy, Robot
-from bridge.sensing import SensingPolicy
+from bridge.sensing import PictureSource, SensingPolicy
 from urdf.description import Rig
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
@@ -63,6 +65,7 @@ class Watcher:
     onward: Callable[[LoopStep], None] | None = None
     on_waiting: Callable[[str], None] | None = None
     on_attempt: Callable[[int], None] | None = None
+    on_state: Callable[[RobotState], None] | None = None
     waiting_for: str = ""
     lifted_ns: int = 0
     before: BlockSighting | None = None
@@ -70,6 +73,8 @@ class Watcher:
 
     def record(self, step: LoopStep) -> None:
         """Take in one control period."""
+        if self.on_state is not None:
+            self.on_state(step.state)
         if self.onward is not None:
             self.onward(step)
         # What is missing changes its age from period to period: a change of its first words is worth a line.
@@ -105,8 +110,9 @@ class RobotRun:
         spec: ObservationSpec,
         action_repeat: int,
         clock: Clock | None = None,
+        pictures: PictureSource | None = None,
     ) -> None:
-        """The policy is given what `spec` asks for; raises PolicyMismatch where that is pictures."""
+        """The policy is given what `spec` asks for; raises PolicyMismatch where that is pictures and there are none."""
         self._clock = clock or MonotonicClock()
         self._rig = rig
         self._source = source
@@ -115,7 +121,7 @@ class RobotRun:
         self.watcher = Watcher()
         kinematics = PinocchioKinematics(robot.description, rig)
         self._grasp = GraspAttempt(robot.description, rig, kinematics, 1.0 / CONTROL_HZ)
-        self._policy = SensingPolicy(policy, spec, self._grasp, robot)
+        self._policy = SensingPolicy(policy, spec, self._grasp, robot, pictures)
         self.loop = ControlLoop(robot, self._clock, source, self._grasp, self.watcher)
 
     @property
@@ -136,17 +142,30 @@ class RobotRun:
         if self.watcher.on_attempt is not None:
             self.watcher.on_attempt(number)
         begin_ns = self._clock.now_ns()
-        run_episode(self.loop, self._policy, self._action_repeat)
+        stale = self._run_policy()
         duration_s = (self._clock.now_ns() - begin_ns) * 1e-9
         held_rad = np.array(self.loop.target_rad)
-        self._see_after_lift(held_rad)
+        if not stale:
+            self._see_after_lift(held_rad)
         stage.end_attempt()
-        record = self._judge(number, duration_s)
+        record = self._judge(number, duration_s, stale)
         if self.watcher.before is not None:
             for pose in self._grasp.release_poses():
                 self.loop.move_to(pose, settle_s=0.2)
         self.go_home()
         return record
+
+    def _run_policy(self) -> str:
+        """Run one attempt to its end; return what ended it early, empty where nothing did.
+
+        Without fresh pictures a policy that reads them is blind: the arm stops where it is.
+        """
+        self._policy.begin()
+        try:
+            run_episode(self.loop, self._policy, self._action_repeat)
+        except StaleFrame as error:
+            return f"the pictures stopped: {error}"
+        return ""
 
     def _await_new_sighting(self) -> None:
         """Stay at home until the camera has seen the block where it lies now."""
@@ -169,14 +188,14 @@ class RobotRun:
                 return
             self.loop.stay(held_rad, 0.1)
 
-    def _judge(self, number: int, duration_s: float) -> AttemptRecord:
+    def _judge(self, number: int, duration_s: float, stale: str = "") -> AttemptRecord:
         before, seen = self.watcher.before, self.watcher.after_lift
-        if before is None or self.loop.gave_up:
-            why = self.loop.gave_up or "the block was not seen before the descent"
+        if before is None or self.loop.gave_up or stale:
+            why = stale or self.loop.gave_up or "the block was not seen before the descent"
             return AttemptRecord(number, False, why, None, 0.0, duration_s)
         block = self._rig.desk_from_base @ before.base_from_block
         if not seen:
-            return AttemptRecord(number, False, "no marker was seen after the lift", block, 0.0, duration_s)
+            return AttemptRecord(number, False, "the block was not seen after the lift", block, 0.0, duration_s)
         last = self._rig.desk_from_base @ seen[-1].base_from_block
         rise = min(float((self._rig.desk_from_base @ s.base_from_block).position_m[2]) for s in seen[-2:])
         rise -= float(block.position_m[2])

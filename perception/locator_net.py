@@ -1,0 +1,95 @@
+"""The network of the learned locator, and how it learns. PyTorch; what runs on a robot is `perception/learned.py`.
+
+The reference's Coordinate-CNN, grown up: it regressed the place of one black pixel through two convolutions and 16,384
+flattened numbers. Here every pixel is told where it is (Liu et al., CoordConv, arXiv 1807.03247), a spatial softmax
+asks each map where it is bright (Finn et al., arXiv 1509.06113), and with the place comes how sure it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: What the network says of a picture, in this order: the place (column, row from -1 to 1), the logarithms of their
+#: standard deviations, their correlation (before a tanh), cosine and sine of four times the yaw, the logarithm of
+#: their standard deviation, and whether the block is there (a logit).
+OUTPUTS = (
+    "column", "row", "log_sigma_column", "log_sigma_row", "correlation", "yaw_cos4", "yaw_sin4", "log_sigma_yaw",
+    "there",
+)  # fmt: skip
+_LEAST_LOG, _MOST_LOG = math.log(1e-3), math.log(3.0)
+
+
+class LocatorNet(nn.Module):
+    """Pictures (b, c, h, w), scaled to about one, to `OUTPUTS` (b, 9)."""
+
+    def __init__(self, channels: int, side_px: int = 64, maps: int = 32) -> None:
+        super().__init__()
+        line = torch.linspace(-1.0, 1.0, side_px)
+        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij")), persistent=False)
+        self.early = nn.Sequential(
+            nn.Conv2d(channels + 2, 16, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, maps, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(maps, maps, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(maps, maps, 3, padding=1),
+            nn.ReLU(),
+        )
+        quarter = side_px // 4
+        fine = torch.linspace(-1.0, 1.0, quarter)
+        self.register_buffer("fine", fine, persistent=False)
+        self.where = nn.Conv2d(maps, maps, 1)
+        self.log_sharpness = nn.Parameter(torch.ones(()))
+        self.what = nn.Sequential(nn.Conv2d(maps, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * quarter**2, 64))
+        self.head = nn.Sequential(nn.Linear(2 * maps + 64, 96), nn.ReLU(), nn.Linear(96, len(OUTPUTS)))
+        nn.init.zeros_(self.head[-1].bias)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the outputs."""
+        b = pictures.shape[0]
+        grid, fine = self.get_buffer("grid"), self.get_buffer("fine")
+        maps = self.early(torch.cat([pictures, grid.expand(b, -1, -1, -1)], dim=1))
+        bright = self.where(maps)
+        share = torch.softmax(bright.flatten(2) * self.log_sharpness.exp(), dim=2).reshape(bright.shape)
+        column = (share.sum(2) * fine).sum(2)
+        row = (share.sum(3) * fine).sum(2)
+        out = self.head(torch.cat([column, row, functional.relu(self.what(maps))], dim=1))
+        logs = out.clamp(_LEAST_LOG, _MOST_LOG)
+        return torch.cat([out[:, :2], logs[:, 2:4], out[:, 4:7], logs[:, 7:8], out[:, 8:]], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The truth of b pictures: place (b, 2) from -1 to 1, cosine and sine of four times the yaw (b, 2), there (b,)."""
+
+    place: Tensor
+    yaw4: Tensor
+    there: Tensor
+
+
+def loss(outputs: Tensor, labels: Labels, sure: float = 1.0) -> Tensor:
+    """Return the mean negative log-likelihood of what is there, and the cross-entropy of whether it is.
+
+    `sure` 0: mean squares in place of likelihoods, with which training begins: a network that does not know anything
+    yet would learn first to be unsure. Where nothing is there, place and yaw do not count.
+    """
+    there = labels.there
+    weight = there / there.sum().clamp(min=1.0)
+    apart = outputs[:, :2] - labels.place
+    turned = outputs[:, 5:7] - labels.yaw4
+    squares = (apart**2).sum(1) + 0.05 * (turned**2).sum(1)
+    total = functional.binary_cross_entropy_with_logits(outputs[:, 8], there) + (weight * squares).sum() * (2.0 - sure)
+    if sure > 0:
+        z = apart / outputs[:, 2:4].exp()
+        rho = 0.98 * torch.tanh(outputs[:, 4])
+        quadratic = (z[:, 0] ** 2 - 2 * rho * z[:, 0] * z[:, 1] + z[:, 1] ** 2) / (1 - rho**2)
+        place = 0.5 * quadratic + outputs[:, 2:4].sum(1) + 0.5 * torch.log1p(-(rho**2))
+        yaw = 0.5 * (turned**2).sum(1) * torch.exp(-2 * outputs[:, 7]) + 2 * outputs[:, 7]
+        total = total + sure * (weight * (0.5 * place + 0.1 * yaw)).sum()
+    return total
