@@ -1,8 +1,12 @@
-"""ActuatorCalibration: the identified servos of one robot on disk, and the choice between them and the data sheet's."""
+"""ActuatorCalibration: the identified servos of one robot on disk, and the choice between them and the data sheet's.
+
+The simulator takes `model()` (SimRobot, ArmEnv), and `ranges` say how far to randomise around it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import msgspec
@@ -14,8 +18,46 @@ from calibration.errors import BadArtifact, NotCalibrated
 from urdf.description import ArmDescription
 
 ARTIFACT_NAME = "actuator"
-HOW_TO_IDENTIFY = "Identify the servos again: fit_actuator makes one from a log of the arm's own motion."
+HOW_TO_IDENTIFY = "Measure the servos' motion: `tandem calibrate actuator`."
 METHOD = "least squares over the actuator model"
+
+
+#: What one unit's servos vary by from day to day, though they have been measured: supply and load change the speed, the
+#: board's polling the dead time, temperature and wear the play. Our estimates; training meets at least this much.
+_SPEED_VARIES, _DEAD_TIME_VARIES_S, _PLAY_VARIES_RAD = 0.05, 0.005, math.radians(0.1)
+_DEVIATIONS = 2.0
+
+
+class ActuatorRanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far training shall vary the servos around this unit's model: (low, high) of what is drawn.
+
+    A factor on every joint's speed limit, what is added to the dead time, and what is added to the play.
+    """
+
+    speed_factor: tuple[float, float]
+    dead_time_s: tuple[float, float]
+    backlash_rad: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for low, high in (self.speed_factor, self.dead_time_s, self.backlash_rad):
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise BadArtifact(f"ranges: expected finite low <= high, got {low} and {high}")
+        if self.speed_factor[0] <= 0 or self.backlash_rad[0] < 0:
+            raise BadArtifact("ranges: speed_factor must be above 0, backlash_rad not negative")
+
+    @staticmethod
+    def of(fitted: FittedActuator) -> ActuatorRanges:
+        """Return two standard errors of the fit around it, and no less than what varies from day to day."""
+        errors, model = fitted.errors, fitted.model
+        shares = [e / v for e, v in zip(errors.speed_rad_s, model.max_speed_rad_s, strict=True)]
+        speed = max(_SPEED_VARIES, _DEVIATIONS * max(shares))
+        dead_time_s = max(_DEAD_TIME_VARIES_S, _DEVIATIONS * errors.dead_time_s)
+        play_rad = max(_PLAY_VARIES_RAD, _DEVIATIONS * max(errors.backlash_rad))
+        return ActuatorRanges(
+            speed_factor=(1.0 - speed, 1.0 + speed),
+            dead_time_s=(-min(dead_time_s, model.dead_time_s), dead_time_s),
+            backlash_rad=(0.0, play_rad),
+        )
 
 
 class JointActuator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +81,7 @@ class ActuatorCalibration(
     skew_s: float
     min_move_s: float
     joints: tuple[JointActuator, ...]
+    ranges: ActuatorRanges
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +120,7 @@ class ActuatorCalibration(
             skew_s=model.skew_s,
             min_move_s=model.min_move_s,
             joints=joints,
+            ranges=ActuatorRanges.of(fitted),
         )
 
     def model(self) -> ActuatorModel:

@@ -30,6 +30,8 @@ _MAX_DELAY_S, _MAX_GAP_RAD = 0.5, 0.2
 _DELAY_GRID_S = np.arange(0.0, 0.41, 0.02)
 #: Steps larger than this are moves: no dead band is as wide.
 _MAX_BAND_RAD = math.radians(3.0)
+#: A step counts as one from a standstill where no other target was given for so long.
+_STANDSTILL_S = 0.12
 #: Two dead bands whose errors differ by less than this (chi squared) cannot be told apart.
 _INDISTINCT = 9.0
 #: Errors beyond this many standard deviations count less than squared.
@@ -91,10 +93,16 @@ class JointNumbers:
 
 
 class JointFit:
-    """One joint of a log. `fit` does the work; `delay_error_s` is the delay's standard error after it."""
+    """One joint of a log. `fit` does the work; after it `errors` are the numbers' standard errors.
+
+    In the order of `JointNumbers.vector`; `band_error_rad` is half the width that the dead band may have.
+    `speed_held`: it was told to go at the start's speed and could, so it may be faster; the start's is kept.
+    """
 
     def __init__(self, log: ActuatorLog, joint: int, start: ActuatorModel, name: str) -> None:
-        self.delay_error_s = math.inf
+        self.errors: Array = np.full(len(_NAMES), math.inf)
+        self.band_error_rad = math.inf
+        self.speed_held = False
         self._name = name
         self._moves = [(m.time_s, float(m.target_rad[joint]), m.duration_s) for m in log.moves]
         self._min_move_s = start.min_move_s
@@ -120,7 +128,10 @@ class JointFit:
             numbers = self._banded(numbers)[0]
         numbers = self._refined(numbers)
         self._check(numbers)
+        if self.speed_held:
+            numbers = replace(numbers, speed_rad_s=self._start.speed_rad_s)
         numbers, half_width = self._banded(numbers)
+        self.band_error_rad = half_width
         if half_width > _ACCEPTED_BAND_RAD:
             self._refuse("dead_band_rad", f"it is known to {math.degrees(half_width):.2g} deg")
         return numbers
@@ -226,10 +237,18 @@ class JointFit:
             others = np.delete(slopes, index, axis=1)
             own = slopes[:, index] - others @ np.linalg.lstsq(others, slopes[:, index])[0]
             error = spread / max(float(np.linalg.norm(own)), 1e-12)
+            if index == 1 and error > accepted[1] and self._kept_up(numbers):
+                self.speed_held, error = True, float(accepted[1])
             if error > accepted[index]:
                 self._refuse(_NAMES[index], f"its standard error is {error:.2g}, at most {accepted[index]:.2g} will do")
-            if index == 0:
-                self.delay_error_s = error
+            self.errors[index] = error
+
+    def _kept_up(self, numbers: JointNumbers) -> bool:
+        """Return whether the joint was told to go at the start's speed, and went."""
+        pairs = itertools.pairwise(self._moves)
+        asked = max(abs(then[1] - before[1]) / then[2] for before, then in pairs)
+        start = self._start.speed_rad_s
+        return asked >= 0.97 * start and numbers.speed_rad_s >= 0.97 * start
 
     def _banded(self, numbers: JointNumbers) -> tuple[JointNumbers, float]:
         """Return the numbers with the dead band that explains the log best, and half the width it may have."""
@@ -247,10 +266,16 @@ class JointFit:
         return replace(numbers, dead_band_rad=band), 0.5 * (high - low)
 
     def _step_sizes(self) -> list[float]:
-        """Return the sizes of the small steps in the log, ascending."""
-        targets = np.array([target for _, target, _ in self._moves])
-        sizes = np.abs(np.diff(targets))
-        return sorted({float(s) for s in sizes[(sizes > 1e-6) & (sizes < _MAX_BAND_RAD)].round(6)})
+        """Return the sizes of the small steps from a standstill in the log, ascending."""
+        sizes: set[float] = set()
+        changed_s, before = -math.inf, self._moves[0][1]
+        for time_s, target_rad, duration_s in self._moves:
+            size = abs(target_rad - before)
+            if 1e-6 < size < _MAX_BAND_RAD and time_s > changed_s + _STANDSTILL_S:
+                sizes.add(round(size, 6))
+            if size > 1e-6:
+                changed_s, before = time_s + duration_s, target_rad
+        return sorted(sizes)
 
     def _cost(self, numbers: JointNumbers) -> float:
         """Return the robust sum of squares."""

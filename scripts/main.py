@@ -193,6 +193,12 @@ def _board_measured(words: Sequence[str]) -> int:
     return run_measured(_parse("board measured", BoardMeasuredArgs, words))
 
 
+def _calibrate_actuator(words: Sequence[str]) -> int:
+    from scripts.calibrate_actuator import CalibrateActuatorArgs, run
+
+    return run(_parse("calibrate actuator", CalibrateActuatorArgs, words))
+
+
 def _bench(words: Sequence[str]) -> int:
     from scripts.bench import BenchArgs, run
 
@@ -241,7 +247,8 @@ COMMANDS: dict[str, Command] = {
     "board": Command("list the boards that were printed here, and how to tell how long they came out", _board),
     "board make": Command("make a board to print at exact size: for cameras, the desk, the block", _board_make),
     "board measured": Command("tell how long a printed board's rulers came out", _board_measured),
-    "calibrate servos": Command("measure zero, direction and range of the servos by hand", _calibrate_servos),
+    "calibrate servos": Command("measure the servos' zeros and scales, by hand or with a camera", _calibrate_servos),
+    "calibrate actuator": Command("measure how the servos move: dead time, speed, play", _calibrate_actuator),
     "randomize": Command("list the ranges of domain randomisation, or draw what they do", _randomize),
     "bench": Command("measure the figures that were promised and say which hold", _bench),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from calibration.actuator_file import ActuatorCalibration
 from policies.artifact import sha256_of, write_json
 from policies.config import TrainConfig
 from policies.errors import ArtifactError
@@ -15,8 +16,11 @@ SCHEMA = 1
 CONFIG_NAME, RUN_NAME = "config.json", "run.json"
 
 
-class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was asked for; enough to go on with the run, or to run it again."""
+class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What was asked for; enough to go on with the run, or to run it again.
+
+    `unit` is the robot whose measured servos are simulated; where it is None it is not written.
+    """
 
     schema: int
     preset: str
@@ -26,6 +30,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     git_commit: str
     versions: dict[str, str]
     started_utc: str
+    unit: ActuatorCalibration | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

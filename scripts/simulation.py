@@ -13,8 +13,9 @@ import gymnasium
 import sim
 from bridge.loop import Recorder
 from bridge.observation import PRIVILEGED, PROPRIOCEPTION, STATE, CameraView, ImageKind, ObservationSpec
+from calibration.actuator_file import ActuatorCalibration
 from sim.curriculum import make_curriculum
-from sim.randomization import Randomization, randomization
+from sim.randomization import NONE, Randomization, randomization
 from sim.ranges import Range
 from sim.vector import SharedVectorEnv
 from sim.vector_worker import WorldFactory
@@ -38,6 +39,7 @@ class SimulatedTask:
     randomization: str
     distractors: int
     renderer: str
+    unit: ActuatorCalibration | None = None
 
     def __call__(self, index: int) -> gymnasium.Env:
         """Return a new environment; all are alike, whatever the index."""
@@ -57,11 +59,23 @@ class SimulatedTask:
             sighting_error_m=self.sighting_error_m,
             recorder=recorder,
             disable_env_checker=True,
+            **({} if self.unit is None else {"actuator": self.unit.model()}),
         )
 
     def _ranges(self) -> Randomization:
-        """Return the named ranges; servo zeros have the wider one of theirs and the task's."""
+        """Return the named ranges; servo zeros have the wider one of theirs and the task's.
+
+        A measured unit's servos vary around it as its own ranges say, unless nothing is to vary.
+        """
         named = randomization(self.randomization)
+        if self.unit is not None and named != NONE:
+            ranges = self.unit.ranges
+            named = dataclasses.replace(
+                named,
+                servo_speed_factor=Range(*ranges.speed_factor),
+                servo_dead_time_s=Range(*ranges.dead_time_s),
+                servo_backlash_rad=Range(*ranges.backlash_rad),
+            )
         zero = named.servo_zero_rad
         zero = Range(min(zero.low, -self.servo_zero_rad), max(zero.high, self.servo_zero_rad))
         return dataclasses.replace(named, servo_zero_rad=zero)
@@ -130,6 +144,11 @@ def judged(config: TrainConfig, rig: str) -> WorldFactory:
     """
     exact = dataclasses.replace(config, servo_zero_deg=0.0, sighting_error_mm=0.0)
     return _simulated(dataclasses.replace(exact, randomization=config.judged_randomization), rig, config.sees)
+
+
+def of_unit(factory: WorldFactory, unit: ActuatorCalibration | None) -> WorldFactory:
+    """Return the factory with the servos of a measured robot, where there is one and the worlds are simulated here."""
+    return dataclasses.replace(factory, unit=unit) if isinstance(factory, SimulatedTask) else factory
 
 
 def training_worlds(factory: WorldFactory, config: TrainConfig) -> SharedVectorEnv:

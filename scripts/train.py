@@ -20,6 +20,7 @@ from rich.console import Console
 from bridge.actions import ActionLayout
 from bridge.encoding import ObservationLayout
 from bridge.observation import ObservationSpec
+from calibration.actuator_file import ActuatorCalibration
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
@@ -34,7 +35,7 @@ from scripts.learning_curve import draw_learning_curve
 from scripts.programs.episode_film import EpisodeFilmer
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig, RunRecord
-from scripts.simulation import SimulatedTask, judged, judging_worlds, simulated, training_worlds
+from scripts.simulation import SimulatedTask, judged, judging_worlds, of_unit, simulated, training_worlds
 from scripts.training_panel import About, minutes
 from scripts.training_progress import TrainingProgress
 from sim.curriculum import curriculum_preset
@@ -43,7 +44,7 @@ from sim.randomization import randomization
 from sim.rendering import Renderer, driver_name
 from sim.vector_worker import WorldFactory
 from urdf.checks import member_of
-from urdf.description import ArmDescription
+from urdf.description import ArmDescription, load_arm
 
 CURVE_NAME = "learning_curve.png"
 _MOST_SEED = 2**31
@@ -67,6 +68,9 @@ class TrainArgs:
     """Go on with a run: its folder, its name, or `newest`. Its settings are its own; only --steps may be others."""
     repeat: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """Train once more with the settings and the seed of a run: its folder, its name, or `newest`."""
+    unit: str = ""
+    """Train for one robot, data/robots/NAME: with its servos as `tandem calibrate actuator` measured them, varied only
+    as far as its file says (default: any unit of the arm)."""
     json: bool = False
     """Print one JSON object as the last line of stdout: run, success_rate, episodes, env_steps, wall_s."""
     settings: Annotated[TrainConfig | None, tyro.conf.Suppress] = None
@@ -195,8 +199,8 @@ def train_once(
 ) -> tuple[TrainSummary, int]:
     """Train, export, draw and record; return what came of it and the exit code."""
     config, folder = _prepare(args, presets)
-    factory = environments(config.train, config.rig)
-    judged_in = judged(config.train, config.rig) if environments is simulated else factory
+    factory = of_unit(environments(config.train, config.rig), config.unit)
+    judged_in = of_unit(judged(config.train, config.rig), config.unit) if environments is simulated else factory
     # Built before the folder is made, so that a rig that does not exist leaves nothing behind; judges show what a
     # policy reads and no more.
     manifest = manifest_for(config, judged_in)
@@ -282,10 +286,16 @@ def _prepare(args: TrainArgs, presets: Mapping[str, TrainConfig]) -> tuple[RunCo
             git_commit=git_commit(),
             versions={**versions(), "renderer": driver_name(member_of(Renderer, settings.renderer, "renderer"))},
             started_utc=run_folder.utc_now(),
+            unit=known.unit if known else _unit(args.unit, settings.arm),
         )
     if args.steps is not None:
         config = msgspec.structs.replace(config, train=dataclasses.replace(config.train, max_decisions=args.steps))
     return config, folder
+
+
+def _unit(name: str, arm: str) -> ActuatorCalibration | None:
+    """Return the measured servos of a robot; raises NotCalibrated, ForeignCalibration or BadArtifact."""
+    return ActuatorCalibration.load(name, load_arm(arm), data_root()) if name else None
 
 
 def chosen_settings(args: TrainArgs, presets: Mapping[str, TrainConfig] = PRESETS) -> TrainConfig:
@@ -318,7 +328,8 @@ def _about(config: RunConfig, folder: Path) -> About:
 
 
 def _title(config: RunConfig) -> str:
-    return f"{config.train.task} on rig {config.rig}, seed {config.seed}"
+    of = f" for unit {config.unit.robot_serial}" if config.unit else ""
+    return f"{config.train.task} on rig {config.rig}, seed {config.seed}{of}"
 
 
 def _opening(config: RunConfig, folder: Path, resumed: bool) -> str:

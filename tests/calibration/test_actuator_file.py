@@ -9,7 +9,7 @@ import pytest
 
 from calibration.actuator import ActuatorModel, ServoErrors
 from calibration.actuator_file import ActuatorCalibration, actuator_for
-from calibration.actuator_fit import FittedActuator
+from calibration.actuator_fit import ActuatorErrors, FittedActuator
 from calibration.errors import BadArtifact, ForeignCalibration, NotCalibrated
 from urdf.description import load_arm
 
@@ -17,7 +17,8 @@ ARM = load_arm("dofbot")
 MODEL = replace(
     ActuatorModel.nominal(ARM), dead_time_s=0.093, skew_s=0.017, backlash_rad=(0.01, 0.02, 0.0, 0.0, 0.0, 0.0)
 )
-FITTED = FittedActuator(MODEL, ServoErrors.of(np.full(6, 0.01), np.full(6, 0.98)), 0.002, (0.002,) * 6, 1100)
+ERRORS = ActuatorErrors(0.004, (0.1, 0.05, 0.05, 0.05, 0.05, 0.05), (0.001,) * 6, (0.001,) * 6)
+FITTED = FittedActuator(MODEL, ServoErrors.of(np.full(6, 0.01), np.full(6, 0.98)), 0.002, (0.002,) * 6, 1100, ERRORS)
 
 
 def saved(data: Path, serial: str = "unit7") -> Path:
@@ -37,6 +38,15 @@ def test_an_identified_model_survives_the_disk(tmp_path: Path) -> None:
     assert loaded.servo().zero_rad.tolist() == [0.01] * 6
     assert (loaded.residual, loaded.residual_unit) == (0.002, "rad")
     assert len(list((path.parent / "history").glob("actuator_*.json"))) == 1
+
+
+def test_ranges_are_two_errors_of_the_fit_and_no_less_than_a_day_makes_of_it(tmp_path: Path) -> None:
+    saved(tmp_path)
+    ranges = ActuatorCalibration.load("unit7", ARM, tmp_path).ranges
+    slowest = MODEL.max_speed_rad_s[0]
+    assert ranges.speed_factor == pytest.approx((1 - 0.2 / slowest, 1 + 0.2 / slowest))
+    assert ranges.dead_time_s == pytest.approx((-0.008, 0.008))
+    assert ranges.backlash_rad == pytest.approx((0.0, 0.002))  # more than a tenth of a degree
 
 
 def test_the_identified_model_is_used_where_there_is_one(tmp_path: Path) -> None:
