@@ -5,19 +5,28 @@ Corners run clockwise from a marker's top left, as OpenCV orders them. A target'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.ports import Intrinsics
+from calibration.edge_corners import PrintFit, fit_print
 from urdf.description import Rig
 from urdf.pose import Array, Pose
+
+if TYPE_CHECKING:
+    import cv2
 
 Image = NDArray[np.uint8]
 
 #: Both targets draw from one dictionary, so one detector finds them in one pass.
 DICTIONARY = "DICT_4X4_50"
+#: Cells of a marker along a side, its black border included.
+CELLS = 6
 
 BLOCK_SIZE_M = 0.030
 _MARKER_M = 0.020
@@ -160,11 +169,57 @@ def face_image(marker: Marker, px_per_mm: int = 10, paper_rgb: tuple[int, int, i
     return picture
 
 
-def detect_markers(rgb: Image) -> dict[int, Array]:
+def detect_markers(rgb: Image, intrinsics: Intrinsics | None = None) -> dict[int, Array]:
     """Return the sub-pixel corners (4, 2) of every marker in an RGB picture (H, W, 3), by id.
 
     Pixel centres have whole coordinates. An id that is seen twice says nothing about where its target is: left out.
+    With `intrinsics`, a guess will do, corners come from all edges of the print: 0.01 px instead of 0.2, in 1-2 ms each.
     """
+    import cv2
+
+    gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    seen_px = _detect(gray)
+    if intrinsics is None:
+        return seen_px
+    return seen_px | {n: fit.corners_px for n, fit in _fits(gray, seen_px, intrinsics).items()}
+
+
+def see_markers(
+    rgb: Image, intrinsics: Intrinsics, ids: Collection[int] | None = None
+) -> tuple[dict[int, Array], dict[int, PrintFit]]:
+    """Return the corners of every marker in a picture, and the fits of those of `ids`, of all where None.
+
+    A marker without a fit is partly hidden, or in a corner where the lens shows nothing: its corners are 0.2 px good.
+    """
+    import cv2
+
+    gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    seen_px = _detect(gray)
+    return seen_px, _fits(gray, {n: c for n, c in seen_px.items() if ids is None or n in ids}, intrinsics)
+
+
+def _fits(gray: Image, seen_px: Mapping[int, Array], intrinsics: Intrinsics) -> dict[int, PrintFit]:
+    fits = {n: fit_print(gray, corners_px, _bits(n), intrinsics) for n, corners_px in seen_px.items()}
+    return {n: fit for n, fit in fits.items() if fit is not None}
+
+
+@lru_cache
+def _bits(marker_id: int) -> NDArray[np.bool_]:
+    return marker_image(marker_id, CELLS) > 0
+
+
+def _detect(gray: Image) -> dict[int, Array]:
+    import cv2
+
+    corners, ids, _ = _detector().detectMarkers(gray)
+    if len(corners) == 0:
+        return {}
+    numbers = [int(n) for n in np.asarray(ids).ravel()]
+    seen = zip(numbers, corners, strict=True)
+    return {n: np.asarray(c, dtype=np.float64).reshape(4, 2) for n, c in seen if numbers.count(n) == 1}
+
+
+def _detector() -> cv2.aruco.ArucoDetector:
     import cv2
 
     parameters = cv2.aruco.DetectorParameters()
@@ -174,10 +229,4 @@ def detect_markers(rgb: Image) -> dict[int, Array]:
     # The outline of the block's face, 5 mm outside its marker, must not pass for the same candidate seen twice.
     parameters.minMarkerDistanceRate = 0.05
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
-    detector = cv2.aruco.ArucoDetector(dictionary, parameters)
-    corners, ids, _ = detector.detectMarkers(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-    if len(corners) == 0:
-        return {}
-    numbers = [int(n) for n in np.asarray(ids).ravel()]
-    seen = zip(numbers, corners, strict=True)
-    return {n: np.asarray(c, dtype=np.float64).reshape(4, 2) for n, c in seen if numbers.count(n) == 1}
+    return cv2.aruco.ArucoDetector(dictionary, parameters)
