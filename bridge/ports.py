@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -109,6 +110,16 @@ class Intrinsics:
             raise ValueError(
                 f"lens model {self.model!r} with {len(self.distortion)} coefficients: expected one of {models}"
             )
+
+    @staticmethod
+    def unknown(width_px: int, height_px: int) -> Intrinsics:
+        """Return what is known of a camera that is not calibrated: focal lengths are not-a-number, not guessed."""
+        return Intrinsics(width_px, height_px, math.nan, math.nan, (width_px - 1) / 2, (height_px - 1) / 2)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the camera is calibrated, so that pixels mean directions."""
+        return not math.isnan(self.fx_px)
 
     def matrix(self) -> Array:
         """Return the (3, 3) camera matrix."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
@@ -68,25 +68,9 @@ class ServerSockets:
         raise AssertionError("the last try returns or raises")
 
     def _bound(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
-        options = [(zmq.LINGER, 0), (zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES), (zmq.HEARTBEAT_IVL, HEARTBEAT_MS)]
         # A slow listener gets the newest state and none of those that it missed.
-        options.append((zmq.CONFLATE, 1) if kind == zmq.PUB else (zmq.SNDHWM, 64))
-        for option, value in options:
-            socket.setsockopt(option, value)
-        if self._doors is not None:
-            self._doors.guard(socket)
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            socket.close(0)
-            raise EndpointRefused(
-                f"cannot serve on {address}: {error}; end whoever serves there, or choose another endpoint"
-            ) from error
-        path = address.removeprefix("ipc://")
-        if path != address and not path.startswith("@"):
-            os.chmod(path, 0o600)  # whoever may open this file may move the arm
-        return socket
+        keep = (zmq.CONFLATE, 1) if kind == zmq.PUB else (zmq.SNDHWM, 64)
+        return bind(self._context, kind, address, ((zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES), keep), self._doors)
 
     @property
     def strangers(self) -> int:
@@ -136,6 +120,32 @@ class ServerSockets:
             self._doors.close()
             self._doors = None
         self._context.destroy(0)
+
+
+def bind(
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: int,
+    address: str,
+    options: Iterable[tuple[int, int]],
+    doors: Doorkeeper | None,
+) -> zmq.Socket[bytes]:
+    """Return a socket that is served at a checked address, to its user or behind the doors; raises EndpointRefused."""
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    for option, value in ((zmq.LINGER, 0), (zmq.HEARTBEAT_IVL, HEARTBEAT_MS), *options):
+        socket.setsockopt(option, value)
+    if doors is not None:
+        doors.guard(socket)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise EndpointRefused(
+            f"cannot serve on {address}: {error}; end whoever serves there, or choose another endpoint"
+        ) from error
+    path = address.removeprefix("ipc://")
+    if path != address and not path.startswith("@"):
+        os.chmod(path, 0o600)  # whoever may open this file may move the arm, or see what its camera sees
+    return socket
 
 
 def _decoded(frames: Sequence[zmq.Frame]) -> ClientMessage | BadMessage:

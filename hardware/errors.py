@@ -92,6 +92,26 @@ class RelaxBlocked(HardwareError):
     """The way to the rest pose is not clear, so the arm holds and keeps its torque: a raised arm falls."""
 
 
+class CameraError(HardwareError):
+    """A camera is not as it must be."""
+
+
+class CameraMissing(CameraError):
+    """There is no such camera, or it may not be opened, or another program has it."""
+
+
+class SettingRefused(CameraError):
+    """A camera did not take a setting: it was asked for, read back, and is another."""
+
+
+class CameraLost(CameraError):
+    """A camera that worked gives no more pictures: unplugged, or its server is gone."""
+
+
+class RecordingOver(CameraError):
+    """A recorded camera has shown its last picture."""
+
+
 def port_error(port: str, error: OSError | None) -> PortError:
     """Return the named error of a port that could not be opened: missing, forbidden, or held by whom."""
     path = Path(port)

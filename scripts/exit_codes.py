@@ -9,8 +9,8 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _EXTRAS = {
     "workstation": (
-        "cv2", "gymnasium", "imageio", "matplotlib", "onnx", "onnxruntime", "PIL", "pinocchio", "pybullet", "rich",
-        "safetensors", "scipy", "stable_baselines3", "tensorboard", "torch",
+        "cv2", "gymnasium", "imageio", "matplotlib", "onnx", "onnxruntime", "PIL", "pinocchio", "pybullet",
+        "pyrealsense2", "rich", "safetensors", "scipy", "stable_baselines3", "tensorboard", "torch",
     ),
 }  # fmt: skip
 
@@ -28,6 +28,8 @@ EXIT_CODES = {
     "hardware.errors.HardwareError": FAILED,
     "hardware.errors.PortError": BAD_INPUT,
     "hardware.errors.WrongServo": BAD_INPUT,
+    "hardware.errors.CameraMissing": BAD_INPUT,
+    "hardware.errors.SettingRefused": BAD_INPUT,
     "calibration.errors.CalibrationError": BAD_INPUT,
     "calibration.errors.RoutineStopped": INTERRUPTED,
     "perception.errors.PerceptionError": FAILED,

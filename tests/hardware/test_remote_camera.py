@@ -17,9 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import BadMessage, EndpointRefused, StaleFrame
-from bridge.frames import MAX_FRAME_BYTES, decode_frame, encode_frame
+from bridge.frames import (
+    MAX_FRAME_BYTES,
+    ClockAnswer,
+    ClockAsk,
+    decode_frame,
+    decode_question,
+    encode,
+    encode_frame,
+)
+from bridge.keys import KeyRing
 from bridge.ports import Frame, Intrinsics
-from hardware.cameras.remote import FrameSender, RemoteCamera
+from hardware.cameras.remote import FrameSender, RemoteCamera, this_machine
 
 INTRINSICS = Intrinsics(64, 48, 60.0, 61.0, 31.5, 23.5, (0.1, -0.2, 0.0, 0.001, 0.0))
 
@@ -94,6 +103,12 @@ def test_every_lens_model_survives_the_wire_and_a_frame_from_before_there_were_m
         {"fy_px": float("nan")},
         {"cx_px": float("inf")},
         {"distortion": [0.0] * 4},
+        {"fx_px": float("nan")},
+        {"depth": b"1"},
+        {"depth_unit_um": 50},
+        {"depth_unit_um": 100, "depth": b"1"},
+        {"coding": "jpeg"},
+        {"coding": "gif"},
         {"model": "fisheye"},
         {"model": "mirror"},
         {"extra": 1},
@@ -171,25 +186,131 @@ def test_no_sender_is_a_stale_frame_at_once(endpoint: str) -> None:
 
 def test_a_corrupt_message_is_counted_and_the_last_good_frame_stays(endpoint: str) -> None:
     context = zmq.Context()
-    socket = context.socket(zmq.PUB)
+    socket = context.socket(zmq.ROUTER)
     socket.bind(endpoint)
     camera = RemoteCamera(endpoint)
-    end = time.monotonic() + 5.0
-    seq = 0
+    end, asked = time.monotonic() + 10.0, 0
     while camera.corrupt == 0 and time.monotonic() < end:
-        good = encode_frame(make_frame(seq, time.monotonic_ns()))
-        socket.send(good if seq < 20 else b"\x93garbage")
-        seq += 1
-        time.sleep(0.01)
-        try:
-            camera.read(60.0)
-        except StaleFrame:
+        if not socket.poll(50):
             continue
+        peer, data = socket.recv_multipart()
+        question = decode_question(data)
+        if isinstance(question, ClockAsk):
+            answer = encode(ClockAnswer(question.asked_ns, time.monotonic_ns(), this_machine()))
+        else:
+            answer = encode_frame(make_frame(asked, time.monotonic_ns())) if asked < 5 else b"\x93garbage"
+            asked += 1
+        socket.send_multipart([peer, answer])
     assert camera.corrupt == 1
-    assert camera.read(60.0).seq == 19
+    assert camera.read(60.0).seq == 4
     camera.close()
     socket.close(0)
     context.term()
+
+
+# Across a network ----------------------------------------------------------------------------------
+class OtherClock:
+    """The monotonic clock of a machine that was started much later than ours."""
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns() + AHEAD_NS
+
+    def sleep_until(self, deadline_ns: int) -> None:
+        time.sleep(max(0, deadline_ns - self.now_ns()) * 1e-9)
+
+
+AHEAD_NS = -3_600_000_000_000
+
+
+def test_stamps_of_another_machine_are_translated(endpoint: str) -> None:
+    sender = FrameSender(endpoint, OtherClock(), machine="another")
+    with RemoteCamera(endpoint) as camera:
+        taken_ns = time.monotonic_ns() - 20_000_000
+        sender.send(make_frame(1, taken_ns + AHEAD_NS))
+        frame = camera.wait(5.0)
+        off_ns = abs(frame.stamp_ns - taken_ns)
+        assert off_ns <= camera.remote.offset.error_ns(time.monotonic_ns()) + 1000
+        assert off_ns < 50_000_000  # an hour, were it not translated
+        assert camera.statistics().pictures == 1
+    sender.close()
+
+
+def test_stamps_of_this_machine_are_left_as_they_are(endpoint: str) -> None:
+    sender = FrameSender(endpoint)
+    with RemoteCamera(endpoint) as camera:
+        sender.send(make_frame(1, 123456))
+        assert camera.wait(5.0).stamp_ns == 123456
+    sender.close()
+
+
+def test_depth_comes_bit_for_bit_and_only_to_who_has_a_key(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys")
+    key = ring.new("laptop")
+    stranger = KeyRing(tmp_path / "others").new("stranger")
+    frame = make_frame(1, time.monotonic_ns())
+    depth_m = np.random.default_rng(0).integers(0, 65536, (48, 64), dtype=np.uint16) * np.float32(1e-4)
+    sender = FrameSender("tcp://127.0.0.1:*", ring=ring)
+    with (
+        RemoteCamera(sender.endpoint, key=key) as camera,
+        RemoteCamera(sender.endpoint, key=stranger) as other,
+        RemoteCamera(sender.endpoint) as keyless,
+    ):
+        sender.send(Frame("cam", 1, frame.stamp_ns, frame.rgb, INTRINSICS, depth_m))
+        got = camera.wait(10.0)
+        assert got.depth_m is not None
+        np.testing.assert_array_equal(got.depth_m, depth_m)
+        np.testing.assert_array_equal(got.rgb, frame.rgb)
+        for shut_out in (other, keyless):
+            with pytest.raises(StaleFrame):
+                shut_out.wait(0.5)
+        assert sender.strangers >= 1
+    sender.close()
+
+
+def test_a_reader_whose_key_is_revoked_gets_no_more_pictures(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys")
+    key = ring.new("laptop")
+    sender = FrameSender("tcp://127.0.0.1:*", ring=ring)
+    with RemoteCamera(sender.endpoint, key=key) as camera:
+        sender.send(make_frame(1, time.monotonic_ns()))
+        camera.wait(10.0)
+        ring.revoke("laptop")
+        time.sleep(0.7)
+        for seq in range(2, 8):
+            sender.send(make_frame(seq, time.monotonic_ns()))
+            time.sleep(0.1)
+        assert camera.read(60.0).seq <= 2  # one was asked for before
+    sender.close()
+
+
+def test_what_is_wrong_with_the_camera_at_the_other_end_is_told(endpoint: str) -> None:
+    sender = FrameSender(endpoint)
+    sender.trouble = "/dev/video0 was unplugged"
+    with RemoteCamera(endpoint) as camera:
+        end = time.monotonic() + 5.0
+        while "unplugged" not in camera.trouble and time.monotonic() < end:
+            time.sleep(0.02)
+        with pytest.raises(StaleFrame, match=r"no picture has come from .*: /dev/video0 was unplugged"):
+            camera.read(1.0)
+    sender.close()
+
+
+def test_nobody_there_is_told_with_what_to_do(endpoint: str) -> None:
+    with RemoteCamera(endpoint) as camera, pytest.raises(StaleFrame, match="does its server run"):
+        camera.wait(3.0)
+
+
+def test_an_uncalibrated_camera_stays_one_across_the_wire() -> None:
+    frame = make_frame()
+    back = decode_frame(encode_frame(Frame("cam", 1, 2, frame.rgb, Intrinsics.unknown(64, 48))))
+    assert not back.intrinsics.is_known
+    assert (back.intrinsics.width_px, back.intrinsics.cx_px) == (64, 31.5)
+
+
+def test_depth_that_is_not_aligned_with_the_colours_is_refused() -> None:
+    frame = make_frame()
+    with pytest.raises(BadMessage, match="align"):
+        encode_frame(Frame("cam", 1, 2, frame.rgb, INTRINSICS, np.zeros((24, 32), dtype=np.float32)))
 
 
 def test_pictures_are_served_on_this_machine_only() -> None:
