@@ -1,0 +1,145 @@
+"""CameraCalibration: one camera of one robot on disk, with how well each number is known and what it was measured from.
+
+data/robots/<serial>/calibration/camera_<name>.json
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import msgspec
+
+from bridge.ports import Intrinsics
+from calibration.artifacts import SCHEMA_VERSION, Artifact, load_artifact, save_artifact, utc_now
+from calibration.errors import BadArtifact, CalibrationError, ForeignCalibration
+from calibration.intrinsics import CameraResult
+from urdf.description import ArmDescription
+
+METHOD = "reprojection least squares, lens model by cross-validation"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+
+class RefusedView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture that did not count, and why."""
+
+    name: str
+    why: str
+
+
+class LensScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well a lens model predicted views that it was not fitted to [px]."""
+
+    model: str
+    held_out_px: float
+
+
+class CameraCalibration(
+    Artifact, frozen=True, kw_only=True, tag="camera", tag_field="kind", forbid_unknown_fields=True
+):
+    """A camera's geometry. `sigma` are the standard deviations of fx fy cx cy [px] and of the coefficients.
+
+    The header's residual is the root mean square error of a coordinate on held-out views.
+    """
+
+    camera: str
+    model: str
+    width_px: int
+    height_px: int
+    fx_px: float
+    fy_px: float
+    cx_px: float
+    cy_px: float
+    distortion: tuple[float, ...]
+    sigma: tuple[float, ...]
+    fit_rms_px: float
+    scores: tuple[LensScore, ...]
+    board: str
+    views: tuple[str, ...]
+    refused: tuple[RefusedView, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        artifact_name(self.camera)
+        numbers = (self.fx_px, self.fy_px, self.cx_px, self.cy_px, *self.distortion, *self.sigma)
+        if not all(math.isfinite(v) for v in numbers) or min(self.fx_px, self.fy_px) <= 0:
+            raise BadArtifact("the camera's numbers must be finite, its focal lengths positive")
+        if self.width_px <= 0 or self.height_px <= 0:
+            raise BadArtifact(f"pictures of {self.width_px} x {self.height_px} px")
+        if len(self.sigma) != 4 + len(self.distortion) or min(self.sigma) < 0:
+            raise BadArtifact(f"{len(self.sigma)} standard deviations for {4 + len(self.distortion)} numbers")
+        try:
+            self.intrinsics()
+        except ValueError as error:
+            raise BadArtifact(str(error)) from error
+
+    def intrinsics(self) -> Intrinsics:
+        """Return the camera's geometry."""
+        return Intrinsics(
+            self.width_px, self.height_px, self.fx_px, self.fy_px, self.cx_px, self.cy_px, self.distortion, self.model
+        )
+
+    def intrinsics_for(self, width_px: int, height_px: int) -> Intrinsics:
+        """Return it for pictures of this size; raises ForeignCalibration where it was measured with another."""
+        if (width_px, height_px) != (self.width_px, self.height_px):
+            raise ForeignCalibration(
+                f"camera {self.camera!r} was calibrated at {self.width_px} x {self.height_px} px and its pictures are "
+                f"{width_px} x {height_px} px: set the camera to that size, or calibrate it at this one"
+            )
+        return self.intrinsics()
+
+    @staticmethod
+    def of(
+        result: CameraResult, camera: str, board: str, serial: str, description: ArmDescription
+    ) -> CameraCalibration:
+        """Return what was measured as a file of one robot."""
+        i = result.intrinsics
+        return CameraCalibration(
+            schema_version=SCHEMA_VERSION,
+            robot_serial=serial,
+            arm=description.name,
+            arm_sha256=description.sha256,
+            created_utc=utc_now(),
+            method=METHOD,
+            residual=result.held_out_rms_px,
+            residual_unit="px",
+            camera=camera,
+            model=i.model,
+            width_px=i.width_px,
+            height_px=i.height_px,
+            fx_px=i.fx_px,
+            fy_px=i.fy_px,
+            cx_px=i.cx_px,
+            cy_px=i.cy_px,
+            distortion=i.distortion,
+            sigma=tuple(float(s) for s in result.sigma),
+            fit_rms_px=result.fit.rms_px,
+            scores=tuple(LensScore(s.model, s.held_out_px) for s in result.scores),
+            board=board,
+            views=tuple(v.name for v in result.views),
+            refused=tuple(RefusedView(r.name, r.why) for r in result.refused),
+        )
+
+    def save(self, data_root: Path) -> Path:
+        """Write to data/robots/<serial>/calibration/camera_<name>.json (and history/); return the path."""
+        return save_artifact(self, artifact_name(self.camera), data_root)
+
+    @staticmethod
+    def load(camera: str, serial: str, description: ArmDescription, data_root: Path) -> CameraCalibration:
+        """Read one camera of one robot; raises NotCalibrated, BadArtifact or ForeignCalibration."""
+        how = f"tandem calibrate camera --name {camera} --robot {serial} makes one."
+        calibration = load_artifact(CameraCalibration, artifact_name(camera), serial, data_root, how)
+        calibration.check_belongs(serial, description)
+        if calibration.camera != camera:
+            raise ForeignCalibration(
+                f"this is the calibration of camera {calibration.camera!r}, not of {camera!r}: {how}"
+            )
+        return calibration
+
+
+def artifact_name(camera: str) -> str:
+    """Return the name of a camera's file; raises CalibrationError on an unusable camera name."""
+    if not _NAME.fullmatch(camera):
+        raise CalibrationError(f"camera name {camera!r}: expected 1-40 letters, digits, '_', '-' or '.'")
+    return f"camera_{camera}"
