@@ -39,7 +39,7 @@ class NotIdentifiable(CalibrationError):
 
 
 class BadSamples(CalibrationError):
-    """A set of hand-eye samples that cannot be solved: too few, too alike, contradictory, or with transforms mixed up."""
+    """Hand-eye samples that cannot be solved: too few, too alike, contradictory, or with transforms mixed up."""
 
 
 class SampleRefused(CalibrationError):
