@@ -169,6 +169,30 @@ def _jog(words: Sequence[str]) -> int:
     return run(_parse("jog", JogArgs, words))
 
 
+def _calibrate_all(words: Sequence[str]) -> int:
+    from scripts.calibrate_all import CalibrateAllArgs, run
+
+    return run(_parse("calibrate all", CalibrateAllArgs, words))
+
+
+def _gap(words: Sequence[str]) -> int:
+    from scripts.gap import GapArgs, run
+
+    return run(_parse("gap", GapArgs, words))
+
+
+def _check_obs(words: Sequence[str]) -> int:
+    from scripts.check_obs import CheckObsArgs, run
+
+    return run(_parse("check-obs", CheckObsArgs, words))
+
+
+def _calibrate_camera(words: Sequence[str]) -> int:
+    from scripts.calibrate_camera import CalibrateCameraArgs, run
+
+    return run(_parse("calibrate camera", CalibrateCameraArgs, words))
+
+
 def _calibrate_servos(words: Sequence[str]) -> int:
     from scripts.calibrate_servos import CalibrateServosArgs, run
 
@@ -247,8 +271,14 @@ COMMANDS: dict[str, Command] = {
     "board": Command("list the boards that were printed here, and how to tell how long they came out", _board),
     "board make": Command("make a board to print at exact size: for cameras, the desk, the block", _board_make),
     "board measured": Command("tell how long a printed board's rulers came out", _board_measured),
+    "calibrate camera": Command(
+        "measure a camera's focal length and lens from views of a printed board", _calibrate_camera
+    ),
     "calibrate servos": Command("measure the servos' zeros and scales, by hand or with a camera", _calibrate_servos),
     "calibrate actuator": Command("measure how the servos move: dead time, speed, play", _calibrate_actuator),
+    "calibrate all": Command("measure camera, servos and where the camera stands, one after the other", _calibrate_all),
+    "check-obs": Command("compare what a policy would see on an arm with what it would see in simulation", _check_obs),
+    "gap": Command("measure what is left of a policy's success in labs, before and after calibration", _gap),
     "randomize": Command("list the ranges of domain randomisation, or draw what they do", _randomize),
     "bench": Command("measure the figures that were promised and say which hold", _bench),
 }

@@ -15,7 +15,8 @@ from scripts.programs.board_sheet import board_sheet
 from scripts.programs.sheet import DPI
 from urdf.pose import Array, Pose
 
-PAPER: Paper = "a4"
+BOARD = "charuco"
+PAPER: Paper = "A4"
 _SHRINK = 6  # 600 dots an inch are more than any camera here sees
 _NEAR_M, _FAR_M = 0.20, 0.34
 _TILT_RAD, _ROLL_RAD = (math.radians(10.0), math.radians(42.0)), math.radians(25.0)

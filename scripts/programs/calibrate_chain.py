@@ -26,13 +26,12 @@ from calibration.intrinsics import Seen, calibrate
 from calibration.marker_problem import PlaceReference
 from calibration.servo import ServoCalibration
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
-from scripts.programs.board_show import held_poses
+from scripts.programs.board_show import BOARD, held_poses
 from scripts.programs.posing import PosedArm
 from scripts.programs.servo_sight import ServoSight, SightSetup
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Pose
 
-BOARD = "charuco"
 #: How well a person puts the desk board at its place and a marker on the gripper: one standard deviation.
 _BOARD_M, _BOARD_RAD = 0.001, math.radians(0.2)
 _MOUNT_M, _MOUNT_RAD = 0.002, math.radians(0.3)
@@ -50,18 +49,37 @@ class BoardHolder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Bench:
+    """An arm that is held, a camera that looks at it, and somebody with a printed board (and a block).
+
+    `wrist` is a depth camera at the wrist, where there is one.
+    """
+
+    robot: Robot
+    camera: Camera
+    holder: BoardHolder
+    place_block: Callable[[], object] | None = None
+    wrist: Camera | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Workplace:
-    """What a calibration has before it. `take_hold` connects with the calibrations that are in force then."""
+    """What a calibration has before it. `take_hold` connects with the calibrations that are in force then.
+
+    `fresh`: every time it is called anew. An arm that somebody else serves keeps the calibration that it began with.
+    """
 
     serial: str
     description: ArmDescription
     rig: Rig
     data: Path
     clock: Clock
-    camera: Camera
     camera_name: str
-    holder: BoardHolder
-    take_hold: Callable[[], AbstractContextManager[Robot]]
+    take_hold: Callable[[], AbstractContextManager[Bench]]
+    fresh: bool = True
+    #: On a simulated clock: let a thread that has just begun have its turn, and let one end.
+    settle: Callable[[], None] = lambda: None
+    unsettle: Callable[[Callable[[], None]], None] = lambda close: close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +88,11 @@ class ChainSettings:
 
     views: int = 24
     poses: int = 40
-    rounds: int = 2
+    rounds: int = 1
     seed: int = 0
+
+
+DEFAULTS = ChainSettings()
 
 
 class StepReport(msgspec.Struct, frozen=True):
@@ -92,6 +113,7 @@ class Chain:
     place: Workplace
     settings: ChainSettings
     advance: Callable[[str], None] = lambda words: None
+    tell: Callable[[StepReport], None] = lambda report: None
     reports: list[StepReport] = field(default_factory=list[StepReport])
     lens: Intrinsics | None = None
 
@@ -102,29 +124,32 @@ class Chain:
 
     def run(self) -> list[StepReport]:
         """Calibrate everything; raises CalibrationError or BridgeError where a step that others need fails."""
-        self.measure_camera()
-        for number in range(self.settings.rounds):
-            self.measure_servos(number)
+        with self.place.take_hold() as bench:
+            self.measure_camera(bench)
+            self.measure_servos(bench, 0)
+        for number in range(1, self.settings.rounds if self.place.fresh else 1):
+            with self.place.take_hold() as bench:
+                self.measure_servos(bench, number)
         return self.reports
 
     # Camera --------------------------------------------------------------------------------------
-    def measure_camera(self) -> None:
+    def measure_camera(self, bench: Bench) -> None:
         """Have the board held up in many places, and fit the lens."""
         place, board = self.place, find_board(BOARD)
         rng = np.random.default_rng([self.settings.seed, 7])
-        first = self._picture(place.clock.now_ns())
+        first = self._picture(bench.camera, place.clock.now_ns())
         size_px = (first.intrinsics.width_px, first.intrinsics.height_px)
         pictures: list[Seen] = []
         try:
             for k, pose in enumerate(held_poses(self.settings.views, first.intrinsics, rng)):
-                place.holder.hold_up(pose)
-                frame = self._picture(place.clock.now_ns() + _LOOK_NS)
+                bench.holder.hold_up(pose)
+                frame = self._picture(bench.camera, place.clock.now_ns() + _LOOK_NS)
                 corners = board.detect(frame.rgb)
                 blur_px = sharpness_px(board, frame.rgb, corners) if len(corners) else math.nan
                 pictures.append(Seen(f"view {k + 1}", corners, blur_px))
                 self.advance(f"camera: {len(corners)} points")
         finally:
-            place.holder.hold_up(None)
+            bench.holder.hold_up(None)
         result = calibrate(pictures, size_px, ("pinhole",))
         artifact = CameraCalibration.of(result, place.camera_name, BOARD, place.serial, place.description)
         path = artifact.save(place.data)
@@ -135,12 +160,12 @@ class Chain:
         )
         self._report("camera", words, path, artifact.residual, "px")
 
-    def _picture(self, since_ns: int) -> Frame:
+    def _picture(self, camera: Camera, since_ns: int) -> Frame:
         """Return the first picture taken after `since_ns`; raises CalibrationError where none comes."""
         clock, end_ns = self.place.clock, since_ns + round(_PICTURE_S * 1e9)
         while clock.now_ns() < end_ns:
             try:
-                frame = self.place.camera.read(_PICTURE_S)
+                frame = camera.read(_PICTURE_S)
             except StaleFrame:
                 frame = None
             if frame is not None and frame.stamp_ns > since_ns:
@@ -149,7 +174,7 @@ class Chain:
         raise CalibrationError(f"the camera {self.place.camera_name!r} gave no picture in {_PICTURE_S:g} s")
 
     # Servos --------------------------------------------------------------------------------------
-    def measure_servos(self, number: int) -> None:
+    def measure_servos(self, bench: Bench, number: int) -> None:
         """Drive the arm through poses that tell most, look at its marker, and fit zeros and scales.
 
         Again from the better calibration: the arm then goes where it is sent, so that poses and sag are what they are.
@@ -164,13 +189,14 @@ class Chain:
             PlaceReference(board, _BOARD_M, _BOARD_RAD),
         )  # fmt: skip
         step_rad = np.array([1.0 / abs(joint.ticks_per_rad) for joint in before.joints])
-        with place.take_hold() as robot:
-            sight = ServoSight(setup, PosedArm(robot, step_rad, clock=place.clock), place.camera, self.lens)
-            poses = sight.plan(settings.poses, settings.seed + number)
-            for pose in poses:
+        arm = PosedArm(bench.robot, step_rad, clock=place.clock)
+        sight = ServoSight(setup, arm, bench.camera, self.lens)
+        try:
+            for pose in sight.plan(settings.poses, settings.seed + number):
                 self.advance(f"servos: {sight.visit(pose)}")
-            robot.hold()
-            fit = sight.fit()
+        finally:
+            bench.robot.hold()
+        fit = sight.fit()
         assert sight.seen.intrinsics is not None
         report = ServoVisionReport.of(fit, place.serial, place.description, sight.seen.intrinsics.fx_px)
         report.save(place.data)
@@ -186,6 +212,7 @@ class Chain:
 
     def _report(self, step: str, words: str, path: Path, residual: float, unit: str) -> None:
         self.reports.append(StepReport(step, True, words, str(path), residual, unit))
+        self.tell(self.reports[-1])
 
 
 KNOWN_TROUBLE = (CalibrationError, BridgeError)

@@ -43,6 +43,7 @@ class SceneMirror:
         self._width = len(joint_names) + 7
         self._numbers = RawArray(ctypes.c_double, 2 * self._width)
         self._marks = RawArray(ctypes.c_int64, 4)  # scenes published, stamps of the two slots [ns], pictures taken
+        self._board = RawArray(ctypes.c_double, 8)  # whether a printed board is held up, and where
 
     def _views(self) -> tuple[Array, NDArray[np.int64]]:
         numbers, marks = memoryview(self._numbers).cast("B"), memoryview(self._marks).cast("B")
@@ -67,6 +68,19 @@ class SceneMirror:
                 angles = dict(zip(self.joint_names, (float(v) for v in copy[:-7]), strict=True))
                 return angles, Pose(copy[-7:-4], copy[-4:]), stamp_ns
         return None
+
+    def hold_up(self, camera_from_sheet: Pose | None) -> None:
+        """Show a printed board before the camera, or (None) no more."""
+        board = np.frombuffer(memoryview(self._board).cast("B"), dtype=np.float64)
+        board[0] = 0.0
+        if camera_from_sheet is not None:
+            board[1:4], board[4:] = camera_from_sheet.position_m, camera_from_sheet.quat_xyzw
+            board[0] = 1.0
+
+    def held_up(self) -> Pose | None:
+        """Return `camera_from_sheet` of the printed board, None where nobody holds one."""
+        board = np.frombuffer(memoryview(self._board).cast("B"), dtype=np.float64).copy()
+        return Pose(board[1:4], board[4:]) if board[0] else None
 
     @property
     def frames(self) -> int:
@@ -102,7 +116,8 @@ def start_eye(setup: EyeSetup, mirror: SceneMirror) -> BaseProcess:
 
 def _watch(setup: EyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
     from hardware.cameras.remote import FrameSender
-    from sim.lab_camera import LabRenderer
+    from scripts.programs.board_show import BOARD, sheet_print
+    from sim.lab_camera import HeldBoard, LabRenderer
     from sim.lab_scene import LAB_INTRINSICS
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the lab ends its own children
@@ -118,11 +133,16 @@ def _watch(setup: EyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
     sender, clock = FrameSender(setup.endpoint), MonotonicClock()
     noise = SensorNoise((LAB_INTRINSICS.height_px, LAB_INTRINSICS.width_px), rng, setup.truth.noise_rgb)
     period_ns, seq = round(1e9 / FRAMES_PER_S), 0
+    sheet: tuple[NDArray[np.uint8], float] | None = None
     due_ns = clock.now_ns()
     while True:
         scene = mirror.read()
         if scene is not None:
             angles, block, stamp_ns = scene
+            held = mirror.held_up()
+            if held is not None and sheet is None:
+                sheet = sheet_print(BOARD)
+            renderer.hold_up(None if held is None or sheet is None else HeldBoard(*sheet, held))
             picture = noise.add_to(renderer.draw(angles, block))
             sender.send(Frame(CAMERA_NAME, seq, stamp_ns, picture, LAB_INTRINSICS))
             mirror.count_frame()

@@ -12,6 +12,7 @@ from scripts.programs.lab_stage import (
     AskStatus,
     BeginAttempt,
     EndAttempt,
+    HoldBoard,
     PlaceBlock,
     StageRequest,
     StageServer,
@@ -20,6 +21,7 @@ from scripts.programs.lab_stage import (
 from sim.errors import SimError
 from sim.lab import LabWorld
 from sim.world import PHYSICS_HZ
+from urdf.pose import Pose
 
 _STEP_NS = round(1e9 / PHYSICS_HZ)
 _SCENE_STEPS = 4  # poses for the camera, and a look for the stage hand, at 60 Hz
@@ -82,5 +84,8 @@ class Lab:
                 self.world.begin_attempt()
             case EndAttempt():
                 self.world.end_attempt()
+            case HoldBoard(place):
+                pose = None if place is None else Pose(np.array(place[:3]), np.array(place[3:]))
+                self._mirror.hold_up(pose)
             case AskStatus():
                 pass

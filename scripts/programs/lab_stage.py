@@ -7,6 +7,7 @@ import zmq
 
 from bridge.errors import BadMessage, BridgeError
 from bridge.link import check_endpoint
+from urdf.pose import Pose
 
 _MAX_BYTES = 1024
 
@@ -27,11 +28,20 @@ class EndAttempt(msgspec.Struct, frozen=True, tag="end_attempt", forbid_unknown_
     """Write down what happened to it."""
 
 
+class HoldBoard(msgspec.Struct, frozen=True, tag="hold_board", forbid_unknown_fields=True):
+    """Hold the printed ChArUco sheet there before the camera, or (`place` None) put it away.
+
+    `place`: `camera_from_sheet` as position [m] and quaternion x y z w; a person looks at the live picture for that.
+    """
+
+    place: tuple[float, float, float, float, float, float, float] | None
+
+
 class AskStatus(msgspec.Struct, frozen=True, tag="status", forbid_unknown_fields=True):
     """How does the lab do?"""
 
 
-StageRequest = PlaceBlock | BeginAttempt | EndAttempt | AskStatus
+StageRequest = PlaceBlock | BeginAttempt | EndAttempt | HoldBoard | AskStatus
 
 
 class StageStatus(msgspec.Struct, frozen=True, tag="stage", forbid_unknown_fields=True):
@@ -103,6 +113,15 @@ class StageHand:
     def end_attempt(self) -> None:
         """Have the lab write down what happened to the block. What that was stays in its truth file."""
         self._ask(EndAttempt())
+
+    def hold_up(self, camera_from_sheet: Pose | None) -> None:
+        """Hold the printed board before the camera until further notice; None: put it away."""
+        if camera_from_sheet is None:
+            self._ask(HoldBoard(None))
+            return
+        x, y, z = camera_from_sheet.position_m.tolist()
+        qx, qy, qz, qw = camera_from_sheet.quat_xyzw.tolist()
+        self._ask(HoldBoard((x, y, z, qx, qy, qz, qw)))
 
     def status(self) -> StageStatus:
         """Return how the lab does."""

@@ -55,6 +55,10 @@ class PosedArm:
             due_ns = self._send(skill.step(), due_ns)
         self.target_rad = np.array(goal_rad)
 
+    def keep(self) -> None:
+        """Stay where the arm was sent for one period."""
+        self._send(self.target_rad, self._clock.now_ns())
+
     def stand(self, while_standing: Callable[[int], bool] = lambda since_ns: True) -> Standing:
         """Wait until the arm stands and has been read; `while_standing` is asked every period whether it has enough.
 

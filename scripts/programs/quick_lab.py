@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from hardware.servo_robot import ServoRobot
 from hardware.virtual.dofbot_board import DofbotBoard
 from hardware.virtual.wire_bus import WiredDofbotBus
 from hardware.virtual.wire_bytes import Wire
-from scripts.programs.board_show import sheet_print
-from scripts.programs.calibrate_chain import BOARD, Workplace
+from scripts.programs.board_show import BOARD, sheet_print
+from scripts.programs.calibrate_chain import Bench, Workplace
 from scripts.programs.lab_eye import CAMERA_NAME
 from scripts.programs.lab_plant import LabPlant
 from scripts.programs.lab_unit import LabUnit, nominal_calibration, take_up
@@ -114,9 +114,8 @@ class QuickLab:
         if servos is not None:
             self.end(servos.close)
 
-    def end(self, close: object) -> None:
+    def end(self, close: Callable[[], None]) -> None:
         """Call what waits for a thread of this lab to end, while time goes on for that thread."""
-        assert callable(close)
         helper = threading.Thread(target=close, name="closing", daemon=True)
         helper.start()
         while helper.is_alive():
@@ -134,18 +133,19 @@ class QuickLab:
         self.renderer.hold_up(HeldBoard(*self._sheet, camera_from_sheet))
 
     @contextmanager
-    def taking_hold(self) -> Generator[DirectRobot]:
+    def taking_hold(self) -> Generator[Bench]:
         """Connect for as long as the context lasts."""
         try:
-            yield self.connect()
+            yield Bench(self.connect(), self.camera, self, self.place_block)
         finally:
             self.disconnect()
 
     def workplace(self) -> Workplace:
         """Return what a calibration has before it here."""
         return Workplace(
-            SERIAL, self.description, self.rig, self.data, self.clock, self.camera, CAMERA_NAME, self, self.taking_hold
-        )
+            SERIAL, self.description, self.rig, self.data, self.clock, CAMERA_NAME, self.taking_hold,
+            settle=self.clock.await_thread, unsettle=self.end,
+        )  # fmt: skip
 
     def place_block(self) -> None:
         """Put the block somewhere else in the area; raises SimError where the arm is in the way."""

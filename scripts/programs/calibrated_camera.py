@@ -1,0 +1,23 @@
+"""CalibratedCamera: a camera whose frames carry the geometry that was measured, not what it says of itself."""
+
+from __future__ import annotations
+
+from bridge.ports import Camera, Frame, Intrinsics
+
+
+class CalibratedCamera:
+    """A camera whose frames carry the geometry that was measured, where there is one."""
+
+    def __init__(self, camera: Camera, lens: Intrinsics | None) -> None:
+        self._camera, self._lens = camera, lens
+
+    def read(self, max_age_s: float) -> Frame:
+        """Return the newest frame; raises StaleFrame."""
+        frame = self._camera.read(max_age_s)
+        if self._lens is None:
+            return frame
+        return Frame(frame.name, frame.seq, frame.stamp_ns, frame.rgb, self._lens, frame.depth_m)
+
+    def close(self) -> None:
+        """Release the camera."""
+        self._camera.close()
