@@ -1,9 +1,9 @@
 """A printed marker fitted to its picture as a whole: where its corners are, and how surely.
 
-Every edge of the print counts, those between its cells too, and every pixel on them. The model is the print seen through
-a homography (in the straight picture that the lens would give without distortion), blurred by a Gaussian of unknown
-width, under light that changes evenly across it, through a tone curve that may bend: cameras brighten the mid-tones,
-which moves the outline outwards or inwards by tenths of a pixel, but the cells with it the other way.
+Every edge of the print counts, those between its cells too, and every pixel on them. The model is the print seen
+through a homography (in the straight picture that the lens would give without distortion), blurred by a Gaussian of
+unknown width, under light that changes evenly across it, through a tone curve that may bend: cameras brighten the
+mid-tones, which makes all that is black thinner by tenths of a pixel, the frame and the cells alike.
 
 Ref: for the blurred corner the first terms of the tetrachoric series, Kendall 1941; erf as Abramowitz & Stegun 7.1.26.
 """
@@ -46,7 +46,7 @@ _LEAST_STRIDES = 2
 
 @dataclass(frozen=True, slots=True)
 class PrintFit:
-    """Corners (4, 2) [px] in the order they came, covariance (8, 8) [px^2] of x0 y0 x1 y1 ..., blur, misfit / contrast."""
+    """Corners (4, 2) in the order they came, with the covariance (8, 8) of x0 y0 x1 y1 ...; blur; misfit / contrast."""
 
     corners_px: Array
     covariance_px2: Array
@@ -280,7 +280,7 @@ def _corner_slopes(homography: Array, corners: Array, cells: int) -> Array:
 def _to_px(straight: Array, pixels: _Pixels, lens: Intrinsics) -> tuple[Array, Array]:
     """Return pixels (4, 2) of straight corners (4, 2), and their slopes (8, 8)."""
     nudge = 1e-4
-    tried = np.stack([straight, straight + [nudge, 0.0], straight + [0.0, nudge]]) * pixels.scale + pixels.middle
+    tried = (straight + nudge * np.array([[[0.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])) * pixels.scale + pixels.middle
     here, right, down = project_camera(np.concatenate([tried, np.ones((3, 4, 1))], axis=2), lens)
     slopes = np.zeros((8, 8))
     for k in range(4):

@@ -1,18 +1,34 @@
-"""Where the camera is and where the block is, from the markers in one picture. Poses are in the desk frame."""
+"""Where the camera is and where the block is, from the markers in one picture. Poses are in the desk frame.
+
+Covariances are (6, 6): the errors x y z [m] of a pose's origin and of a small rotation about its parent's x y z [rad].
+What they count is told in docs/perception.md.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from bridge.ports import Intrinsics
-from calibration.boards import BLOCK, BLOCK_SIZE_M, DESK_BOARD, Target
+from calibration.boards import BLOCK, DESK_BOARD, Target
+from calibration.edge_corners import PrintFit
 from perception.errors import PoseUncertain, TargetNotSeen
-from perception.markers import Corners, Prior, refine, residual_px, solve
+from perception.markers import (
+    CORNER_SIGMA_PX,
+    Corners,
+    PoseEstimate,
+    Prior,
+    estimate,
+    refine,
+    residual_px,
+    slopes,
+    solve,
+    turn_between,
+)
 from urdf.pose import Array, Pose
 
 #: Markers of the board that a camera pose needs: two hold the planar twin off by their distance.
@@ -24,28 +40,75 @@ _LIFTED_GAIN = 30.0
 #: A gripped block may tilt with the gripper, but hardly ever by more than twice this.
 _TILT_SIGMA_RAD = math.radians(12.0)
 _FREE = math.inf
+#: How flat a desk is, and how squarely a block stands on it.
+_DESK_SIGMA_M, _DESK_SIGMA_RAD = 0.0003, math.radians(0.2)
+_NUDGE = 1e-6
+_NO_FITS: Mapping[int, PrintFit] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class BlockFix:
-    """Where the block is, whether it stands on the desk, which markers said so, and how well they agree."""
+    """Where the block is, whether it stands on the desk, which markers said so, how well they agree, how sure it is."""
 
     desk_from_block: Pose
     standing: bool
     marker_ids: tuple[int, ...]
     residual_px: float
+    covariance: Array
 
 
-def _corners(target: Target, seen_px: Mapping[int, Array], needed: int) -> Corners:
-    ids, object_m, image_px = target.matches(seen_px)
+@dataclass(frozen=True, slots=True)
+class CameraFix:
+    """Where the camera is, and how sure that is."""
+
+    desk_from_camera: Pose
+    covariance: Array
+
+
+def _corners(
+    target: Target, seen_px: Mapping[int, Array], needed: int, fits: Mapping[int, PrintFit] = _NO_FITS
+) -> Corners:
+    """Return the corners of a target, from `fits` where there are any; the others are `CORNER_SIGMA_PX` good."""
+    best_px = {n: fits[n].corners_px if n in fits else c for n, c in seen_px.items()}
+    ids, object_m, image_px = target.matches(best_px)
     if len(ids) < needed:
         raise TargetNotSeen(target.name, target.ids, ids, needed)
-    return Corners(ids, object_m, image_px)
+    usual = CORNER_SIGMA_PX**2 * np.eye(8)
+    return Corners(ids, object_m, image_px, np.stack([fits[n].covariance_px2 if n in fits else usual for n in ids]))
+
+
+def locate_free(
+    seen_px: Mapping[int, Array],
+    intrinsics: Intrinsics,
+    fits: Mapping[int, PrintFit] = _NO_FITS,
+    target: Target = BLOCK,
+    expected: Pose | None = None,
+) -> PoseEstimate:
+    """Return `camera_from_target` of a thing that may be anywhere, turned as it likes: no desk, no board.
+
+    `expected` is where it was a moment ago. Raises TargetNotSeen or PoseUncertain.
+    """
+    corners = _corners(target, seen_px, 1, fits)
+    found = estimate(corners, intrinsics, expected)
+    if found is None:
+        raise PoseUncertain(f"marker {corners.ids} of the {target.name}: no pose in front of the camera explains it")
+    _believe(corners, found.camera_from_target, intrinsics, target)
+    return found
 
 
 def locate_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose) -> Pose:
     """Return `desk_from_camera`; raises TargetNotSeen or PoseUncertain."""
-    corners = _corners(DESK_BOARD, seen_px, BOARD_MARKERS_NEEDED)
+    return fix_camera(seen_px, intrinsics, desk_from_board).desk_from_camera
+
+
+def fix_camera(
+    seen_px: Mapping[int, Array],
+    intrinsics: Intrinsics,
+    desk_from_board: Pose,
+    fits: Mapping[int, PrintFit] = _NO_FITS,
+) -> CameraFix:
+    """Return where the camera is, and how sure that is; raises TargetNotSeen or PoseUncertain."""
+    corners = _corners(DESK_BOARD, seen_px, BOARD_MARKERS_NEEDED, fits)
     poses = [fit.camera_from_target for fit in solve(corners, intrinsics)]
     above = [pose for pose in poses if (desk_from_board @ pose.inverse()).position_m[2] > 0]
     if not above:
@@ -54,42 +117,90 @@ def locate_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_fro
     twist, _ = refine(corners, intrinsics, lambda t: start @ Pose.exp(t), np.zeros(6))
     camera_from_board = start @ Pose.exp(twist)
     _believe(corners, camera_from_board, intrinsics, DESK_BOARD)
-    return desk_from_board @ camera_from_board.inverse()
+    desk_from_camera = desk_from_board @ camera_from_board.inverse()
+
+    def seen_from(offset: Array) -> Pose:
+        return _moved(desk_from_camera, offset).inverse() @ desk_from_board
+
+    spread = np.linalg.pinv(slopes(corners, intrinsics, seen_from, np.zeros(6)))
+    return CameraFix(desk_from_camera, spread @ _stacked(corners) @ spread.T)
 
 
-def locate_block(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_camera: Pose) -> BlockFix:
+def _moved(pose: Pose, offset: Array) -> Pose:
+    """Return the pose shifted by offset[:3] and turned by offset[3:], both along its parent's axes."""
+    turn = Pose.from_rotvec(np.zeros(3), offset[3:]) @ Pose(np.zeros(3), pose.quat_xyzw)
+    return Pose(pose.position_m + offset[:3], turn.quat_xyzw)
+
+
+def _stacked(corners: Corners) -> Array:
+    """Return the covariance (2 n, 2 n) of all corners' pixels."""
+    whole = np.zeros((2 * len(corners.image_px),) * 2)
+    for k, block in enumerate(corners.covariances()):
+        whole[8 * k : 8 * k + 8, 8 * k : 8 * k + 8] = block
+    return whole
+
+
+def locate_block(
+    seen_px: Mapping[int, Array],
+    intrinsics: Intrinsics,
+    desk_from_camera: Pose,
+    fits: Mapping[int, PrintFit] = _NO_FITS,
+    camera_covariance: Array | None = None,
+    target: Target = BLOCK,
+) -> BlockFix:
     """Return where the block is; raises TargetNotSeen or PoseUncertain.
 
     All corners of all its markers count together. Upright on the desk it has three degrees of freedom, which is what
     one small marker can tell; only corners that contradict this are taken for a lifted, perhaps tilted block.
+    `camera_covariance` is how surely the camera is where it is said to be (None: surely); it counts for the block.
     """
-    corners = _corners(BLOCK, seen_px, 1)
+    corners = _corners(target, seen_px, 1, fits)
+    height_m = target.size_m[2] / 2
     camera_from_desk = desk_from_camera.inverse()
     twins = [desk_from_camera @ fit.camera_from_target for fit in solve(corners, intrinsics)]
     if not twins:
         raise PoseUncertain(f"marker {corners.ids} of the block: no pose in front of the camera explains its corners")
-    standing, standing_cost = min(
-        (_fit_standing(corners, intrinsics, camera_from_desk, twin) for twin in twins), key=lambda found: found[1]
+    standing, lifted = (
+        min(
+            (fit(corners, intrinsics, camera_from_desk, twin, height_m) for twin in twins), key=lambda found: found.cost
+        )
+        for fit in (_fit_standing, _fit_lifted)
     )
-    lifted, lifted_cost = min(
-        (_fit_lifted(corners, intrinsics, camera_from_desk, twin) for twin in twins), key=lambda found: found[1]
-    )
-    stands = standing_cost - lifted_cost < _LIFTED_GAIN
-    pose = standing if stands else lifted
-    residual = _believe(corners, camera_from_desk @ pose, intrinsics, BLOCK)
-    return BlockFix(pose, stands, corners.ids, residual)
+    stands = standing.cost - lifted.cost < _LIFTED_GAIN
+    found = standing if stands else lifted
+    residual = _believe(corners, camera_from_desk @ found.pose, intrinsics, target)
+    covariance = _spread(found, corners, intrinsics, desk_from_camera, camera_covariance)
+    return BlockFix(found.pose, stands, corners.ids, residual, covariance)
 
 
-def _fit_standing(corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose, start: Pose) -> tuple[Pose, float]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where a fit ended: `place(values)` is `desk_from_block`; what was known of the values before; the cost."""
+
+    place: Callable[[Array], Pose]
+    values: Array
+    prior: Prior | None
+    cost: float
+
+    @property
+    def pose(self) -> Pose:
+        return self.place(self.values)
+
+
+def _fit_standing(
+    corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose, start: Pose, height_m: float
+) -> _Found:
     def place(values: Array) -> Pose:
-        return Pose.from_rpy([values[0], values[1], BLOCK_SIZE_M / 2], [0.0, 0.0, values[2]])
+        return Pose.from_rpy([values[0], values[1], height_m], [0.0, 0.0, values[2]])
 
     first = np.array([*start.position_m[:2], start.yaw_rad])
     best, cost = refine(corners, intrinsics, lambda v: camera_from_desk @ place(v), first)
-    return place(best), cost
+    return _Found(place, best, None, cost)
 
 
-def _fit_lifted(corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose, start: Pose) -> tuple[Pose, float]:
+def _fit_lifted(
+    corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose, start: Pose, height_m: float
+) -> _Found:
     """Fit all six degrees of freedom, upright being likelier: this decides between the twins of a single marker."""
 
     def place(values: Array) -> Pose:
@@ -105,7 +216,35 @@ def _fit_lifted(corners: Corners, intrinsics: Intrinsics, camera_from_desk: Pose
     first = np.array([*start.position_m, tilt[0], tilt[1], yaw])
     prior = Prior(np.zeros(6), np.array([_FREE, _FREE, _FREE, _TILT_SIGMA_RAD, _TILT_SIGMA_RAD, _FREE]))
     best, cost = refine(corners, intrinsics, lambda v: camera_from_desk @ place(v), first, prior)
-    return place(best), cost
+    return _Found(place, best, prior, cost)
+
+
+def _spread(
+    found: _Found, corners: Corners, intrinsics: Intrinsics, desk_from_camera: Pose, camera_covariance: Array | None
+) -> Array:
+    """Return the covariance of a fit: what corners, camera, prior and desk leave open."""
+    camera_from_desk = desk_from_camera.inverse()
+    by_values = slopes(corners, intrinsics, lambda v: camera_from_desk @ found.place(v), found.values)
+    pixels = _stacked(corners)
+    if camera_covariance is not None:
+        by_camera = slopes(
+            corners, intrinsics, lambda offset: _moved(desk_from_camera, offset).inverse() @ found.pose, np.zeros(6)
+        )
+        pixels = pixels + by_camera @ camera_covariance @ by_camera.T
+    certain = np.zeros(len(found.values)) if found.prior is None else found.prior.sigma**-2
+    inverse = np.linalg.inv(by_values.T @ by_values / CORNER_SIGMA_PX**2 + np.diag(certain))
+    gain = inverse @ by_values.T / CORNER_SIGMA_PX**2
+    values = gain @ pixels @ gain.T + inverse @ np.diag(certain) @ inverse
+    pose = found.pose
+    moves = np.stack(
+        [
+            np.concatenate([there.position_m - pose.position_m, turn_between(pose, there)]) / _NUDGE
+            for there in (found.place(found.values + n) for n in _NUDGE * np.eye(len(found.values)))
+        ],
+        axis=1,
+    )
+    flat = np.diag([0.0, 0.0, _DESK_SIGMA_M**2, _DESK_SIGMA_RAD**2, _DESK_SIGMA_RAD**2, 0.0])
+    return moves @ values @ moves.T + (flat if found.prior is None else 0.0)
 
 
 def _believe(corners: Corners, camera_from_target: Pose, intrinsics: Intrinsics, target: Target) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
+
 from bridge.clock import MonotonicClock
 from bridge.errors import StaleFrame
 from bridge.ports import BlockSighting, Camera, Clock, Frame
-from calibration.boards import desk_from_board, detect_markers
+from calibration.boards import BLOCK, desk_from_board, see_markers
 from perception.errors import PerceptionError
-from perception.locate import CameraFilter, locate_block, locate_camera
+from perception.locate import CameraFilter, fix_camera, locate_block
 from urdf.description import Rig
+from urdf.pose import Array
 
 _BOARD_AGE_S = 2.0  # the camera stands still, so a board hidden by the arm for a moment is no loss
 _POLL_NS = 10_000_000
@@ -26,6 +29,7 @@ class BlockTracker:
         self._max_frame_age_s = max_frame_age_s
         self._clock = clock or MonotonicClock()
         self._filter = CameraFilter()
+        self._camera_covariance: Array | None = None
         self._lock = threading.Lock()
         self._sighting: BlockSighting | None = None
         self._missing = "no picture yet"
@@ -64,16 +68,24 @@ class BlockTracker:
         return sighting
 
     def _locate(self, frame: Frame) -> BlockSighting:
-        seen_px = detect_markers(frame.rgb)
+        # The board has corners enough; the block has few, so every edge of its prints counts.
+        seen_px, fits = see_markers(frame.rgb, frame.intrinsics, BLOCK.ids)
         try:
-            camera = locate_camera(seen_px, frame.intrinsics, self._desk_from_board)
-            desk_from_camera = self._filter.add(camera, frame.stamp_ns)
+            camera = fix_camera(seen_px, frame.intrinsics, self._desk_from_board)
+            desk_from_camera = self._filter.add(camera.desk_from_camera, frame.stamp_ns)
+            self._camera_covariance = camera.covariance
         except PerceptionError:
             if self._filter.age_s(frame.stamp_ns) > _BOARD_AGE_S:
                 raise
             desk_from_camera = self._filter.pose()
-        fix = locate_block(seen_px, frame.intrinsics, desk_from_camera)
-        return BlockSighting(self._base_from_desk @ fix.desk_from_block, frame.stamp_ns, fix.marker_ids)
+        fix = locate_block(seen_px, frame.intrinsics, desk_from_camera, fits, self._camera_covariance)
+        turn = np.kron(np.eye(2), self._base_from_desk.rotation)
+        return BlockSighting(
+            self._base_from_desk @ fix.desk_from_block,
+            frame.stamp_ns,
+            fix.marker_ids,
+            turn @ fix.covariance @ turn.T,
+        )
 
     def _run(self) -> None:
         last_seq: int | None = None
