@@ -1,8 +1,9 @@
 """The network of the learned locator, and how it learns. PyTorch; what runs on a robot is `perception/learned.py`.
 
 The reference's Coordinate-CNN, grown up: it regressed the place of one black pixel through two convolutions and 16,384
-flattened numbers. Here every pixel is told where it is (Liu et al., CoordConv, arXiv 1807.03247), a spatial softmax
-asks each map where it is bright (Finn et al., arXiv 1509.06113), and with the place comes how sure it is.
+flattened numbers. Here a spatial softmax asks each map where it is bright (Finn et al., arXiv 1509.06113), which is a
+place from the first step on, and with the place comes how sure it is. Borders repeat what is beside them: zeros beyond
+them would be brighter than anything in the picture.
 """
 
 from __future__ import annotations
@@ -29,16 +30,14 @@ class LocatorNet(nn.Module):
 
     def __init__(self, channels: int, side_px: int = 64, maps: int = 32) -> None:
         super().__init__()
-        line = torch.linspace(-1.0, 1.0, side_px)
-        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij")), persistent=False)
         self.early = nn.Sequential(
-            nn.Conv2d(channels + 2, 16, 5, stride=2, padding=2),
+            nn.Conv2d(channels, 16, 5, stride=2, padding=2, padding_mode="replicate"),
             nn.ReLU(),
-            nn.Conv2d(16, maps, 3, padding=1),
+            nn.Conv2d(16, maps, 3, padding=1, padding_mode="replicate"),
             nn.ReLU(),
-            nn.Conv2d(maps, maps, 3, stride=2, padding=1),
+            nn.Conv2d(maps, maps, 3, stride=2, padding=1, padding_mode="replicate"),
             nn.ReLU(),
-            nn.Conv2d(maps, maps, 3, padding=1),
+            nn.Conv2d(maps, maps, 3, padding=1, padding_mode="replicate"),
             nn.ReLU(),
         )
         quarter = side_px // 4
@@ -52,10 +51,10 @@ class LocatorNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the outputs."""
-        b = pictures.shape[0]
-        grid, fine = self.get_buffer("grid"), self.get_buffer("fine")
-        maps = self.early(torch.cat([pictures, grid.expand(b, -1, -1, -1)], dim=1))
-        bright = self.where(maps)
+        fine = self.get_buffer("fine")
+        maps = self.early(pictures)
+        # Normalised over the picture: one small thing in it outshines the rest from the first step on.
+        bright = functional.instance_norm(self.where(maps))
         share = torch.softmax(bright.flatten(2) * self.log_sharpness.exp(), dim=2).reshape(bright.shape)
         column = (share.sum(2) * fine).sum(2)
         row = (share.sum(3) * fine).sum(2)

@@ -55,8 +55,10 @@ class _Positional(torch.nn.Module):
         return self.network(dict(zip(self._names, parts, strict=True)))
 
 
-def onnx_bytes(network: torch.nn.Module, inputs: Mapping[str, InputRecord]) -> bytes:
+def onnx_bytes(network: torch.nn.Module, inputs: Mapping[str, InputRecord], output: str = "action") -> bytes:
     """Return the ONNX file of a network that maps named parts (n, ...) to actions (n, a), for any n.
+
+    `output`: what it calls what comes out.
 
     `inputs`: what each part that the network reads is called and looks like outside, in the order of the ONNX inputs.
     Raises ArtifactError where the network works for one n alone.
@@ -73,7 +75,7 @@ def onnx_bytes(network: torch.nn.Module, inputs: Mapping[str, InputRecord]) -> b
                 _Positional(network, tuple(inputs)),
                 examples,
                 input_names=[item.name for item in inputs.values()],
-                output_names=["action"],
+                output_names=[output],
                 dynamic_shapes=(tuple({0: batch} for _ in examples),),
                 dynamo=True,
                 verbose=False,

@@ -33,6 +33,8 @@ EXIT_CODES = {
     "calibration.errors.CalibrationError": BAD_INPUT,
     "calibration.errors.RoutineStopped": INTERRUPTED,
     "perception.errors.PerceptionError": FAILED,
+    "perception.errors.LocatorUnfit": BAD_INPUT,
+    "perception.errors.ViewTooNarrow": BAD_INPUT,
     "policies.errors.PolicyError": FAILED,
     "policies.errors.ArtifactError": BAD_INPUT,
     "policies.errors.BadConfig": BAD_INPUT,
