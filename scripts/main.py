@@ -37,6 +37,12 @@ def _train(words: Sequence[str]) -> int:
     return run(parse(words))
 
 
+def _train_locator(words: Sequence[str]) -> int:
+    from scripts.train_locator import TrainLocatorArgs, run
+
+    return run(_parse("train-locator", TrainLocatorArgs, words))
+
+
 def _evaluate(words: Sequence[str]) -> int:
     from scripts.evaluate import EvaluateArgs, run
 
@@ -244,6 +250,9 @@ def _demo(words: Sequence[str]) -> int:
 COMMANDS: dict[str, Command] = {
     "demo": Command("train, start the lab, run the policy on it and write a report: no questions asked", _demo),
     "train": Command("train a policy in simulation", _train),
+    "train-locator": Command(
+        "train the network that finds the block in one 64x64 picture, with its uncertainty", _train_locator
+    ),
     "evaluate": Command("count how often a policy succeeds in simulation", _evaluate),
     "plot": Command("draw the learning curves of several runs in one picture", _plot),
     "presets": Command("list the named settings of training, curricula and randomisation", _presets),
