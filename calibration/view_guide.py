@@ -181,7 +181,7 @@ class ViewGuide:
         if missing in _EDGES:
             is_on_the_way = attitude.near_edge == missing and FLAT_RAD < attitude.tilt_rad < TILTED_RAD
             how = "Tilt it more" if is_on_the_way else "Tilt it"
-            return f"{how}: bring its {missing} edge towards the camera, by 30 to 45 degrees."
+            return f"{how}, 30 to 45 degrees: its {missing} edge towards the camera."
         if missing == "near":
             return "Bring it nearer, so that it fills the picture."
         if missing == "flat":

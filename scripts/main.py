@@ -163,6 +163,30 @@ def _keys_revoke(words: Sequence[str]) -> int:
     return run_revoke(_parse("keys revoke", KeysRevokeArgs, words))
 
 
+def _camera_list(words: Sequence[str]) -> int:
+    from scripts.camera import CameraListArgs, run_list
+
+    return run_list(_parse("camera list", CameraListArgs, words))
+
+
+def _camera_view(words: Sequence[str]) -> int:
+    from scripts.camera import CameraViewArgs, run_view
+
+    return run_view(_parse("camera view", CameraViewArgs, words))
+
+
+def _camera_record(words: Sequence[str]) -> int:
+    from scripts.camera import CameraRecordArgs, run_record
+
+    return run_record(_parse("camera record", CameraRecordArgs, words))
+
+
+def _camera_serve(words: Sequence[str]) -> int:
+    from scripts.camera import CameraServeArgs, run_serve
+
+    return run_serve(_parse("camera serve", CameraServeArgs, words))
+
+
 def _doctor(words: Sequence[str]) -> int:
     from scripts.doctor import DoctorArgs, run
 
@@ -272,6 +296,10 @@ COMMANDS: dict[str, Command] = {
     "lab": Command("start the arm you have when you have no arm: servo board, world and camera", _lab),
     "serve": Command("own a servo bus and serve its arm (on the arm's own computer)", _serve),
     "stop": Command("emergency stop of a served arm, or its end", _stop),
+    "camera list": Command("list the cameras that are plugged in here", _camera_list),
+    "camera view": Command("look through a camera: window, terminal, and a picture with its figures", _camera_view),
+    "camera record": Command("record a camera as a folder of pictures or a film", _camera_record),
+    "camera serve": Command("serve a camera, here or with keys over the network", _camera_serve),
     "keys new": Command("let a client in over the network, and make its key", _keys_new),
     "keys list": Command("list who is let in", _keys_list),
     "keys revoke": Command("let a client in no longer", _keys_revoke),

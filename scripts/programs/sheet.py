@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from urdf.pose import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DPI = 600
 _MM_PER_INCH = 25.4
@@ -83,11 +87,17 @@ class Sheet:
 
     def png(self) -> bytes:
         """Return it as a PNG of 600 dots per inch, which the file says."""
+        file = io.BytesIO()
+        self.raster(DPI).save(file, "PNG", dpi=(DPI, DPI), compress_level=2)
+        return file.getvalue()
+
+    def raster(self, dpi: float) -> Image.Image:
+        """Return it as a grey picture of so many dots per inch."""
         from PIL import Image, ImageDraw
 
         from scripts.programs.lettering import font
 
-        per_mm = DPI / _MM_PER_INCH
+        per_mm = dpi / _MM_PER_INCH
         paper = np.full((round(self.height_mm * per_mm), round(self.width_mm * per_mm)), 255, dtype=np.uint8)
         for ink in self.ink:
             x, y, w, h = (ink.rectangles_mm * per_mm).T
@@ -100,9 +110,7 @@ class Sheet:
             letters = font(round(0.88 * words.size_mm * per_mm), words.bold)  # DejaVu is wider than Helvetica
             place = (words.x_mm * per_mm, words.y_mm * per_mm)
             pen.text(place, words.text, round(255 * words.grey), letters, anchor="ms" if words.centred else "ls")
-        file = io.BytesIO()
-        picture.save(file, "PNG", dpi=(DPI, DPI), compress_level=2)
-        return file.getvalue()
+        return picture
 
 
 def _pdf_file(content: bytes, width_pt: float, height_pt: float, title: str) -> bytes:
