@@ -11,14 +11,14 @@ import msgspec
 from rich.console import Console
 
 from bridge.clock import MonotonicClock
+from bridge.messages import JointCommand
 from bridge.ports import Camera
 from calibration.errors import CalibrationError
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
-from scripts.programs.calibrate_chain import DEFAULTS, Bench, Chain, ChainSettings, StepReport, Workplace
+from scripts.programs.calibrate_chain import DEFAULTS, DESK_CAMERA, Bench, Chain, ChainSettings, StepReport, Workplace
 from scripts.programs.lab import ROBOT_NAME, running_lab
-from scripts.programs.lab_eye import CAMERA_NAME
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.programs.robot_file import RobotFile
@@ -32,7 +32,9 @@ from urdf.pose import Pose
 
 @dataclass(frozen=True)
 class CalibrateAllArgs:
-    """Calibrate one arm: the camera's lens from a printed board, then the servos from a marker on the gripper.
+    """Calibrate one arm: the camera's lens from a printed board, the servos from a marker on the gripper.
+
+    Last, how the servos follow their commands, from a minute of swinging.
 
     The arm drives itself slowly: keep clear; Ctrl-C holds it. What is measured replaces what was in force when the step
     is done, and the one before stays in history/.
@@ -92,14 +94,15 @@ def run(args: CalibrateAllArgs) -> int:
             _say(console, f"tandem calibrate all: --{name} must be at least {least}, got {getattr(args, name)}")
             return BAD_INPUT
     place = workplace_of(args, console)
-    settings = ChainSettings(args.views, args.poses, args.rounds, args.seed)
+    settings = ChainSettings(args.views, args.poses, args.rounds, seed=args.seed)
     chain = Chain(place, settings, tell=lambda report: _say(console, f"{report.step}: {report.words}"))
     with settled_memory(), CountedProgress(console, "calibrating", chain.pieces) as progress:
         chain.advance = progress.advance
         reports = chain.run()
     how = "" if place.fresh else " Restart `tandem serve` to use it."
     _say(
-        console, f"{args.robot} is calibrated: {', '.join(r.step for r in reports)}.{how} `tandem check-obs` checks it."
+        console,
+        f"{args.robot} is calibrated: {', '.join(r.step for r in reports if r.done)}.{how} Now `tandem check-obs`.",
     )
     emit_json(CalibrateAllSummary(args.robot, tuple(reports)), args.json)
     return DONE
@@ -123,17 +126,13 @@ def workplace_of(args: CalibrateAllArgs, console: Console, wrist: bool = False) 
             ):
                 yield bench
 
-        return Workplace(args.robot, description, description.rig("table"), data, clock, CAMERA_NAME, own)
+        return Workplace(args.robot, description, description.rig("table"), data, clock, DESK_CAMERA, own)
     address = RobotFile.load(args.robot, data)
     description = load_arm(address.arm)
     return Workplace(
-        args.robot, description, description.rig(address.rig), data, clock, _camera_name(args.robot),
+        args.robot, description, description.rig(address.rig), data, clock, DESK_CAMERA,
         lambda: _bench(address, args, console), fresh=False,
     )  # fmt: skip
-
-
-def _camera_name(robot: str) -> str:
-    return CAMERA_NAME if robot == ROBOT_NAME else "desk"
 
 
 @contextmanager
@@ -144,13 +143,17 @@ def _bench(address: RobotFile, args: CalibrateAllArgs, console: Console) -> Gene
     with ExitStack() as stack:
         robot = stack.enter_context(RobotLink.of(address, args.key, args.take_over).connect())
         camera = stack.enter_context(closing(_camera(address.camera_endpoint)))
+
+        def written_ns(sent: JointCommand) -> int:
+            return robot.written_ns or sent.stamp_ns
+
         wrist = stack.enter_context(closing(_camera(address.wrist_endpoint))) if address.wrist_endpoint else None
         if address.stage_endpoint:
             hand = stack.enter_context(closing(StageHand(address.stage_endpoint)))
-            yield Bench(robot, camera, hand, hand.place_block, wrist)
+            yield Bench(robot, camera, hand, written_ns, hand.place_block, wrist)
         else:
             person = PersonAtTheArm(console)
-            yield Bench(robot, camera, PersonWithBoard(console), person.place_block, wrist)
+            yield Bench(robot, camera, PersonWithBoard(console), written_ns, person.place_block, wrist)
 
 
 def _camera(endpoint: str) -> Camera:

@@ -11,9 +11,6 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from bridge.ports import Intrinsics
-from calibration.camera_file import CameraCalibration
-from calibration.errors import NotCalibrated
 from calibration.servo import ServoCalibration
 from perception.tracker import BlockTracker
 from scripts.calibrate_all import CalibrateAllArgs, workplace_of
@@ -21,7 +18,7 @@ from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE, FAILED
 from scripts.programs.calibrate_chain import Bench, Workplace
-from scripts.programs.calibrated_camera import CalibratedCamera
+from scripts.programs.calibrated_camera import CalibratedCamera, measured_lens
 from scripts.programs.lab import ROBOT_NAME
 from scripts.programs.obs_channels import (
     Channel,
@@ -132,7 +129,7 @@ def run(args: CheckObsArgs) -> int:
 def check_observation(place: Workplace, bench: Bench, advance: Callable[[str], None]) -> ObservationCheck:
     """Check the motions, then the channels, then depth where there is a camera for it."""
     description, rig = place.description, place.rig
-    lens = _lens(place)
+    lens = measured_lens(place.camera_name, place.serial, description, place.data)
     camera = CalibratedCamera(bench.camera, lens)
     arm = PosedArm(bench.robot, _steps_rad(place, description), clock=place.clock)
     if bench.place_block is not None:
@@ -164,13 +161,6 @@ def _verdict(troubles: list[str]) -> str:
         return ""
     more = f", and {len(troubles) - 1} more" if len(troubles) > 1 else ""
     return troubles[0] + more
-
-
-def _lens(place: Workplace) -> Intrinsics | None:
-    try:
-        return CameraCalibration.load(place.camera_name, place.serial, place.description, place.data).intrinsics()
-    except NotCalibrated:
-        return None
 
 
 def _steps_rad(place: Workplace, description: ArmDescription) -> np.ndarray:

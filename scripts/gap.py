@@ -190,7 +190,8 @@ def _pieces(folder: GapFolder, seeds: list[int]) -> int:
     plan, count = folder.plan, 0
     for seed in seeds:
         count += plan.episodes * (folder.cell(seed, "before") is None) + plan.episodes
-        count += (plan.views + plan.rounds * plan.poses) * (folder.unit(seed) is None)
+        chain = plan.views + plan.rounds * plan.poses + round(DEFAULTS.motion_s)
+        count += chain * (folder.unit(seed) is None)
     return count
 
 

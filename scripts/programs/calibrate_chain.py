@@ -5,6 +5,7 @@ The chain knows no truth: it has an arm that it commands, a camera that it reads
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,26 +17,35 @@ import msgspec
 import numpy as np
 
 from bridge.errors import BridgeError, StaleFrame
+from bridge.messages import JointCommand
 from bridge.ports import Camera, Clock, Frame, Intrinsics, Robot
+from calibration.actuator import ActuatorModel
+from calibration.actuator_file import ActuatorCalibration
+from calibration.actuator_fit import fit_actuator
 from calibration.board_detection import sharpness_px
 from calibration.board_spec import find_board
 from calibration.boards import GRIPPER, desk_from_board
 from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError
-from calibration.intrinsics import Seen, calibrate
+from calibration.excitation import excitation, find_room
+from calibration.intrinsics import MODELS, Seen, calibrate
 from calibration.marker_problem import PlaceReference
 from calibration.servo import ServoCalibration
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
+from scripts.programs.actuator_run import MotionPlayer
 from scripts.programs.board_show import BOARD, held_poses
 from scripts.programs.posing import PosedArm
 from scripts.programs.servo_sight import ServoSight, SightSetup
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Pose
 
+#: The camera that looks at arm and block; its file is camera_desk.json.
+DESK_CAMERA = "desk"
 #: How well a person puts the desk board at its place and a marker on the gripper: one standard deviation.
 _BOARD_M, _BOARD_RAD = 0.001, math.radians(0.2)
 _MOUNT_M, _MOUNT_RAD = 0.002, math.radians(0.3)
 _PICTURE_S, _LOOK_NS = 2.0, 20_000_000
+_PERIOD_S, _APPROACH_RAD_S = 0.05, 0.4
 #: Every servo board of an arm in this chain takes these counts. Ref: i2c_register_map.xlsx, registers 0x11-0x16.
 _TICKS = (96, 4000)
 
@@ -52,12 +62,15 @@ class BoardHolder(Protocol):
 class Bench:
     """An arm that is held, a camera that looks at it, and somebody with a printed board (and a block).
 
+    `written_ns` tells when the command that was really sent last went to the servos.
+
     `wrist` is a depth camera at the wrist, where there is one.
     """
 
     robot: Robot
     camera: Camera
     holder: BoardHolder
+    written_ns: Callable[[JointCommand], int]
     place_block: Callable[[], object] | None = None
     wrist: Camera | None = None
 
@@ -89,6 +102,8 @@ class ChainSettings:
     views: int = 24
     poses: int = 40
     rounds: int = 1
+    motion_s: float = 75.0
+    models: tuple[str, ...] = MODELS
     seed: int = 0
 
 
@@ -120,13 +135,15 @@ class Chain:
     @property
     def pieces(self) -> int:
         """How often `advance` is called."""
-        return self.settings.views + self.settings.rounds * self.settings.poses
+        settings = self.settings
+        return settings.views + settings.rounds * settings.poses + round(settings.motion_s)
 
     def run(self) -> list[StepReport]:
         """Calibrate everything; raises CalibrationError or BridgeError where a step that others need fails."""
         with self.place.take_hold() as bench:
             self.measure_camera(bench)
             self.measure_servos(bench, 0)
+            self.try_actuator(bench)
         for number in range(1, self.settings.rounds if self.place.fresh else 1):
             with self.place.take_hold() as bench:
                 self.measure_servos(bench, number)
@@ -150,7 +167,7 @@ class Chain:
                 self.advance(f"camera: {len(corners)} points")
         finally:
             bench.holder.hold_up(None)
-        result = calibrate(pictures, size_px, ("pinhole",))
+        result = calibrate(pictures, size_px, self.settings.models)
         artifact = CameraCalibration.of(result, place.camera_name, BOARD, place.serial, place.description)
         path = artifact.save(place.data)
         self.lens = artifact.intrinsics()
@@ -209,6 +226,46 @@ class Chain:
         if fit.held:
             words += f"; not determined: {', '.join(fit.held)}"
         self._report("servos" if number == 0 else "servos again", words, path, report.residual, "px")
+
+    # Actuator ------------------------------------------------------------------------------------
+    def try_actuator(self, bench: Bench) -> None:
+        """Measure how the servos follow; what cannot be told from the motion stays as it was: nothing depends on it."""
+        try:
+            self.measure_actuator(bench)
+        except CalibrationError as error:
+            self.reports.append(StepReport("actuator", False, f"not measured, the nominal model stays: {error}"))
+            self.tell(self.reports[-1])
+
+    def measure_actuator(self, bench: Bench) -> None:
+        """Swing every joint where the arm is clear, and fit how its servos follow."""
+        place, description = self.place, self.place.description
+        rng = np.random.default_rng([self.settings.seed, 8])
+        room = find_room(description, place.rig, rng)
+        targets = excitation(room, description.max_speed_rad_s, _PERIOD_S, self.settings.motion_s, rng)
+        servos = ServoCalibration.load(place.serial, description, place.data)
+        steps = tuple(1.0 / abs(joint.ticks_per_rad) for joint in servos.joints)
+        arm = PosedArm(bench.robot, np.array(steps), clock=place.clock)
+        arm.move_to(room.center_rad, _APPROACH_RAD_S)
+        arm.stand()
+        player = MotionPlayer(bench.robot, bench.written_ns, _PERIOD_S, place.clock)
+        every = round(1.0 / _PERIOD_S)
+
+        def on_period(number: int) -> None:
+            if number % every == 0:
+                self.advance("actuator: swinging")
+
+        player.play(targets, on_period, lambda: False)
+        bench.robot.hold()
+        start = dataclasses.replace(ActuatorModel.nominal(description), readback_rad=steps)
+        fitted = fit_actuator(player.log.as_log(room.center_rad), start, description.joint_names)
+        artifact = ActuatorCalibration.of(fitted, place.serial, description)
+        path = artifact.save(place.data)
+        play_deg = math.degrees(max(fitted.model.backlash_rad[:-1]))
+        words = (
+            f"dead time {1000 * fitted.model.dead_time_s:.0f} ms ± {1000 * fitted.errors.dead_time_s:.1f}, play up to "
+            f"{play_deg:.2f}°, {fitted.readings} readings fit to {math.degrees(fitted.residual_rad):.2f}°"
+        )
+        self._report("actuator", words, path, artifact.residual, artifact.residual_unit)
 
     def _report(self, step: str, words: str, path: Path, residual: float, unit: str) -> None:
         self.reports.append(StepReport(step, True, words, str(path), residual, unit))

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bridge.ports import Camera, Frame, Intrinsics
+from calibration.camera_file import CameraCalibration
+from calibration.errors import NotCalibrated
+from urdf.description import ArmDescription
+
+
+def measured_lens(camera: str, serial: str, description: ArmDescription, data: Path) -> Intrinsics | None:
+    """Return what was measured of a camera of one robot, None where nothing was; raises as CameraCalibration.load."""
+    try:
+        return CameraCalibration.load(camera, serial, description, data).intrinsics()
+    except NotCalibrated:
+        return None
 
 
 class CalibratedCamera:

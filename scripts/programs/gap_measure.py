@@ -12,9 +12,8 @@ from calibration.camera_file import CameraCalibration
 from calibration.errors import NotCalibrated
 from calibration.servo import ServoCalibration
 from scripts.evaluate import PolicyChoice
-from scripts.programs.calibrate_chain import KNOWN_TROUBLE, Chain, ChainSettings
+from scripts.programs.calibrate_chain import DESK_CAMERA, KNOWN_TROUBLE, Chain, ChainSettings
 from scripts.programs.gap_record import GapAttempt, GapCell, GapFolder, GapUnit, JointError, Stage
-from scripts.programs.lab_eye import CAMERA_NAME
 from scripts.programs.lab_unit import LabUnit, nominal_calibration
 from scripts.programs.quick_lab import SERIAL, QuickLab
 from scripts.programs.quick_run import QuickAttempt, QuickRun
@@ -48,7 +47,7 @@ class UnitMeasurement:
         data = self._home / ("uncalibrated" if stage == "before" else "calibrated")
         lab = QuickLab(self._unit, data, self._home / stage)
         try:
-            lab.camera.says = CameraCalibration.load(CAMERA_NAME, SERIAL, lab.description, data).intrinsics()
+            lab.camera.says = CameraCalibration.load(DESK_CAMERA, SERIAL, lab.description, data).intrinsics()
         except NotCalibrated:
             lab.camera.says = LAB_INTRINSICS
         return lab
@@ -73,7 +72,8 @@ class UnitMeasurement:
         plan, began_s = self._folder.plan, time.monotonic()
         lab, failed = self._lab("after"), ""
         before = nominal_calibration(lab.description, SERIAL)
-        settings = ChainSettings(plan.views, plan.poses, plan.rounds, self._seed)
+        # The lab's lens is a pinhole's: fitting two more models to it only takes time.
+        settings = ChainSettings(plan.views, plan.poses, plan.rounds, models=("pinhole",), seed=self._seed)
         chain = Chain(lab.workplace(), settings, lambda words: self._advance("calibration", words))
         try:
             chain.run()

@@ -25,8 +25,7 @@ from hardware.virtual.dofbot_board import DofbotBoard
 from hardware.virtual.wire_bus import WiredDofbotBus
 from hardware.virtual.wire_bytes import Wire
 from scripts.programs.board_show import BOARD, sheet_print
-from scripts.programs.calibrate_chain import Bench, Workplace
-from scripts.programs.lab_eye import CAMERA_NAME
+from scripts.programs.calibrate_chain import DESK_CAMERA, Bench, Workplace
 from scripts.programs.lab_plant import LabPlant
 from scripts.programs.lab_unit import LabUnit, nominal_calibration, take_up
 from scripts.programs.quick_camera import QuickCamera
@@ -136,14 +135,15 @@ class QuickLab:
     def taking_hold(self) -> Generator[Bench]:
         """Connect for as long as the context lasts."""
         try:
-            yield Bench(self.connect(), self.camera, self, self.place_block)
+            robot = self.connect()
+            yield Bench(robot, self.camera, self, lambda sent: robot.written_ns or sent.stamp_ns, self.place_block)
         finally:
             self.disconnect()
 
     def workplace(self) -> Workplace:
         """Return what a calibration has before it here."""
         return Workplace(
-            SERIAL, self.description, self.rig, self.data, self.clock, CAMERA_NAME, self.taking_hold,
+            SERIAL, self.description, self.rig, self.data, self.clock, DESK_CAMERA, self.taking_hold,
             settle=self.clock.await_thread, unsettle=self.end,
         )  # fmt: skip
 
