@@ -56,9 +56,7 @@ def find_room(description: ArmDescription, rig: Rig, rng: np.random.Generator) -
     raise CalibrationError(f"{description.name} in rig {rig.name!r} has no room to swing its joints by 13 degrees")
 
 
-def excitation(
-    room: Room, max_speed_rad_s: Array, period_s: float, seconds: float, rng: np.random.Generator
-) -> Array:
+def excitation(room: Room, max_speed_rad_s: Array, period_s: float, seconds: float, rng: np.random.Generator) -> Array:
     """Return targets (m, n), the first at the room's middle; raises CalibrationError on less than LEAST_SECONDS."""
     if not LEAST_SECONDS <= seconds <= 600.0:
         raise CalibrationError(f"the motion takes {LEAST_SECONDS:g} to 600 s to tell every number, got {seconds:g}")

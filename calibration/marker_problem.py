@@ -24,15 +24,16 @@ _MOST_EXTRA_RAD = 0.03
 
 @dataclass(frozen=True, slots=True)
 class PlaceReference:
-    """A pose that is known, and how well: standard deviations, along and about every axis alike.
+    """A pose that is known, and how well: standard deviations along and about the axes it is told in.
 
-    `pivot_m` (3,) is the place that is known; the pose's own origin where None. A board's place says little of the
+    `rotation_rad` is one for all three axes, or one each (3,): a marker's turn about the last joint's axis may be known
+    well where its tilt is not. `pivot_m` (3,) is the place that is known; the pose's own origin where None. A board's place says little of the
     place of a camera half a metre from it, if the board lies askew.
     """
 
     pose: Pose
     position_m: float
-    rotation_rad: float
+    rotation_rad: float | Array
     pivot_m: Array | None = None
 
 

@@ -76,6 +76,12 @@ def _train(on_progress: Progress, only: str) -> Iterable[Row]:
     return measure(on_progress, only)
 
 
+def _servos(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_servos import measure
+
+    return measure(on_progress, only)
+
+
 #: Each yields at least the rows whose figure contains a word.
 BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "bridge": _bridge,
@@ -84,6 +90,7 @@ BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "env": _env,
     "grasp": _grasp,
     "policy": _policy,
+    "servos": _servos,
     "tasks": _tasks,
     "train": _train,
     "training": _training,
@@ -100,12 +107,12 @@ class BenchArgs:
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: policy, kinematics, env, training, bus, bridge (minutes each), grasp (the Dofbot's, half an hour),
+    """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), grasp (the Dofbot's, half an hour),
     tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was stopped), or
     `all`: each of them but grasp, which is a part of tasks, and train."""
     only: str = ""
-    """Show and judge only the rows whose figure contains this word; policy, bridge, grasp, tasks and train measure no
-    others. The file keeps the rows that were not measured again."""
+    """Show and judge only the rows whose figure contains this word; policy, bridge, servos, grasp, tasks and train
+    measure no others. The file keeps the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 

@@ -27,8 +27,8 @@ class SightArgs:
     """How a camera measures the servos of a served arm. It stands still and sees the gripper's marker."""
 
     camera: str = ""
-    """Measure with this camera, not by hand: robot (the one that robot.toml names, as the lab's), uvc:0, realsense,
-    remote:ENDPOINT. The arm is a served one (`tandem serve`), and drives itself slowly: keep clear."""
+    """Measure with this camera, not by hand: robot (the one that robot.toml names, as the lab's), or as everywhere
+    uvc:0, realsense, remote:ENDPOINT ... The arm is a served one (`tandem serve`) and drives itself: keep clear."""
     lens: str = ""
     """Name of the camera's calibration, data/robots/NAME/calibration/camera_LENS.json (`tandem calibrate camera`).
     Default: what the camera says of itself."""

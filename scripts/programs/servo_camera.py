@@ -10,17 +10,19 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from bridge.ports import Camera
 from calibration.boards import GRIPPER, Marker, desk_from_board
+from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError
 from calibration.marker_problem import PlaceReference
 from calibration.servo import ServoCalibration
 from calibration.servo_vision import MIN_SAMPLES
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
+from hardware.cameras.newest import NewestCamera
 from scripts.cli import data_root, emit_json, say
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.bus_choice import ticks_range
+from scripts.programs.camera_choice import open_camera
 from scripts.programs.picture_file import check_picture
 from scripts.programs.posing import PosedArm
 from scripts.programs.robot_file import RobotFile
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from scripts.calibrate_servos import SightArgs
 
 _MOST_POSES = 200
+_LOOSE_DEG = 3.0
+_FIRST_PICTURE_S = 5.0
 
 
 class ServoSightResult(msgspec.Struct, frozen=True):
@@ -70,7 +74,7 @@ def measure(robot: str, args: SightArgs, json: bool) -> int:
         description, rig = link.description, link.description.rig(address.rig)
         before = ServoCalibration.load(robot, description, data_root())
         setup = _setup(args, description, rig, before)
-        camera = stack.enter_context(closing(_open_camera(args.camera, robot, address)))
+        camera = stack.enter_context(closing(_open_camera(args, robot, address, description)))
         stack.enter_context(settled_memory())
         arm = stack.enter_context(link.connect())
         step_rad = np.array([1.0 / abs(j.ticks_per_rad) for j in before.joints])
@@ -104,21 +108,34 @@ def _setup(args: SightArgs, description: ArmDescription, rig: Rig, before: Servo
     board = PlaceReference(
         rig.desk_from_base.inverse() @ desk_board, args.board_mm / 1000, math.radians(args.board_deg)
     )
-    mount = PlaceReference(mounted, args.mount_mm / 1000, math.radians(args.mount_deg))
+    # About the fingers, the last joint's axis, it is the reference; how it is tilted the pictures tell.
+    turns_rad = np.radians([_LOOSE_DEG, _LOOSE_DEG, args.mount_deg])
+    mount = PlaceReference(mounted, args.mount_mm / 1000, turns_rad)
     return SightSetup(
         description, rig, before, Marker(args.marker, "gripper", args.marker_mm / 1000, mounted),
         mount if args.mount == "measured" else None, board if args.board == "placed" else None,
     )  # fmt: skip
 
 
-def _open_camera(name: str, robot: str, address: RobotFile) -> Camera:
-    if name == "robot":
-        from hardware.cameras.remote import RemoteCamera
-
+def _open_camera(args: SightArgs, robot: str, address: RobotFile, description: ArmDescription) -> NewestCamera:
+    """Open the camera that is named, under the lens that was calibrated for it."""
+    root = data_root()
+    lens = CameraCalibration.load(args.lens, robot, description, root).intrinsics() if args.lens else None
+    text = args.camera
+    if text == "robot":
         if not address.camera_endpoint:
             raise CalibrationError(f"robot.toml of {robot!r} names no camera: say --camera uvc:0, or whichever it is")
-        return RemoteCamera(address.camera_endpoint)
-    raise CalibrationError(f"unknown camera {name!r}")
+        text = f"remote:{address.camera_endpoint}"
+    camera = open_camera(text, key=args.key, lens=lens, data=root)
+    try:
+        if not camera.wait(_FIRST_PICTURE_S).intrinsics.is_known:
+            raise CalibrationError(
+                f"nobody knows the lens of camera {args.camera!r}: `tandem calibrate camera` first, then --lens NAME"
+            )
+    except BaseException:
+        camera.close()
+        raise
+    return camera
 
 
 def _visit_all(sight: ServoSight, args: SightArgs, console: Console, json: bool) -> None:

@@ -136,13 +136,17 @@ def _draw_residuals(panel: Axes, picture: SightPicture) -> None:
     kept = np.array([k not in fit.dropped for k in range(len(new_px))])
     panel.plot(numbers[kept], new_px[kept], "o", color=GOOD, ms=5)
     panel.plot(numbers[~kept], new_px[~kept], "X", color=BAD, ms=7)
-    for k in fit.dropped:
-        panel.annotate("left out", (k + 1, new_px[k]), (0, 7), textcoords="offset points", ha="center", size=8)
     panel.set_yscale("log")
     panel.yaxis.set_major_formatter("{x:g}")
     panel.set_xlim(0.2, len(new_px) + 0.8)
     panel.set_xlabel("sample")
-    panel.set_title("corner error of every sample [px]: before and after", size=9.5, loc="left", color=INK)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.set_title(
+        "corner error of every sample [px], before (grey) and after; crosses: left out",
+        size=9.5,
+        loc="left",
+        color=INK,
+    )
     panel.grid(axis="y", color=LINE, lw=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(length=0, labelsize=9)
