@@ -24,6 +24,8 @@ _NUDGES = np.array([1e-5, 1e-5, 1e-5, 1e-4])
 _HUBER = 2.0
 #: The outline cannot be pulled harder by one pixel than by one that is so many pixels on the wrong side.
 _FAR_PX = 3.0
+#: A pixel that is farther on the wrong side is not there by noise.
+_CLEARLY_PX = 1.5
 _CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))
 _NEAREST_M = 0.01
 
@@ -110,6 +112,13 @@ def _terms(evidence: Evidence, size_m: float, values: Array) -> _Terms:
 def misfit(evidence: Evidence, size_m: float, values: Array) -> float:
     """Return the mean cost per pixel of a block at x y z yaw (4,)."""
     return _terms(evidence, size_m, values).cost / len(evidence.shows)
+
+
+def misplaced(evidence: Evidence, size_m: float, values: Array) -> float:
+    """Return how many pixels lie far on the wrong side of the outline at x y z yaw (4,), in shares of what shows."""
+    outline = _outline_px(evidence, size_m, values)
+    wrong = np.where(evidence.shows, outline, -outline) > _CLEARLY_PX
+    return float(wrong.sum() / max(1, evidence.shows.sum()))
 
 
 def _normal(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.ports import Intrinsics
 from calibration.boards import BLOCK_SIZE_M
 from perception.cloud import check_depth, rays
-from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit
+from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit, misplaced
 from perception.errors import NothingStandsOut, NotTheBlock, TooLittleSeen
 from perception.plane import DeskFix, find_desk
 from urdf.pose import Array, Pose
@@ -25,9 +25,9 @@ FEWEST_PIXELS = 12
 _AROUND_PX = 5
 _MOST_CANDIDATES = 4
 #: Mean cost per pixel of a fit. Blocks reach 0.5 in the noise of a good camera and 2 in that of a bad one, a cube of
-#: 22 mm taken for one of 30 has 1.1, one of 45 mm 2 and more: what is doubtful must be explained better by its own size
-#: than by these.
-_DOUBTFUL_COST, _BELIEVABLE_COST = 0.7, 2.5
+#: 22 mm taken for one of 30 has 1.3, one of 45 mm 1.7: what is doubtful must be explained better by its own size than
+#: by these, and have few pixels, in shares of those that stand out, far on the wrong side of its outline.
+_DOUBTFUL_COST, _MOST_MISPLACED = 0.7, 0.2
 _OTHER_SIZES = (0.8, 1.25)
 #: Fits that are better than this need no other start.
 _GOOD_COST = 0.45
@@ -178,8 +178,13 @@ def _believe(
     if fit.cost < _DOUBTFUL_COST:
         return
     evidence = _evidence(scene, raised, mask)
-    costs = [fit_cuboid(evidence, factor * size_m, fit.values, standing).cost for factor in _OTHER_SIZES]
-    if fit.cost < min(_BELIEVABLE_COST, *costs):
+    x, y, z, yaw = fit.values
+    costs: list[float] = []
+    for factor in _OTHER_SIZES:
+        height = factor * size_m / 2 if standing else z + (1 - factor) * size_m / 2  # its top stays where it is
+        start = np.array([x, y, height, yaw])
+        costs.append(fit_cuboid(evidence, factor * size_m, start, standing).cost)
+    if fit.cost < min(costs) and misplaced(evidence, size_m, fit.values) < _MOST_MISPLACED:
         return
     span = 1000 * np.ptp(np.percentile(scene.points_m[mask], [4, 96], axis=0), axis=0)
     raise NotTheBlock(
