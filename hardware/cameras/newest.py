@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 
 from bridge.clock import MonotonicClock
 from bridge.errors import StaleFrame
-from bridge.ports import Clock, Frame
-from hardware.errors import CameraError, RecordingOver
+from bridge.ports import Clock, Frame, Intrinsics
+from hardware.errors import CameraError, RecordingOver, SettingRefused
 
 #: Pictures that the statistics are made of: some seconds of most cameras.
 _WINDOW = 200
@@ -49,6 +49,39 @@ class FrameSource(Protocol):
     def close(self) -> None:
         """Give the camera back; calling it twice, or before it was opened, is harmless."""
         ...
+
+
+class CalibratedSource:
+    """A source whose frames carry the geometry that was measured, not what the camera says of itself, or nothing."""
+
+    def __init__(self, source: FrameSource, lens: Intrinsics) -> None:
+        self.name = source.name
+        self._source, self._lens = source, lens
+
+    def open(self) -> None:
+        """Open the source."""
+        self._source.open()
+
+    def grab(self) -> Frame | None:
+        """Return the source's next picture; raises SettingRefused where it has not the size that was calibrated."""
+        frame = self._source.grab()
+        if frame is None:
+            return None
+        lens, (height_px, width_px) = self._lens, frame.rgb.shape[:2]
+        if (lens.width_px, lens.height_px) != (width_px, height_px):
+            raise SettingRefused(
+                f"{self.name}, calibrated at {lens.width_px}x{lens.height_px} px, gives {width_px}x{height_px} px: "
+                "ask for the size that it was calibrated at, or calibrate it at this one (`tandem calibrate camera`)"
+            )
+        return replace(frame, intrinsics=lens)
+
+    def missing(self) -> str:
+        """Return what the source says."""
+        return self._source.missing()
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +128,7 @@ class NewestCamera:
         self._thread = threading.Thread(target=self._run, args=(open_now,), name=f"camera {source.name}", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> NewestCamera:
+    def __enter__(self) -> Self:
         """Return the camera."""
         return self
 

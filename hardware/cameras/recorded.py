@@ -59,6 +59,11 @@ class Pace:
         """Count from the next picture."""
         self._began_ns = None
 
+    def again(self, after_ms: float) -> None:
+        """Begin anew that long after the first picture was due."""
+        if self._began_ns is not None:
+            self._began_ns += round(after_ms * 1e6)
+
     def wait(self, at_ms: float) -> int:
         """Wait until `at_ms` after the recording's first picture; return that moment, the picture's stamp (ns)."""
         if self._began_ns is None:
@@ -78,25 +83,28 @@ class VideoSource:
     def __init__(
         self,
         path: Path,
-        intrinsics: Intrinsics | None = None,
         clock: Clock | None = None,
         loop: bool = True,
         name: str = "",
     ) -> None:
         """Touch nothing yet. With `loop` it begins anew at its end, without it raises RecordingOver there."""
         self.name = name or f"video:{path}"
-        self._path, self._intrinsics, self._loop = path, intrinsics, loop
+        self._path, self._loop = path, loop
         self._pace = Pace(clock or MonotonicClock())
         self._capture: cv2.VideoCapture | None = None
         self._index = self._seq = 0
 
     def open(self) -> None:
         """Open the file; raises CameraMissing."""
+        self._pace.restart()
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self.close()
         self._capture = open_capture(str(self._path), self.name)
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         self._gap_ms = 1e3 / rate_hz if 0 < rate_hz < 1000 else 1e3 / _ANY_RATE_HZ
         self._index = 0
-        self._pace.restart()
 
     def grab(self) -> Frame | None:
         """Return the next picture when it is due."""
@@ -105,14 +113,14 @@ class VideoSource:
         if not done:
             if not self._loop or self._index == 0:
                 raise RecordingOver(f"{self.name} is over after {self._seq} pictures")
-            self.close()
-            self.open()
+            self._pace.again(self._index * self._gap_ms)
+            self._reopen()
             return None
         stamp_ns = self._pace.wait(self._index * self._gap_ms)
         self._index += 1
         self._seq += 1
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-        return Frame(self.name, self._seq, stamp_ns, rgb, _fitting(self._intrinsics, rgb, self.name))
+        return Frame(self.name, self._seq, stamp_ns, rgb, Intrinsics.unknown(rgb.shape[1], rgb.shape[0]))
 
     def missing(self) -> str:
         """Return nothing: a file that is open has pictures."""
@@ -131,17 +139,17 @@ class FolderSource:
     def __init__(
         self,
         folder: Path,
-        intrinsics: Intrinsics | None = None,
         clock: Clock | None = None,
         loop: bool = True,
         name: str = "",
     ) -> None:
-        """Touch nothing yet. `intrinsics` replace those of camera.json; with `loop` it begins anew at its end."""
+        """Touch nothing yet. With `loop` it begins anew at its end, without it raises RecordingOver there."""
         self.name = name or f"folder:{folder}"
-        self._folder, self._intrinsics, self._loop = folder, intrinsics, loop
+        self._folder, self._loop = folder, loop
         self._pace = Pace(clock or MonotonicClock())
         self._files: list[Path] = []
         self._index = self._seq = 0
+        self._last_ms = 0.0
         self.camera = RecordedCamera(folder.name)
         """What camera.json says, once the folder is open."""
 
@@ -166,14 +174,15 @@ class FolderSource:
             if not self._loop:
                 raise RecordingOver(f"{self.name} is over after {self._seq} pictures")
             self._index = 0
-            self._pace.restart()
+            self._pace.again(self._last_ms + 1e3 / self.camera.rate_hz)
         path = self._files[self._index]
         rgb, depth_m = read_picture(path), self._depth_m(path)
         taken = _TAKEN_AT.search(path.stem)
-        stamp_ns = self._pace.wait(float(taken[1]) if taken else self._index * 1e3 / self.camera.rate_hz)
+        self._last_ms = float(taken[1]) if taken else self._index * 1e3 / self.camera.rate_hz
+        stamp_ns = self._pace.wait(self._last_ms)
         self._index += 1
         self._seq += 1
-        intrinsics = _fitting(self._intrinsics or self.camera.intrinsics, rgb, str(path))
+        intrinsics = _fitting(self.camera.intrinsics, rgb, str(path))
         if depth_m is not None and depth_m.shape != rgb.shape[:2]:
             raise CameraMissing(f"{path}: its depth has {depth_m.shape} pixels and its colours {rgb.shape[:2]}")
         return Frame(self.name, self._seq, stamp_ns, rgb, intrinsics, depth_m)
@@ -244,6 +253,43 @@ class FolderWriter:
         _write_png(self.folder / f"{stem}.png", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
         self.written += 1
 
+    def close(self) -> None:
+        """Nothing is held: every picture is whole on the disk."""
+
+
+class FilmWriter:
+    """Writes the colours of frames as a film, each shown until the next one came."""
+
+    def __init__(self, path: Path, rate_hz: float) -> None:
+        """Touch nothing before the first frame; raises FileExistsError where the file is there."""
+        if path.exists():
+            raise FileExistsError(f"{path} exists: name another file")
+        self.written = 0
+        self._path, self._rate_hz = path, rate_hz
+        self._film: cv2.VideoWriter | None = None
+        self._first_ns = self._shown = 0
+
+    def write(self, frame: Frame) -> None:
+        """Write one frame, as often as the time since the last one takes."""
+        if self._film is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            code = cv2.VideoWriter.fourcc(*("mp4v" if self._path.suffix.lower() == ".mp4" else "MJPG"))
+            size = frame.rgb.shape[1], frame.rgb.shape[0]
+            self._film, self._first_ns = cv2.VideoWriter(str(self._path), code, self._rate_hz, size), frame.stamp_ns
+            if not self._film.isOpened():
+                raise OSError(f"OpenCV cannot write a film to {self._path}")
+        due = max(1, round((frame.stamp_ns - self._first_ns) * 1e-9 * self._rate_hz) + 1 - self._shown)
+        for _ in range(due):
+            self._film.write(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+        self._shown += due
+        self.written += 1
+
+    def close(self) -> None:
+        """Give the film its end; without it no program plays it."""
+        if self._film is not None:
+            self._film.release()
+            self._film = None
+
 
 def _is_in_whole_mm(depth_m: NDArray[np.float32] | None) -> bool:
     """Return whether this is the depth of a camera that counts millimetres, which sees farther than 6.5 m."""
@@ -253,8 +299,8 @@ def _is_in_whole_mm(depth_m: NDArray[np.float32] | None) -> bool:
     return bool(mm.size) and bool(np.abs(mm - np.rint(mm)).max() < 1e-2)
 
 
-def _write_png(path: Path, picture: NDArray[np.generic] | cv2.typing.MatLike) -> None:
-    done, data = cv2.imencode(".png", np.asarray(picture), (cv2.IMWRITE_PNG_COMPRESSION, 1))
+def _write_png(path: Path, picture: cv2.typing.MatLike) -> None:
+    done, data = cv2.imencode(".png", picture, (cv2.IMWRITE_PNG_COMPRESSION, 1))
     if not done:
         raise OSError(f"OpenCV made no PNG for {path}")
     write_atomic(path, data.tobytes())

@@ -59,14 +59,13 @@ class UvcSource:
         self,
         device: str,
         settings: UvcSettings | None = None,
-        intrinsics: Intrinsics | None = None,
         clock: Clock | None = None,
         name: str = "",
     ) -> None:
-        """Touch nothing yet. `device` is a path, or the N of /dev/videoN; without intrinsics they are unknown."""
+        """Touch nothing yet. `device` is a path, or the N of /dev/videoN."""
         self.device = f"/dev/video{device}" if device.isdecimal() else device
         self.name = name or f"uvc:{device}"
-        self._settings, self._intrinsics = settings or UvcSettings(), intrinsics
+        self._settings = settings or UvcSettings()
         self._clock = clock or MonotonicClock()
         self._capture: cv2.VideoCapture | None = None
         self._seq = 0
@@ -103,8 +102,8 @@ class UvcSource:
         rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
         height_px, width_px = rgb.shape[:2]
         self._seq += 1
-        intrinsics = self._intrinsics or Intrinsics.unknown(width_px, height_px)
-        return Frame(self.name, self._seq, self._stamp_ns(self._capture, now_ns), rgb, intrinsics)
+        lens = Intrinsics.unknown(width_px, height_px)
+        return Frame(self.name, self._seq, self._stamp_ns(self._capture, now_ns), rgb, lens)
 
     def missing(self) -> str:
         """Return nothing: an open camera sends pictures."""
@@ -153,7 +152,7 @@ class UvcSource:
             raise self._refused("an exposure of", f"{exposure_ms:g} ms", f"{got_ms:g} ms" if is_manual else "automatic")
 
     def _check_picture(self, capture: cv2.VideoCapture) -> None:
-        """Compare what comes with what the driver says, and with the calibration."""
+        """Compare what comes with what the driver says."""
         done, picture = capture.read()
         if not done:
             raise CameraMissing(
@@ -163,12 +162,6 @@ class UvcSource:
         got = f"{width_px}x{height_px} px"
         if (self._settings.width_px or width_px, self._settings.height_px or height_px) != (width_px, height_px):
             raise self._refused("pictures of", f"{self._settings.width_px}x{self._settings.height_px} px", got)
-        known = self._intrinsics
-        if known is not None and (known.width_px, known.height_px) != (width_px, height_px):
-            raise SettingRefused(
-                f"{self.name} was calibrated at {known.width_px}x{known.height_px} px and gives {got}: ask for the "
-                "size that it was calibrated at, or calibrate it at this one (`tandem calibrate camera`)"
-            )
 
     def _refused(self, what: str, asked: str, got: str) -> SettingRefused:
         number = _REAL_DEVICE.fullmatch(self.device)

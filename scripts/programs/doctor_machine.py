@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from bridge.messages import PROTOCOL_VERSION
 from bridge.ports import Clock
+from scripts.programs.camera_devices import video_devices
 from scripts.programs.findings import Finding, fail, ok, warn
 from scripts.programs.host import Host
 
@@ -27,9 +27,6 @@ _ROOMY_BYTES, _TIGHT_BYTES = 2048 * _MEBIBYTE, 256 * _MEBIBYTE
 #: How late a sleep may end: a command is due every 50 ms, and a loop that is 100 ms late has its arm held.
 _LATE_MS, _TOO_LATE_MS = 3.0, 25.0
 _SLEEPS, _SLEEP_S = 100, 0.005
-# linux/videodev2.h: VIDIOC_QUERYCAP, and what device_caps may say.
-_QUERYCAP, _QUERYCAP_BYTES, _DEVICE_CAPS_AT = 0x80685600, 104, 88
-_CAN_CAPTURE = 0x1
 
 
 def machine(host: Host) -> Iterator[Finding]:
@@ -141,32 +138,15 @@ def disk(root: Path) -> Iterator[Finding]:
 
 
 def cameras(host: Host) -> Iterator[Finding]:
-    """Look for cameras that can take pictures; opening one for its name starts nothing."""
-    found = 0
-    for node in sorted(host.dev.glob("video[0-9]*"), key=lambda path: _numbers(path.name)):
-        name = host.text(host.sys / "class" / "video4linux" / node.name / "name") or "camera"
-        if not host.may_use(node):
-            found += 1
-            yield warn(_CAMERA, str(node), f"{name}, may not be opened by {host.user}", host.permission_fix(node))
-        elif _captures(node):
-            found += 1
-            yield ok(_CAMERA, str(node), f"{name}, takes pictures")
+    """Look for cameras that can take pictures."""
+    found = video_devices(host)
+    for device in found:
+        if not device.may_use:
+            text = f"{device.name}, may not be opened by {host.user}"
+            yield warn(_CAMERA, str(device.node), text, host.permission_fix(device.node))
+        else:
+            text = f"{device.name}, takes pictures; `tandem doctor --camera {device.choice}` looks through it"
+            yield ok(_CAMERA, str(device.node), text)
     if not found:
         text = "none found; an arm that is told where its target is needs none"
         yield warn(_CAMERA, "cameras", text, "plug in a USB camera, here or at the workstation")
-
-
-def _captures(node: Path) -> bool:
-    """Return whether a device takes pictures: cameras have nodes for metadata too, and a Pi's codecs are no cameras."""
-    answer = bytearray(_QUERYCAP_BYTES)
-    try:
-        fd = os.open(node, os.O_RDWR | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.ioctl(fd, _QUERYCAP, answer)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return bool(struct.unpack_from("<I", answer, _DEVICE_CAPS_AT)[0] & _CAN_CAPTURE)

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.errors import StaleFrame
 from bridge.ports import Intrinsics
-from hardware.cameras.newest import NewestCamera
+from hardware.cameras.newest import CalibratedSource, NewestCamera
 from hardware.cameras.uvc import UvcSettings, UvcSource
 from hardware.errors import CameraLost, CameraMissing, SettingRefused
 from tests.hardware.cameras.camera_bench import is_fresh, until, write_video
@@ -61,9 +61,16 @@ def test_a_setting_that_the_camera_did_not_take_is_refused(video: Path, settings
         NewestCamera(UvcSource(str(video), settings))
 
 
-def test_a_calibration_of_another_size_is_refused(video: Path) -> None:
-    with pytest.raises(SettingRefused, match=r"calibrated at 640x480 px and gives 64x48 px"):
-        NewestCamera(UvcSource(str(video), intrinsics=Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)))
+def test_a_calibration_is_what_the_pictures_carry_and_one_of_another_size_is_refused(video: Path) -> None:
+    lens = Intrinsics(64, 48, 50.0, 50.0, 32.0, 24.0)
+    with NewestCamera(CalibratedSource(UvcSource(str(video)), lens)) as camera:
+        assert camera.wait(10.0).intrinsics is lens
+    larger = Intrinsics(640, 480, 500.0, 500.0, 320.0, 240.0)
+    with (
+        NewestCamera(CalibratedSource(UvcSource(str(video)), larger)) as camera,
+        pytest.raises(StaleFrame, match=r"calibrated at 640x480 px, gives 64x48 px"),
+    ):
+        camera.wait(0.5)
 
 
 @pytest.mark.parametrize(
