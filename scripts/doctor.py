@@ -18,6 +18,7 @@ from scripts.cli import data_root, emit_json
 from scripts.exit_codes import DONE, FAILED
 from scripts.programs import doctor_machine
 from scripts.programs.bus_choice import BusKind
+from scripts.programs.doctor_camera import camera
 from scripts.programs.doctor_link import is_served, link
 from scripts.programs.doctor_ports import ports
 from scripts.programs.doctor_servos import servos
@@ -44,6 +45,8 @@ class DoctorArgs:
     """Where a served arm is reached, where it is another than robot.toml says."""
     key: Path | None = None
     """Our key file, where the arm is served with keys. Default: as robot.toml says."""
+    camera: str = ""
+    """A camera to look through for two seconds, such as uvc:0 (`tandem camera list`). Default: those of robot.toml."""
     arm: str = ""
     """Which arm it is, where it is another than robot.toml says. Default: dofbot."""
     json: bool = False
@@ -72,6 +75,8 @@ class Patient:
     """Whether the arm hangs on another computer: then there is no port to look at, and no calibration."""
     calibration: ServoCalibration | None = None
     trouble: list[Finding] = field(default_factory=list[Finding])
+    cameras: tuple[str, ...] = ()
+    camera_key: Path | None = None
 
 
 def run(args: DoctorArgs) -> int:
@@ -92,6 +97,8 @@ def _examine(args: DoctorArgs, host: Host, root: Path, clock: Clock) -> Iterator
     if patient.port or not patient.is_elsewhere:
         yield from ports(host, patient.port)
     yield from doctor_machine.cameras(host)
+    for choice in (args.camera,) if args.camera else patient.cameras:
+        yield from camera(choice, args.key if args.camera else patient.camera_key)
     yield from patient.trouble
     if args.robot or args.port or args.endpoint:
         yield from _arm(patient, clock, bool(args.endpoint))
@@ -144,6 +151,9 @@ def _patient(args: DoctorArgs, root: Path) -> Patient:
         bool(args.endpoint or (filed and filed.endpoint)) and not (args.port or (filed and filed.port)),
         trouble=trouble,
     )
+    if filed is not None:
+        patient.cameras = tuple(filter(None, (filed.desk_camera, filed.wrist_camera)))
+        patient.camera_key = Path(filed.camera_key) if filed.camera_key else None
     if args.robot and not patient.is_elsewhere:
         _calibrated(patient, root)
     return patient

@@ -23,6 +23,8 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `bus` is what its servos are on at `port`. Files from before it was asked for are those of a Dofbot-SE. `key` is the
     path of our key, where it is served with keys. `wrist_endpoint` is that of a depth camera at the wrist.
+    `camera` and `wrist` name the cameras as a command line does, such as uvc:0 or remote:tcp://HOST:PORT, in place of
+    their endpoints; `camera_key` is the path of our key where those are served with keys.
     """
 
     arm: str
@@ -33,6 +35,9 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str = ""
     camera_endpoint: str = ""
     wrist_endpoint: str = ""
+    camera: str = ""
+    wrist: str = ""
+    camera_key: str = ""
     stage_endpoint: str = ""
     truth_path: str = ""
     pid: int = 0
@@ -49,6 +54,16 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except PermissionError:  # somebody else's process
             return True
         return True
+
+    @property
+    def desk_camera(self) -> str:
+        """The desk's camera as a command line names it; empty where there is none."""
+        return self.camera or (f"remote:{self.camera_endpoint}" if self.camera_endpoint else "")
+
+    @property
+    def wrist_camera(self) -> str:
+        """The wrist's depth camera as a command line names it; empty where there is none."""
+        return self.wrist or (f"remote:{self.wrist_endpoint}" if self.wrist_endpoint else "")
 
     def save(self, name: str, data_root: Path) -> Path:
         """Write the file, whole or not at all; return its path."""
