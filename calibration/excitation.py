@@ -24,6 +24,8 @@ _GENTLE_S, _SLOW_CYCLE_S, _SWING_S, _STEP_CYCLE_S = 5.0, 1.2, 0.9, 1.5
 _STAGGER_S = 0.15
 _STEPS_RAD = np.radians(0.08 * np.arange(1, 13))
 _CLEARANCE_M = 0.008
+#: How fast the safety filter has joints slow down. Ref: bridge/safety.py.
+_BRAKING_RAD_S2 = 20.0
 _CENTERS, _CORNERS = 400, 48
 
 
@@ -41,7 +43,8 @@ def find_room(description: ArmDescription, rig: Rig, rng: np.random.Generator) -
     corners = rng.choice([-1.0, 1.0], (_CORNERS, len(description.joint_names)))
     corners = np.concatenate([corners, rng.uniform(-1.0, 1.0, corners.shape), np.zeros((1, corners.shape[1]))])
     for reach_rad in REACHES_RAD:
-        room = description.margin_rad + reach_rad + 1e-3
+        # From full speed a joint is braked before its limit, which would cut its swing.
+        room = description.margin_rad + reach_rad + description.max_speed_rad_s**2 / (2 * _BRAKING_RAD_S2)
         lower, upper = description.lower_rad + room, description.upper_rad - room
         middle = 0.5 * (description.lower_rad + description.upper_rad)
         lower, upper = np.minimum(lower, middle), np.maximum(upper, middle)

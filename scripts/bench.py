@@ -107,9 +107,9 @@ class BenchArgs:
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), grasp (the Dofbot's, half an hour),
-    tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was stopped), or
-    `all`: each of them but grasp, which is a part of tasks, and train."""
+    """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), grasp (the Dofbot's, half an
+    hour), tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was
+    stopped), or `all`: each of them but grasp, which is a part of tasks, and train."""
     only: str = ""
     """Show and judge only the rows whose figure contains this word; policy, bridge, servos, grasp, tasks and train
     measure no others. The file keeps the rows that were not measured again."""
