@@ -298,12 +298,12 @@ def _finish(
         git_commit(), versions(), "", "",
     )  # fmt: skip
     record = InputRecord("pictures", pictures.shape[1:], "float32")
-    onnx = onnx_bytes(_OfParts(trainer.net), {"pictures": record}, "outputs")
+    onnx = onnx_bytes(OfParts(trainer.net), {"pictures": record}, "outputs")
     save_locator(folder, manifest, onnx, pictures[:_GOLDEN], trainer.outputs)
     return judged, manifest
 
 
-class _OfParts(torch.nn.Module):
+class OfParts(torch.nn.Module):
     """The network as `onnx_bytes` calls it: with named parts."""
 
     def __init__(self, net: torch.nn.Module) -> None:
