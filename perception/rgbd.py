@@ -37,7 +37,8 @@ class MountedCamera:
     """Where a camera of the arm is for any joints: `desk_from_camera`, by kinematics and mounting.
 
     `link_from_camera`: as a hand-eye calibration found it (default: as arm.toml says). `covariance` (6, 6): of the
-    errors x y z [m] and small rotation [rad] of that mounting, in the camera's own axes.
+    errors x y z [m] and small rotation [rad] of that mounting, in the camera's own axes. `joint_offset_rad` (k,): what
+    that calibration adds to what the first k joints read.
     """
 
     def __init__(
@@ -47,16 +48,20 @@ class MountedCamera:
         mount: CameraMount,
         link_from_camera: Pose | None = None,
         covariance: Array | None = None,
+        joint_offset_rad: Array | None = None,
     ) -> None:
         self.description, self.rig, self.mount = description, rig, mount
         self.link_from_camera = link_from_camera or mount.link_from_camera
         self.covariance = covariance
+        self._offset_rad = np.zeros(len(description.joint_names))
+        if joint_offset_rad is not None:
+            self._offset_rad[: len(joint_offset_rad)] = joint_offset_rad
 
     def pose(self, position_rad: Array) -> Pose:
         """Return `desk_from_camera` for joints (n,)."""
         if self.mount.link == DESK:
             return self.link_from_camera
-        angles = self.description.joint_angles(position_rad)
+        angles = self.description.joint_angles(position_rad + self._offset_rad)
         link = Pose.from_motion(self.description.chain.link_matrix(self.mount.link, angles))
         return self.rig.desk_from_base @ link @ self.link_from_camera
 

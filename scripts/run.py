@@ -17,13 +17,14 @@ from bridge.encoding import GRASP_STATE
 from bridge.errors import BridgeError, PolicyMismatch
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
-from bridge.ports import Policy
+from bridge.ports import Intrinsics, Policy
 from policies.evaluation import wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
 from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.programs.calibrated_camera import DESK_CAMERA, measured_lens
 from scripts.programs.episode_recording import PictureFeed, RecordedRun, recording, watch_attempts
 from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
 from scripts.programs.lab_process import LabProcess
@@ -48,7 +49,7 @@ class RunArgs:
     """A run (folder, name or `newest`), a ready-trained policy (`tandem policies`), or oracle, random, hold, blind."""
     robot: str = ROBOT_NAME
     """`lab` (started if none runs), or a robot under data/robots that `tandem serve` serves and whose robot.toml names
-    a camera_endpoint (a webcam of a real arm is not there yet)."""
+    a camera (such as camera = "uvc:0"; for policies that read depth, wrist = "realsense")."""
     episodes: int = 10
     """How many attempts."""
     eyes: EyesKind = EyesKind.AUTO
@@ -134,7 +135,18 @@ def run(args: RunArgs) -> int:
         tally = Tally(console, progress)
         recorded_as = args.robot if args.record else None
         link = RobotLink.of(robot, args.key, args.take_over)
-        outcome = run_on(link, choice, args.episodes, console, tally.advance, recorded_as=recorded_as, eyes=args.eyes)
+        lens = measured_lens(DESK_CAMERA, args.robot, link.description, data_root())
+        outcome = run_on(
+            link,
+            choice,
+            args.episodes,
+            console,
+            tally.advance,
+            recorded_as=recorded_as,
+            eyes=args.eyes,
+            lens=lens,
+            robot=args.robot,
+        )
     _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
     return DONE
@@ -212,10 +224,14 @@ def run_on(
     on_step: Callable[[LoopStep], None] | None = None,
     recorded_as: str | None = ROBOT_NAME,
     eyes: EyesKind = EyesKind.AUTO,
+    lens: Intrinsics | None = None,
+    robot: str = ROBOT_NAME,
 ) -> RunOutcome:
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
 
-    `recorded_as` is the robot's name in the recording of the run; None leaves none.
+    `recorded_as` is the robot's name in the recording of the run; None leaves none. `robot`: its folder under
+    data/robots, for what was measured of its wrist camera. `lens`: what was measured of the
+    desk's camera, in place of what it says of itself.
     """
     address, description = link.address, link.description
     rig = description.rig(address.rig)
@@ -226,7 +242,7 @@ def run_on(
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
             raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")
-        seen = open_eyes(address, description, rig, choice.spec, eyes, stack)
+        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, lens, robot)
         stage = _stage(address, console, stack)
         runner = RobotRun(robot, rig, seen.source, policy, choice.spec, choice.action_repeat, pictures=seen.pictures)
         runner.watcher.on_state = seen.on_state

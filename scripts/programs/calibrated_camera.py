@@ -9,6 +9,9 @@ from calibration.camera_file import CameraCalibration
 from calibration.errors import NotCalibrated
 from urdf.description import ArmDescription
 
+#: The camera that looks at arm and block; its file is camera_desk.json.
+DESK_CAMERA = "desk"
+
 
 def measured_lens(camera: str, serial: str, description: ArmDescription, data: Path) -> Intrinsics | None:
     """Return what was measured of a camera of one robot, None where nothing was; raises as CameraCalibration.load."""

@@ -96,7 +96,7 @@ def _spread(axes: Axes, blind: Errors, known: Errors) -> None:
         axes.plot(ordered, np.arange(1, len(ordered) + 1) / len(ordered), color=color, linewidth=2.0)
         middle = float(np.median(ordered))
         axes.annotate(
-            f"{label}\nmedian {middle:.2f} mm", (middle, 0.5), (middle + 0.35, 0.30 if errors is blind else 0.62),
+            f"{label}\nmedian {middle:.2f} mm", (middle, 0.5), (2.15, 0.30) if errors is blind else (1.2, 0.04),
             color=color, fontsize=9,
         )  # fmt: skip
     axes.axvline(2.0, color=LINE, linewidth=1.2, zorder=0)

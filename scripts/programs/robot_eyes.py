@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
-from bridge.errors import PolicyMismatch
+import numpy as np
+
+from bridge.errors import PolicyMismatch, StaleFrame
 from bridge.messages import RobotState
 from bridge.observation import ObservationSpec
-from bridge.ports import BlockSource, Camera
+from bridge.ports import BlockSource, Camera, Frame, Intrinsics
 from bridge.sensing import PictureSource
+from calibration.errors import NotCalibrated
+from calibration.hand_eye_file import HandEyeCalibration
 from hardware.cameras.remote import RemoteCamera
 from perception.arm_track import ArmTrack
 from perception.pictures import CameraPictures
 from perception.rgbd import DepthBlockSource, MountedCamera
 from perception.tracker import BlockTracker
+from perception.view import check_view
+from scripts.cli import data_root
 from scripts.programs.arm_mask import RenderedArmMask
+from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera
+from scripts.programs.camera_choice import open_robot_camera
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from urdf.description import ArmDescription, Rig
 
-#: The camera whose pictures come through `wrist_endpoint`.
-WRIST = "wrist"
+#: The depth camera on the arm, and the one that looks at the desk.
+WRIST, DESK = "wrist", DESK_CAMERA
+_FIRST_PICTURE_S = 5.0
 
 
 class EyesKind(StrEnum):
@@ -43,9 +54,9 @@ class Eyes:
     on_state: Callable[[RobotState], None] | None
 
 
-def needs_wrist(spec: ObservationSpec, kind: EyesKind) -> bool:
+def needs_wrist(spec: ObservationSpec, kind: EyesKind, by_depth: bool = False) -> bool:
     """Return whether a run needs the depth camera at the wrist."""
-    return bool(spec.views) or kind is EyesKind.DEPTH
+    return bool(spec.views) or kind is EyesKind.DEPTH or by_depth
 
 
 def check_views(spec: ObservationSpec) -> None:
@@ -59,38 +70,94 @@ def check_views(spec: ObservationSpec) -> None:
 
 
 def open_eyes(
-    address: RobotFile, description: ArmDescription, rig: Rig, spec: ObservationSpec, kind: EyesKind, stack: ExitStack
+    address: RobotFile,
+    description: ArmDescription,
+    rig: Rig,
+    spec: ObservationSpec,
+    kind: EyesKind,
+    stack: ExitStack,
+    lens: Intrinsics | None = None,
+    robot: str = "lab",
 ) -> Eyes:
-    """Open the cameras of a robot; `stack` closes them.
+    """Open the cameras of a robot; `stack` closes them. `lens` is what was measured of the desk's camera.
+
+    `robot` is the name of its folder under data/robots: where the wrist camera's lens and place were measured, if they
+    were.
 
     A policy that reads pictures has the block found in depth as well, unless markers are asked for: no marker is
     needed. Raises RobotFileError where robot.toml names no such camera, and PolicyMismatch for pictures of another.
     """
     check_views(spec)
-    by_depth = kind is EyesKind.DEPTH or (kind is EyesKind.AUTO and (bool(spec.views) or not address.camera_endpoint))
-    wrist = _remote(address.wrist_endpoint, stack) if address.wrist_endpoint else None
+    has_desk, has_wrist = address.camera or address.camera_endpoint, address.wrist or address.wrist_endpoint
+    by_depth = kind is EyesKind.DEPTH or (kind is EyesKind.AUTO and (bool(spec.views) or not has_desk))
+    wrist = (
+        _open(address, WRIST, robot, description, stack) if has_wrist and needs_wrist(spec, kind, by_depth) else None
+    )
     if (by_depth or spec.views) and wrist is None:
         raise RobotFileError(
-            f"robot.toml of this {address.arm} names no wrist_endpoint: a depth camera at the wrist is needed here "
-            "(the lab has one when it is started with --wrist)"
+            f"robot.toml of this {address.arm} names neither wrist nor wrist_endpoint: a depth camera at the wrist "
+            'is needed here, such as wrist = "realsense" (the lab has one when it is started with --wrist)'
         )
     pictures = CameraPictures({WRIST: wrist}, spec, description, rig) if spec.views and wrist is not None else None
     if by_depth and wrist is not None:
-        mounted = MountedCamera(description, rig, description.camera(WRIST, rig))
+        for view in spec.views:
+            check_view(view, description.camera(WRIST, rig), _first(wrist).intrinsics)
+        mounted = _mounted(wrist, robot, description, rig)
         mask, track = RenderedArmMask(description, rig), ArmTrack()
         stack.callback(mask.close)
         source = DepthBlockSource(wrist, mounted, track, mask)
         stack.callback(source.close)
         return Eyes(source, pictures, wrist, track.add)
-    if not address.camera_endpoint:
-        raise RobotFileError(f"robot.toml of this {address.arm} names no camera_endpoint: a policy needs eyes")
-    camera = _remote(address.camera_endpoint, stack)
-    tracker = BlockTracker(camera, rig)
+    if not has_desk:
+        raise RobotFileError(
+            f"robot.toml of this {address.arm} names neither camera nor camera_endpoint: a policy needs eyes"
+        )
+    camera = _open(address, DESK, robot, description, stack)
+    tracker = BlockTracker(CalibratedCamera(camera, lens), rig)
     stack.callback(tracker.close)
     return Eyes(tracker, pictures, camera, None)
 
 
-def _remote(endpoint: str, stack: ExitStack) -> RemoteCamera:
-    camera = RemoteCamera(endpoint)
+def _open(address: RobotFile, role: str, robot: str, description: ArmDescription, stack: ExitStack) -> Camera:
+    """Open a camera by its name in robot.toml, or at its endpoint; `stack` closes it."""
+    named, endpoint = (
+        (address.wrist, address.wrist_endpoint) if role == WRIST else (address.camera, address.camera_endpoint)
+    )
+    key = Path(address.camera_key) if address.camera_key else None
+    camera = open_robot_camera(named, role, robot, description, key=key) if named else RemoteCamera(endpoint)
     stack.callback(camera.close)
     return camera
+
+
+def _first(camera: Camera) -> Frame:
+    """Return the first picture of a camera; raises StaleFrame where none comes within five seconds."""
+    end_s = time.monotonic() + _FIRST_PICTURE_S
+    while True:
+        try:
+            return camera.read(1.0)
+        except StaleFrame:
+            if time.monotonic() > end_s:
+                raise
+        time.sleep(0.05)
+
+
+def _mounted(wrist: Camera, robot: str, description: ArmDescription, rig: Rig) -> MountedCamera:
+    """Return where the wrist camera is: as `tandem calibrate hand-eye` measured it, else as arm.toml says.
+
+    Raises ForeignCalibration where it was measured with another camera, or with other intrinsics.
+    """
+    mount = description.camera(WRIST, rig)
+    try:
+        measured = HandEyeCalibration.load(WRIST, robot, description, data_root())
+    except NotCalibrated:
+        return MountedCamera(description, rig, mount)
+    measured.check_camera(WRIST, _first(wrist).intrinsics)
+    turn = np.kron(np.eye(2), measured.pose.rotation.T)  # from the tool's axes to the camera's
+    return MountedCamera(
+        description,
+        rig,
+        replace(mount, link=description.tool_link),
+        description.link_from_tool @ measured.pose,
+        turn @ measured.covariance_matrix @ turn.T,
+        np.array(measured.joint_offset_rad),
+    )
