@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bridge.ports import Intrinsics
 from calibration.board_spec import Board, BoardCorners
 from calibration.boards import Image
+from calibration.edge_corners import fit_print
 from calibration.errors import MirroredBoard, WrongDictionary, WrongScale
 from calibration.flat_view import homography, through
 from urdf.pose import Array
@@ -123,12 +125,30 @@ def _gray(rgb: Image) -> Gray:
 def _with_markers(board: Board, gray: Gray) -> BoardCorners:
     if board.kind != "charuco":
         seen = _markers(board.dictionary, gray)
-        return _corners(board, [(4 * m + k, p) for m, quad in seen.items() for k, p in enumerate(quad)])
+        ours = {m.id for m in board.markers} & set(seen)
+        return _corners(board, [(4 * m + k, p) for m in ours for k, p in enumerate(_refined(board, gray, m, seen[m]))])
     corners, ids, _, _ = _charuco_detector(board).detectBoard(gray)
     if ids is None or len(ids) == 0:  # pyright: ignore[reportUnnecessaryComparison] - OpenCV's stubs know no None
         return _corners(board, [])
     numbers = cast("list[int]", np.asarray(ids).ravel().tolist())
     return _corners(board, list(zip(numbers, np.asarray(corners, dtype=np.float64).reshape(-1, 2), strict=True)))
+
+
+def _refined(board: Board, gray: Gray, marker_id: int, corners_px: Array) -> Array:
+    """Return a marker's corners from all edges of its print; as they are where the picture does not bear it out."""
+    height, width = gray.shape
+    # Over one marker no lens bends by more than the fit lets through: a guess of the camera will do.
+    guess = Intrinsics(width, height, width, width, (width - 1) / 2, (height - 1) / 2)
+    fit = fit_print(gray, corners_px, _white_cells(board.dictionary, marker_id), guess)
+    return corners_px if fit is None else fit.corners_px
+
+
+@lru_cache(maxsize=256)
+def _white_cells(dictionary: str, marker_id: int) -> NDArray[np.bool_]:
+    import cv2
+
+    made = _dictionary(dictionary)
+    return np.asarray(cv2.aruco.generateImageMarker(made, marker_id, made.markerSize + 2)) > 0
 
 
 def _corners(board: Board, found: Sequence[tuple[int, Array]]) -> BoardCorners:

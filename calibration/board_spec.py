@@ -130,9 +130,8 @@ class Board:
         if self.kind in ("charuco", "chessboard"):
             # Beside each corner, in the white rim of a charuco square that its marker leaves free.
             aside = (self.pitch_m - self.marker_m) / 4 if self.kind == "charuco" else self.pitch_m / 3
-            reach = min(half, aside) if self.kind == "charuco" else half
-            sides = [(np.array([0.0, s * aside, 0.0]), np.array([reach, 0.0, 0.0])) for s in (1, -1)]
-            sides += [(np.array([s * aside, 0.0, 0.0]), np.array([0.0, reach, 0.0])) for s in (1, -1)]
+            sides = [(np.array([0.0, s * aside, 0.0]), np.array([half, 0.0, 0.0])) for s in (1, -1)]
+            sides += [(np.array([s * aside, 0.0, 0.0]), np.array([0.0, half, 0.0])) for s in (1, -1)]
             lines = [(p + a * stretch - d * stretch, p + a * stretch + d * stretch)
                      for p in self.points_m.values() for a, d in sides]  # fmt: skip
             return np.array(lines)

@@ -43,6 +43,20 @@ def pose_of(matrix: Array) -> Pose:
     return Pose.from_matrix(whole)
 
 
+def facing_pose(flat: Array, rays: Array) -> Pose:
+    """Return the pose of a board that faces the camera, by size and turn alone: points (n, 2) and their x/z, y/z."""
+    a, b = flat - flat.mean(axis=0), rays - rays.mean(axis=0)
+    a = a * (1, -1)  # y is up on the board and down in the camera
+    left, stretch, right = np.linalg.svd(b.T @ a)
+    turn = left @ np.diag([1.0, float(np.linalg.det(left @ right))]) @ right
+    depth_m = float(np.sum(a * a) / np.sum(stretch))
+    matrix = np.eye(4)
+    matrix[:2, :2], matrix[2, 2] = turn @ np.diag([1.0, -1.0]), -1.0
+    matrix[:2, 3] = depth_m * rays.mean(axis=0) - matrix[:2, :2] @ flat.mean(axis=0)
+    matrix[2, 3] = depth_m
+    return Pose.from_matrix(matrix)
+
+
 def _normaliser(points: Array) -> Array:
     middle = points.mean(axis=0)
     spread = float(np.sqrt(np.mean(np.sum((points - middle) ** 2, axis=1)))) or 1.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bridge.ports import LENS_MODELS, Intrinsics
 from calibration.errors import WeakViews
-from calibration.flat_view import homography, pose_of
+from calibration.flat_view import facing_pose, homography, pose_of
 from calibration.lens import bend, undistort
 from urdf.pose import Array, Pose
 
@@ -38,6 +38,8 @@ _FOCAL_WIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 _FURTHEST = 1e6
 #: A step that mends less than this share of the cost is the last.
 _ENOUGH = 1e-8
+#: Information below this share of a number's own is none.
+_UNKNOWN = 1e-13
 #: So many of the views are enough to choose among them.
 _START_VIEWS = 6
 
@@ -129,6 +131,13 @@ class _Poses:
         return tuple(Pose.from_matrix(m) for m in matrices)
 
 
+def _inverse(information: Array) -> Array:
+    """Return a covariance in which what the views say nothing about is very uncertain, not certain."""
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
+    return (vectors / np.maximum(values, _UNKNOWN)) @ vectors.T / np.outer(scale, scale)
+
+
 def _rotations(vectors: Array) -> Array:
     """Return the rotation matrices (v, 3, 3) of rotation vectors (v, 3). Ref: Rodrigues (1840)."""
     angle = np.linalg.norm(vectors, axis=1)[:, None, None]
@@ -189,7 +198,7 @@ class _Solver:
             _intrinsics(camera, self._size_px, self._model),
             poses.poses(),
             tuple(e[there] for e, there in zip(error, self._there, strict=True)),
-            noise * np.linalg.pinv(information, hermitian=True),
+            noise * _inverse(information),
         )
 
     def _weights(self, error: Array) -> Array:
@@ -199,6 +208,8 @@ class _Solver:
         return np.minimum(1.0, _HUBER * sigma / np.maximum(size, 1e-12)) * self._there
 
     def _cost(self, error: Array, weight: Array, camera: Array) -> float:
+        if not np.isfinite(error).all():
+            return math.inf
         return float(np.sum(weight[..., None] * error**2) + np.sum((camera / self._prior) ** 2))
 
     def _in_camera(self, poses: _Poses) -> Array:
@@ -289,7 +300,10 @@ def _flat_pose(view: View, intrinsics: Intrinsics) -> Pose:
     seen = np.isfinite(rays).all(axis=1)
     if seen.sum() < 4:
         raise ValueError(f"{view.name}: no ray of this lens reaches its points")
-    return pose_of(homography(view.object_m[seen, :2], rays[seen]))
+    flat = view.object_m[seen, :2]
+    pose = pose_of(homography(flat, rays[seen]))
+    # An unknown strong lens can bend a near board so that its own perspective seems to turn it through the camera.
+    return pose if pose.apply(view.object_m)[:, 2].min() > 0 else facing_pose(flat, rays[seen])
 
 
 def _values(intrinsics: Intrinsics) -> Array:

@@ -31,8 +31,8 @@ def draw_camera(result: CameraResult, name: str, path: Path) -> None:
 
     with mpl.rc_context({
         "font.family": "DejaVu Sans", "font.size": 8.8, "text.color": INK, "axes.edgecolor": SOFT,
-        "axes.labelcolor": _GREY, "xtick.color": _GREY, "ytick.color": _GREY, "axes.linewidth": 0.7, "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
+        "axes.labelcolor": _GREY, "xtick.color": _GREY, "ytick.color": _GREY, "axes.linewidth": 0.7,
+        "xtick.labelsize": 8, "ytick.labelsize": 8,
     }):  # fmt: skip
         figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=120, facecolor="white")
         _fill(figure, result, name)
@@ -211,7 +211,7 @@ def _cloud(panel: Axes, result: CameraResult) -> None:
     panel.set_xlim(-reach, reach)
     panel.set_ylim(reach, -reach)
     panel.set_aspect("equal")
-    panel.set_title("Errors [px], rings at 1, 2, 3 σ", size=10.5, weight="bold", color=INK, pad=6)
+    panel.set_title("Errors [px], rings at 1, 2, 3 sigma", size=10.5, weight="bold", color=INK, pad=6)
     panel.tick_params(length=2.5)
 
 

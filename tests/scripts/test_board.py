@@ -50,13 +50,12 @@ def make(*words: str) -> None:
     assert main(["board", "make", *words]) == 0
 
 
-@pytest.mark.parametrize(("paper", "size"), [("A4", (210.0, 297.0)), ("Letter", (215.9, 279.4))])
-def test_the_pdf_is_to_scale(data: Path, paper: str, size: tuple[float, float]) -> None:
-    make("charuco", "--paper", paper)
-    pdf = (data / "boards" / f"charuco_{paper}.pdf").read_bytes()
+def test_the_pdf_is_to_scale(data: Path) -> None:
+    make("charuco", "--paper", "Letter")
+    pdf = (data / "boards" / "charuco_Letter.pdf").read_bytes()
     assert b"/PrintScaling /None" in pdf
     black, sheet = black_rectangles_mm(pdf)
-    assert sheet == pytest.approx(size, abs=0.01)
+    assert sheet == pytest.approx((215.9, 279.4), abs=0.01)
     sides = black[:, 2:] - black[:, :2]
     squares = black[np.all(np.abs(sides - 24.0) < 1.0, axis=1)]
     assert len(squares) == 35
