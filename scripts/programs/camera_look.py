@@ -98,25 +98,32 @@ def draw_look(seen: Look, title: str, path: Path) -> None:
 
 
 def _fill(figure: Figure, seen: Look, title: str) -> None:
+    """Colours alone leave room for the figures at their right; with depth beside them the figures go below."""
     depth_m = seen.frame.depth_m
     height_px, width_px = seen.frame.rgb.shape[:2]
-    columns = 1 if depth_m is None else 2
-    picture_in = (_WIDTH_IN - 0.7) / columns * height_px / width_px if columns == 2 else 5.6
-    height_in = 0.95 + picture_in + 2.1
+    share = 0.64 if depth_m is None else 0.465
+    picture_in = min(share * _WIDTH_IN * height_px / width_px, 7.0)
+    below_in = 0.35 if depth_m is None else 2.65
+    height_in = 0.9 + max(picture_in, 2.6) + below_in
     figure.set_size_inches(_WIDTH_IN, height_in)
-    figure.text(0.03, 1 - 0.42 / height_in, f"Camera {title}", size=15, weight="bold")
-    figure.text(0.03, 1 - 0.68 / height_in, f"{seen.in_words()}.  {_lens(seen.frame)}", size=9.5, color=_GREY)
-    upper = figure.add_gridspec(
-        1, columns, left=0.03, right=0.97, top=1 - 0.85 / height_in, bottom=2.2 / height_in, wspace=0.04
-    )
-    panel = figure.add_subplot(upper[0])
+    figure.text(0.025, 1 - 0.4 / height_in, f"Camera {title}", size=15, weight="bold")
+    figure.text(0.025, 1 - 0.67 / height_in, f"{seen.in_words()}.  {_lens(seen.frame)}", size=9.5, color=_GREY)
+    top, bottom = 1 - 0.88 / height_in, below_in / height_in
+    panel = figure.add_axes((0.025, bottom, share, top - bottom))
     panel.imshow(seen.frame.rgb)
+    panel.set_anchor("NW")
     panel.set_axis_off()
-    if depth_m is not None:
-        _depth(figure, figure.add_subplot(upper[1]), depth_m)
-    lower = figure.add_gridspec(1, 2, left=0.07, right=0.97, top=1.6 / height_in, bottom=0.5 / height_in, wspace=0.2)
-    _bars(figure.add_subplot(lower[0]), np.diff(seen.came_ms), "between two pictures (ms)")
-    _bars(figure.add_subplot(lower[1]), seen.late_ms, "from capture to here (ms)")
+    if depth_m is None:
+        room = figure.add_gridspec(
+            2, 1, left=0.7, right=0.975, top=top, bottom=bottom + 0.45 / height_in, hspace=0.75 / (height_in * 0.35)
+        )
+    else:
+        _depth(figure, (0.505, bottom, share, top - bottom), depth_m)
+        room = figure.add_gridspec(
+            1, 2, left=0.05, right=0.975, top=1.65 / height_in, bottom=0.5 / height_in, wspace=0.12
+        )
+    _bars(figure.add_subplot(room[0]), np.diff(seen.came_ms), "between two pictures (ms)")
+    _bars(figure.add_subplot(room[1]), seen.late_ms, "from capture to whoever reads (ms)")
 
 
 def _lens(frame: Frame) -> str:
@@ -126,19 +133,24 @@ def _lens(frame: Frame) -> str:
     return f"Focal length {i.fx_px:.0f} px, {i.model} lens"
 
 
-def _depth(figure: Figure, panel: Axes, depth_m: np.ndarray) -> None:
+def _depth(figure: Figure, place: tuple[float, float, float, float], depth_m: np.ndarray) -> None:
+    """Draw depth, the nearest bright, a hole gray, and its scale under it."""
+    height_in = figure.get_figheight()
     seen_m = depth_m[depth_m > 0]
     near_m, far_m = np.quantile(seen_m, (0.01, 0.99)) if seen_m.size else (0.0, 1.0)
-    shown = np.ma.masked_less_equal(depth_m, 0.0)
+    panel = figure.add_axes(place)
+    panel.set_anchor("NW")
     panel.set_facecolor("#58616e")
+    shown = np.ma.masked_less_equal(depth_m, 0.0)
     image = panel.imshow(shown, cmap="magma_r", vmin=near_m, vmax=max(far_m, near_m + 1e-3))
     panel.set_xticks([])
     panel.set_yticks([])
-    bar = figure.colorbar(image, ax=panel, fraction=0.035, pad=0.02)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    scale = (place[0], place[1] - 0.2 / height_in, place[2], 0.1 / height_in)
+    bar = figure.colorbar(image, cax=figure.add_axes(scale), orientation="horizontal")
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label("depth (m)")
-    holes = 100 * float(np.mean(depth_m <= 0))
-    panel.set_xlabel(f"{holes:.1f} % of the pixels are holes", color=_GREY)
+    bar.set_label(f"depth (m); holes: {100 * float(np.mean(depth_m <= 0)):.1f} % of the pixels")
 
 
 def _bars(panel: Axes, values_ms: Array, label: str) -> None:
