@@ -2,6 +2,7 @@
 
 Three parts: slow moves that turn back (dead time, play, scale), swings at the speed limit, joint after joint so that
 the supply stands it (speed), and single small steps after an approach from the same side (dead band). Slow at first.
+The gripper moves when the arm has done: servers read jaws that move more often than joints (hardware/estimate.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _STEPS_RAD = np.radians(0.08 * np.arange(1, 13))
 _CLEARANCE_M = 0.008
 #: How fast the safety filter has joints slow down. Ref: bridge/safety.py.
 _BRAKING_RAD_S2 = 20.0
+#: The part of the time in which the arm's joints move.
+_ARM_SHARE = 0.75
 _CENTERS, _CORNERS = 400, 48
 
 
@@ -64,9 +67,13 @@ def excitation(room: Room, max_speed_rad_s: Array, period_s: float, seconds: flo
     if not LEAST_SECONDS <= seconds <= 600.0:
         raise CalibrationError(f"the motion takes {LEAST_SECONDS:g} to 600 s to tell every number, got {seconds:g}")
     motion = _Motion(room, period_s, rng)
-    motion.slow_moves(0.35 * seconds)
-    motion.swings(0.70 * seconds, max_speed_rad_s)
-    motion.small_steps(seconds)
+    last = np.arange(len(room.center_rad)) == len(room.center_rad) - 1
+    for moving, begin_s, end_s in ((~last, 0.0, _ARM_SHARE * seconds), (last, _ARM_SHARE * seconds, seconds)):
+        motion.moving = moving
+        lasts_s = end_s - begin_s
+        motion.slow_moves(begin_s + 0.35 * lasts_s)
+        motion.swings(begin_s + 0.65 * lasts_s, max_speed_rad_s)
+        motion.small_steps(end_s)
     return np.array(motion.targets)
 
 
@@ -75,8 +82,13 @@ class _Motion:
 
     def __init__(self, room: Room, period_s: float, rng: np.random.Generator) -> None:
         self._room, self._period_s, self._rng = room, period_s, rng
+        self.moving = np.ones(len(room.center_rad), dtype=np.bool_)
         self.targets: list[Array] = [room.center_rad.copy()]
         self._wait(0.5)
+
+    def _spread(self, low: float, high: float) -> Array:
+        """Return how far each joint goes (n,), in reaches; one that has its time later goes nowhere."""
+        return self._rng.uniform(low, high, len(self.moving)) * self.moving
 
     @property
     def _time_s(self) -> float:
@@ -97,7 +109,7 @@ class _Motion:
         """Go to one random pose after the other, with a rest in each; gently at first."""
         while self._time_s < until_s:
             share = 0.4 if self._time_s < _GENTLE_S else 1.0
-            spread = self._rng.uniform(-1.0, 1.0, len(self._room.center_rad))
+            spread = self._spread(-1.0, 1.0)
             way_s = 0.8 if self._time_s < _GENTLE_S else float(self._rng.uniform(0.4, 0.7))
             self._go(self._room.center_rad + share * self._room.reach_rad * spread, way_s)
             self._wait(self._varied(_SLOW_CYCLE_S) - way_s)
@@ -110,9 +122,11 @@ class _Motion:
         side = -np.ones(count)
         while self._time_s < until_s:
             side = -side
-            goals = self._room.center_rad + side * self._room.reach_rad * self._rng.uniform(0.7, 1.0, count)
-            starts = self._rng.permutation(count) * round(_STAGGER_S / self._period_s)
-            cycle = round(self._varied(_SWING_S + count * _STAGGER_S) / self._period_s)
+            goals = self._room.center_rad + side * self._room.reach_rad * self._spread(0.7, 1.0)
+            order = np.zeros(count, dtype=np.int64)
+            order[self.moving] = self._rng.permutation(int(self.moving.sum()))
+            starts = order * round(_STAGGER_S / self._period_s)
+            cycle = round(self._varied(_SWING_S + int(self.moving.sum()) * _STAGGER_S) / self._period_s)
             step = max_speed_rad_s * self._period_s
             for period in range(cycle):
                 at = self.targets[-1]
@@ -125,10 +139,9 @@ class _Motion:
         index, side = 0, 1.0
         while self._time_s < until_s - _STEP_CYCLE_S:
             side = -side
-            spread = self._rng.uniform(0.1, 0.6, len(self._room.center_rad))
-            low = self._room.center_rad - side * self._room.reach_rad * spread
+            low = self._room.center_rad - side * self._room.reach_rad * self._spread(0.1, 0.6)
             self._go(low, 0.25)
             self._wait(self._varied(_STEP_CYCLE_S / 2) - 0.25)
-            self.targets.append(low - side * steps[index % len(steps)])
+            self.targets.append(low - side * steps[index % len(steps)] * self.moving)
             self._wait(self._varied(_STEP_CYCLE_S / 2))
             index += 1

@@ -61,7 +61,7 @@ class CalibrateActuatorArgs:
     """With --port: which arm it is."""
     rig: str = "table"
     """With --port: how it is mounted."""
-    seconds: float = 75.0
+    seconds: float = 90.0
     """How long the motion lasts [s], 50 to 600. A bus that reads slowly wants more."""
     seed: int = 0
     """Seed of the motion, and of the lab where this command starts one."""

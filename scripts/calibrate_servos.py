@@ -31,7 +31,7 @@ class SightArgs:
     uvc:0, realsense, remote:ENDPOINT ... The arm is a served one (`tandem serve`) and drives itself: keep clear."""
     lens: str = ""
     """Name of the camera's calibration, data/robots/NAME/calibration/camera_LENS.json (`tandem calibrate camera`).
-    Default: what the camera says of itself."""
+    Default: desk for --camera robot, else the camera's own name; without a file, what the camera says of itself."""
     marker: int = 40
     """Number of the marker on the gripper, as `tandem board make` prints it."""
     marker_mm: float = 34.0

@@ -54,24 +54,34 @@ def draw_actuator(picture: ActuatorPicture, path: Path) -> None:
         told = _told(picture.log, times_s)
         modelled = _modelled(picture, times_s)
         count = len(picture.joint_names)
-        # A swing, where speed and dead time show; and steps, where play and dead band do.
+        # Swings, where speed and dead time show; and steps, where play and dead band do. The gripper's are later.
         for joint, name in enumerate(picture.joint_names):
-            bottom = 0.075 + 0.81 * (count - 1 - joint) / count
-            height = 0.81 / count - 0.022
-            for left, middle_s in ((0.075, 0.55 * end_s), (0.385, 0.88 * end_s)):
+            is_last = joint == count - 1
+            bottom = 0.065 if is_last else 0.1 + 0.785 * (count - 1 - joint) / count
+            height = 0.785 / count - 0.024
+            for left, middle_s in _windows(is_last, end_s):
                 panel = figure.add_axes((left, bottom, 0.29, height))
                 _draw_trace(panel, picture, joint, (times_s, told[:, joint], modelled[:, joint]), middle_s)
-                if joint == count - 1:
+                if is_last:
                     panel.set_xlabel("s", labelpad=1)
-                else:
+                elif joint != count - 2:
                     panel.set_xticklabels([])
                 if left < 0.1:
                     panel.set_ylabel(f"{name} [°]", fontsize=8.5)
-        _legend(figure.add_axes((0.075, 0.885, 0.6, 0.02)))
+        _legend(figure.add_axes((0.41, 0.947, 0.3, 0.02)))
         _draw_numbers(figure.add_axes((0.735, 0.62, 0.245, 0.24)), picture, "speed")
         _draw_numbers(figure.add_axes((0.735, 0.345, 0.245, 0.2)), picture, "play")
         _draw_numbers(figure.add_axes((0.735, 0.075, 0.245, 0.2)), picture, "dead band")
         write_picture(figure, path)
+
+
+def _windows(is_gripper: bool, end_s: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the left edges of the two panels and the middles of the times that they show: swings, then small steps.
+
+    The gripper moves when the arm has done.
+    """
+    swings, steps = (0.87, 0.96) if is_gripper else (0.38, 0.66)
+    return (0.075, swings * end_s), (0.385, steps * end_s)
 
 
 def _told(log: ActuatorLog, times_s: Array) -> Array:
@@ -128,8 +138,9 @@ def _draw_numbers(panel: Axes, picture: ActuatorPicture, what: str) -> None:
         "dead band": (model.dead_band_rad, errors.dead_band_rad, start.dead_band_rad, "°"),
     }[what]
     rows = np.arange(len(values))
-    panel.barh(rows, np.degrees(values), 0.5, xerr=2 * np.degrees(deviations), color=ACCENT, alpha=0.85,
-               error_kw={"lw": 1.2, "ecolor": INK})  # fmt: skip
+    above = 2 * np.degrees(deviations)
+    panel.barh(rows, np.degrees(values), 0.5, xerr=(np.minimum(above, np.degrees(values)), above), color=ACCENT,
+               alpha=0.85, error_kw={"lw": 1.2, "ecolor": INK})  # fmt: skip
     panel.plot(np.degrees(nominal), rows, "|", color=GOOD, ms=11, mew=2.2)
     panel.set_yticks(rows, picture.joint_names)
     panel.invert_yaxis()

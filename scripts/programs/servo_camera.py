@@ -11,7 +11,6 @@ import numpy as np
 from rich.console import Console
 
 from calibration.boards import GRIPPER, Marker, desk_from_board
-from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError
 from calibration.marker_problem import PlaceReference
 from calibration.servo import ServoCalibration
@@ -22,7 +21,7 @@ from scripts.cli import data_root, emit_json, say
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.bus_choice import ticks_range
-from scripts.programs.camera_choice import open_camera
+from scripts.programs.camera_choice import CameraChoice, open_robot_camera
 from scripts.programs.picture_file import check_picture
 from scripts.programs.posing import PosedArm
 from scripts.programs.robot_file import RobotFile
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
 
 _MOST_POSES = 200
 _LOOSE_DEG = 3.0
-_FIRST_PICTURE_S = 5.0
+#: Under what name a robot's own camera is calibrated: camera_desk.json.
+_DESK = "desk"
 
 
 class ServoSightResult(msgspec.Struct, frozen=True):
@@ -118,24 +118,12 @@ def _setup(args: SightArgs, description: ArmDescription, rig: Rig, before: Servo
 
 
 def _open_camera(args: SightArgs, robot: str, address: RobotFile, description: ArmDescription) -> NewestCamera:
-    """Open the camera that is named, under the lens that was calibrated for it."""
-    root = data_root()
-    lens = CameraCalibration.load(args.lens, robot, description, root).intrinsics() if args.lens else None
-    text = args.camera
-    if text == "robot":
-        if not address.camera_endpoint:
-            raise CalibrationError(f"robot.toml of {robot!r} names no camera: say --camera uvc:0, or whichever it is")
-        text = f"remote:{address.camera_endpoint}"
-    camera = open_camera(text, key=args.key, lens=lens, data=root)
-    try:
-        if not camera.wait(_FIRST_PICTURE_S).intrinsics.is_known:
-            raise CalibrationError(
-                f"nobody knows the lens of camera {args.camera!r}: `tandem calibrate camera` first, then --lens NAME"
-            )
-    except BaseException:
-        camera.close()
-        raise
-    return camera
+    """Open the camera that is named, under the lens that was calibrated for it; raises NotCalibrated without one."""
+    text = address.desk_camera if args.camera == "robot" else args.camera
+    if not text:
+        raise CalibrationError(f"robot.toml of {robot!r} names no camera: say --camera uvc:0, or whichever it is")
+    role = args.lens or (_DESK if args.camera == "robot" else CameraChoice.parse(text).name)
+    return open_robot_camera(text, role, robot, description, key=args.key)
 
 
 def _visit_all(sight: ServoSight, args: SightArgs, console: Console, json: bool) -> None:
