@@ -17,7 +17,8 @@ from calibration.errors import CalibrationError
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
-from scripts.programs.calibrate_chain import DEFAULTS, DESK_CAMERA, Bench, Chain, ChainSettings, StepReport, Workplace
+from scripts.programs.calibrate_chain import DEFAULTS, Bench, Chain, ChainSettings, StepReport, Workplace
+from scripts.programs.calibrated_camera import DESK_CAMERA
 from scripts.programs.lab import ROBOT_NAME, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand

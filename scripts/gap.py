@@ -83,17 +83,12 @@ def run(args: GapArgs) -> int:
     if trouble:
         _say(console, f"tandem gap: {trouble}")
         return BAD_INPUT
-    choice = choose_policy(args.policy, None)
-    arm = load_arm(choice.arm)
-    make_policy(choice, arm, arm.rig(choice.rig))  # refused before anything is measured
-    out = args.out or data_root() / "gap" / f"{choice.name}_{args.level}"
     try:
-        folder = GapFolder(out, _plan(args, choice))
-        table = measure(folder, choice, args.workers or os.cpu_count() or 1, console)
+        table, path = measure_gap(args, console, args.workers or os.cpu_count() or 1)
     except GapError as error:
         _say(console, f"tandem gap: {error}")
         return BAD_INPUT
-    path, picture = folder.save("gap.json", table), out / "gap.png"
+    picture = path.with_name("gap.png")
     draw_gap(table, picture)
     for line in describe(table):
         _say(console, line)
@@ -102,8 +97,17 @@ def run(args: GapArgs) -> int:
     return DONE
 
 
-def measure(folder: GapFolder, choice: PolicyChoice, workers: int, console: Console) -> GapTable:
-    """Return the table, after measuring what the folder does not hold; raises UnitFailed."""
+def measure_gap(args: GapArgs, console: Console, workers: int) -> tuple[GapTable, Path]:
+    """Return the table and its file, after measuring what is missing; raises GapError, PolicyMismatch or UnitFailed."""
+    choice = choose_policy(args.policy, None)
+    arm = load_arm(choice.arm)
+    make_policy(choice, arm, arm.rig(choice.rig))  # refused before anything is measured
+    folder = GapFolder(args.out or data_root() / "gap" / f"{choice.name}_{args.level}", _plan(args, choice))
+    table = _measured(folder, choice, workers, console)
+    return table, folder.save("gap.json", table)
+
+
+def _measured(folder: GapFolder, choice: PolicyChoice, workers: int, console: Console) -> GapTable:
     plan = folder.plan
     if folder.training() is None:
         with CountedProgress(console, "training world", plan.training_episodes) as progress:

@@ -39,8 +39,6 @@ from scripts.programs.servo_sight import ServoSight, SightSetup
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Pose
 
-#: The camera that looks at arm and block; its file is camera_desk.json.
-DESK_CAMERA = "desk"
 #: How well a person puts the desk board at its place and a marker on the gripper: one standard deviation.
 _BOARD_M, _BOARD_RAD = 0.001, math.radians(0.2)
 _MOUNT_M, _MOUNT_RAD = 0.002, math.radians(0.3)

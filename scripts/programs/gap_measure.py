@@ -12,7 +12,8 @@ from calibration.camera_file import CameraCalibration
 from calibration.errors import NotCalibrated
 from calibration.servo import ServoCalibration
 from scripts.evaluate import PolicyChoice
-from scripts.programs.calibrate_chain import DESK_CAMERA, KNOWN_TROUBLE, Chain, ChainSettings
+from scripts.programs.calibrate_chain import KNOWN_TROUBLE, Chain, ChainSettings
+from scripts.programs.calibrated_camera import DESK_CAMERA
 from scripts.programs.gap_record import GapAttempt, GapCell, GapFolder, GapUnit, JointError, Stage
 from scripts.programs.lab_unit import LabUnit, nominal_calibration
 from scripts.programs.quick_lab import SERIAL, QuickLab

@@ -25,7 +25,8 @@ from hardware.virtual.dofbot_board import DofbotBoard
 from hardware.virtual.wire_bus import WiredDofbotBus
 from hardware.virtual.wire_bytes import Wire
 from scripts.programs.board_show import BOARD, sheet_print
-from scripts.programs.calibrate_chain import DESK_CAMERA, Bench, Workplace
+from scripts.programs.calibrate_chain import Bench, Workplace
+from scripts.programs.calibrated_camera import DESK_CAMERA
 from scripts.programs.lab_plant import LabPlant
 from scripts.programs.lab_unit import LabUnit, nominal_calibration, take_up
 from scripts.programs.quick_camera import QuickCamera
