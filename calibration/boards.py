@@ -226,5 +226,9 @@ def _detector() -> cv2.aruco.ArucoDetector:
     parameters.minMarkerPerimeterRate = 0.05  # of the larger image side: a face of the block seen at a slant
     # The outline of the block's face, 5 mm outside its marker, must not pass for the same candidate seen twice.
     parameters.minMarkerDistanceRate = 0.05
+    # A cell may be two pixels wide: its middle third is judged. The default, all but a rim of an eighth, loses one
+    # small marker in ten of a webcam's pictures to the blur between the cells.
+    parameters.perspectiveRemoveIgnoredMarginPerCell = 0.33
+    parameters.perspectiveRemovePixelPerCell = 8
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, DICTIONARY))
     return cv2.aruco.ArucoDetector(dictionary, parameters)

@@ -24,8 +24,9 @@ from urdf.pose import Array
 Gray = NDArray[np.uint8]
 _Floats = NDArray[np.float32]
 
-#: What remains of the corners' errors, one standard deviation per axis, where noise is no matter: the model's own.
-MODEL_SIGMA_PX = 0.012
+#: What remains of the errors of corners, one standard deviation per axis, where noise is no matter: the model's own,
+#: and what JPEG does to noise (measured on rendered pictures, as a webcam hands them out).
+MODEL_SIGMA_PX = 0.022
 _FIRST_BLUR_PX, _LEAST_BLUR_PX, _MOST_BLUR_PX = 0.9, 0.25, 3.0
 #: Straightened pixels that take part, at most; a large marker has more than it needs.
 _MOST_PIXELS = 1600

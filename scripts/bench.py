@@ -77,7 +77,14 @@ def _train(on_progress: Progress, only: str) -> Iterable[Row]:
 
 
 def _servos(on_progress: Progress, only: str) -> Iterable[Row]:
-    from scripts.programs.bench_servos import measure
+    from scripts.programs import bench_actuator, bench_servos
+
+    yield from bench_servos.measure(on_progress, only)
+    yield from bench_actuator.measure(on_progress, only)
+
+
+def _perception(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_perception import measure
 
     return measure(on_progress, only)
 
@@ -89,14 +96,15 @@ BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "kinematics": _kinematics,
     "env": _env,
     "grasp": _grasp,
+    "perception": _perception,
     "policy": _policy,
     "servos": _servos,
     "tasks": _tasks,
     "train": _train,
     "training": _training,
 }
-#: Measured by name alone: a part of `tasks` for those who have half an hour, and what takes most of a day.
-_BY_NAME = ("grasp", "train")
+#: Measured by name alone: what is a part of `tasks` or of `perception`, and what takes most of a day.
+_BY_NAME = ("grasp", "servos", "train")
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,13 @@ class BenchArgs:
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
-    """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), grasp (the Dofbot's, half an
-    hour), tasks (every arm's, hours), train (how quickly and how well learners learn, hours; goes on where it was
-    stopped), or `all`: each of them but grasp, which is a part of tasks, and train."""
+    """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), perception (cameras, markers,
+    calibration, half an hour), grasp (the Dofbot's, half an hour), tasks (every arm's, hours), train (how quickly and
+    how well learners learn, hours; goes on where it was stopped), or `all`: each of them but grasp, which is a part of
+    tasks, servos, which is a part of perception, and train."""
     only: str = ""
-    """Show and judge only the rows whose figure contains this word; policy, bridge, servos, grasp, tasks and train
-    measure no others. The file keeps the rows that were not measured again."""
+    """Show and judge only the rows whose figure contains this word; policy, bridge, servos, perception, grasp,
+    tasks and train measure little else. The file keeps the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 

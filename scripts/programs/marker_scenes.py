@@ -54,6 +54,8 @@ class SceneRange:
     tilt_rad: tuple[float, float] = (0.0, np.pi / 3)
     blur_px: tuple[float, float] = (0.5, 1.0)
     noise: tuple[float, float] = (1.0, 3.0)
+    #: As a webcam hands it out: mid-tones brightened (gamma 2.2), then JPEG of this quality.
+    jpeg_quality: int | None = None
 
 
 def card(marker_m: float, quiet_m: float = 0.005) -> Target:
@@ -90,8 +92,13 @@ def draw_scene(drawn_from: SceneRange, rng: np.random.Generator) -> Scene:
             break
     blur, noise = rng.uniform(*drawn_from.blur_px), rng.uniform(*drawn_from.noise)
     rgb = _picture(pose, target, marker, lens, box, blur, rng)
+    if drawn_from.jpeg_quality is not None:
+        rgb = 255 * (rgb.clip(0, 255) / 255) ** (1 / 2.2)
     grain = rng.standard_normal(rgb.shape, dtype=np.float32)
     rgb = np.clip(np.rint(rgb + noise * grain), 0, 255).astype(np.uint8)
+    if drawn_from.jpeg_quality is not None:
+        _, packed = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, drawn_from.jpeg_quality])
+        rgb = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)
     return Scene(rgb, lens, pose, marker, tilt, distance, blur)
 
 
