@@ -19,6 +19,7 @@ from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.calibrate_chain import DEFAULTS, Bench, Chain, ChainSettings, StepReport, Workplace
 from scripts.programs.calibrated_camera import DESK_CAMERA
+from scripts.programs.camera_choice import open_camera
 from scripts.programs.lab import ROBOT_NAME, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
@@ -43,7 +44,7 @@ class CalibrateAllArgs:
 
     robot: str = ROBOT_NAME
     """`lab` (started if none runs), or a robot under data/robots that `tandem serve` serves and whose robot.toml names
-    a camera_endpoint."""
+    a camera."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab, and of the choice of poses."""
     level: str = "mild"
@@ -139,16 +140,16 @@ def workplace_of(args: CalibrateAllArgs, console: Console, wrist: bool = False) 
 @contextmanager
 def _bench(address: RobotFile, args: CalibrateAllArgs, console: Console) -> Generator[Bench]:
     """Connect to arm, camera and stage hand."""
-    if not address.camera_endpoint:
-        raise CalibrationError(f"robot.toml of {args.robot!r} names no camera_endpoint: a calibration needs eyes")
+    if not address.desk_camera:
+        raise CalibrationError(f"robot.toml of {args.robot!r} names no camera: a calibration needs eyes")
     with ExitStack() as stack:
         robot = stack.enter_context(RobotLink.of(address, args.key, args.take_over).connect())
-        camera = stack.enter_context(closing(_camera(address.camera_endpoint)))
+        camera = stack.enter_context(closing(_camera(address.desk_camera, address)))
 
         def written_ns(sent: JointCommand) -> int:
             return robot.written_ns or sent.stamp_ns
 
-        wrist = stack.enter_context(closing(_camera(address.wrist_endpoint))) if address.wrist_endpoint else None
+        wrist = stack.enter_context(closing(_camera(address.wrist_camera, address))) if address.wrist_camera else None
         if address.stage_endpoint:
             hand = stack.enter_context(closing(StageHand(address.stage_endpoint)))
             yield Bench(robot, camera, hand, written_ns, hand.place_block, wrist)
@@ -157,10 +158,8 @@ def _bench(address: RobotFile, args: CalibrateAllArgs, console: Console) -> Gene
             yield Bench(robot, camera, PersonWithBoard(console), written_ns, person.place_block, wrist)
 
 
-def _camera(endpoint: str) -> Camera:
-    from hardware.cameras.remote import RemoteCamera
-
-    return RemoteCamera(endpoint)
+def _camera(name: str, address: RobotFile) -> Camera:
+    return open_camera(name, key=Path(address.camera_key) if address.camera_key else None)
 
 
 def _say(console: Console, text: str) -> None:

@@ -156,7 +156,8 @@ class Chain:
         size_px = (first.intrinsics.width_px, first.intrinsics.height_px)
         pictures: list[Seen] = []
         try:
-            for k, pose in enumerate(held_poses(self.settings.views, first.intrinsics, rng)):
+            about = first.intrinsics if first.intrinsics.is_known else _common_lens(*size_px)
+            for k, pose in enumerate(held_poses(self.settings.views, about, rng)):
                 bench.holder.hold_up(pose)
                 frame = self._picture(bench.camera, place.clock.now_ns() + _LOOK_NS)
                 corners = board.detect(frame.rgb)
@@ -268,6 +269,12 @@ class Chain:
     def _report(self, step: str, words: str, path: Path, residual: float, unit: str) -> None:
         self.reports.append(StepReport(step, True, words, str(path), residual, unit))
         self.tell(self.reports[-1])
+
+
+def _common_lens(width_px: int, height_px: int) -> Intrinsics:
+    """Return a lens as most webcams have it: 60 degrees from left to right."""
+    focal_px = 0.87 * width_px
+    return Intrinsics(width_px, height_px, focal_px, focal_px, (width_px - 1) / 2, (height_px - 1) / 2)
 
 
 KNOWN_TROUBLE = (CalibrationError, BridgeError)

@@ -193,7 +193,7 @@ class MotionChecker:
         fits = solve(Corners((self._marker.id,), square, home.corners_px), home.intrinsics)
         expected = self._desk_from_marker(home.reading_rad)
         if not fits:
-            return ToolPlace((math.nan,) * 3, math.nan, "no pose explains the marker on the gripper")
+            return ToolPlace((math.nan, math.nan, math.nan), math.nan, "no pose explains the marker on the gripper")
         poses = [home.desk_from_camera @ fit.camera_from_target for fit in fits]
         seen = min(poses, key=lambda pose: expected.distance_to(pose)[1])
         x, y, z = (1000 * (seen.position_m - expected.position_m)).tolist()

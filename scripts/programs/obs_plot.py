@@ -51,8 +51,8 @@ def _sight(panel: Axes, motion: MotionCheck) -> None:
         for goal, color, width in ((expected, "white", 4.0), (seen, ACCENT, 1.8)):
             panel.annotate(
                 "",
-                goal,
-                start,
+                tuple(goal),
+                tuple(start),
                 arrowprops={"arrowstyle": "-|>", "color": color, "lw": width, "shrinkA": 0, "shrinkB": 0},
             )
     panel.set_xlim(max(0, start[0] - across), start[0] + across)
