@@ -27,7 +27,7 @@ from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from scripts.programs.camera_choice import CameraChoice, open_camera
 from scripts.programs.camera_devices import video_devices
-from scripts.programs.camera_look import HalfBlocks, default_picture, draw_look, figures_in_words, look
+from scripts.programs.camera_look import HalfBlocks, Look, default_picture, draw_look, figures_in_words, look
 from scripts.programs.host import Host
 from scripts.programs.picture_file import check_picture
 from scripts.programs.robot_file import RobotFile, RobotFileError
@@ -199,13 +199,25 @@ def run_view(args: CameraViewArgs) -> int:
     with open_camera(args.camera, key=args.key) as camera:
         show = _window(choice.name) if args.window or (args.window is None and display) else None
         seen = look(camera, args.seconds, show or _terminal(args.json))
-    draw_look(seen, choice.name, path)
+    _write_look(seen, choice.name, path)
     say(f"{args.camera}: {seen.in_words()}", args.json)
     if not seen.frame.intrinsics.is_known:
         say(f"it is not calibrated: tandem calibrate camera --camera {args.camera}", args.json)
     say(f"picture: {path}", args.json)
     emit_json(CameraFigures(args.camera, seen.statistics, seen.frame.intrinsics.is_known, path), args.json)
     return DONE
+
+
+def _write_look(seen: Look, name: str, path: Path) -> None:
+    """Write the picture with its figures; where there is no matplotlib, as on the arm's own computer, what was seen."""
+    try:
+        draw_look(seen, name, path)
+    except ModuleNotFoundError:
+        import cv2
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() != ".png" or not cv2.imwrite(str(path), cv2.cvtColor(seen.frame.rgb, cv2.COLOR_RGB2BGR)):
+            raise
 
 
 def _terminal(json: bool) -> Callable[[Frame, float], bool]:
