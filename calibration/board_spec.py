@@ -135,15 +135,15 @@ class Board:
             lines = [(p + a * stretch - d * stretch, p + a * stretch + d * stretch)
                      for p in self.points_m.values() for a, d in sides]  # fmt: skip
             return np.array(lines)
-        lines = []
+        edges: list[tuple[Array, Array]] = []
         for marker in self.markers:
             corners = marker.corners_m()
             centre = corners.mean(axis=0)
             for k in range(4):
                 middle = (corners[k] + corners[(k + 1) % 4]) / 2
                 outward = (middle - centre) / (marker.size_m / 2) * marker.size_m / 8
-                lines.append(((middle - outward) * stretch, (middle + outward) * stretch))
-        return np.array(lines)
+                edges.append(((middle - outward) * stretch, (middle + outward) * stretch))
+        return np.array(edges)
 
     def detect(self, rgb: Image) -> BoardCorners:
         """Return what a picture (H, W, 3) shows of the board, sub-pixel; nothing where it shows none of it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from urdf.pose import Array, Pose
@@ -59,6 +61,6 @@ def facing_pose(flat: Array, rays: Array) -> Pose:
 
 def _normaliser(points: Array) -> Array:
     middle = points.mean(axis=0)
-    spread = float(np.sqrt(np.mean(np.sum((points - middle) ** 2, axis=1)))) or 1.0
+    spread = float(np.linalg.norm(points - middle)) / math.sqrt(len(points)) or 1.0
     scale = np.sqrt(2.0) / spread
     return np.array([[scale, 0.0, -scale * middle[0]], [0.0, scale, -scale * middle[1]], [0.0, 0.0, 1.0]])

@@ -179,8 +179,8 @@ def same_view(a: BoardCorners, b: BoardCorners, size_px: tuple[int, int]) -> boo
     _, ours, theirs = np.intersect1d(a.ids, b.ids, return_indices=True)
     if len(ours) < min(len(a), len(b)) / 2 or len(ours) == 0:
         return False
-    moved = np.linalg.norm(a.image_px[ours] - b.image_px[theirs], axis=1)
-    return float(np.sqrt(np.mean(moved**2))) < _SAME_SHARE * math.hypot(*size_px)
+    moved = float(np.linalg.norm(a.image_px[ours] - b.image_px[theirs])) / math.sqrt(len(ours))
+    return moved < _SAME_SHARE * math.hypot(*size_px)
 
 
 def _same_as(seen: Seen, pictures: Sequence[Seen], kept: set[str], size_px: tuple[int, int]) -> str:

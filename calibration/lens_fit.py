@@ -264,7 +264,7 @@ class _Solver:
         matrix = full - (cross.swapaxes(1, 2) @ tied).sum(axis=0) + damping * np.diag(np.diag(full))
         right = (a_t @ e)[..., 0].sum(axis=0) - camera[free] / prior**2
         right = right - np.einsum("vpk,vp->k", cross, alone)
-        return matrix, right, alone, tied
+        return matrix, right, np.asarray(alone, dtype=np.float64), np.asarray(tied, dtype=np.float64)
 
     def _step(
         self, camera: Array, poses: _Poses, error: Array, weight: Array, free: NDArray[np.bool_], damping: float
@@ -279,7 +279,8 @@ class _Solver:
 def _start(views: Sequence[View], size_px: tuple[int, int], model: str) -> tuple[Array, _Poses]:
     """Try focal lengths without distortion and keep the one whose flat poses explain the views best."""
     best: tuple[float, Intrinsics] | None = None
-    few = [views[k] for k in np.unique(np.linspace(0, len(views) - 1, _START_VIEWS).astype(int))]
+    every = max(1, len(views) // _START_VIEWS)
+    few = views[::every][:_START_VIEWS]
     for share in _FOCAL_WIDTHS:
         focal = share * size_px[0]
         camera = np.array([focal, focal, (size_px[0] - 1) / 2, (size_px[1] - 1) / 2, *(0.0,) * LENS_MODELS[model]])

@@ -31,6 +31,8 @@ _WANTED_TILTS, _WANTED_FLAT, _WANTED_NEAR = 3, 2, 6
 #: A board that moves more between two pictures blurs them, or bends them where lines are read one by one.
 _STILL_SHARE = 0.004
 _REFIT_VIEWS = 8
+#: What a moving board is told.
+HOLD_STILL = "Hold it still."
 
 _EDGES = ("left", "right", "upper", "lower")
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
@@ -76,7 +78,7 @@ class ViewGuide:
         if why:
             return self._advice(False, "Show the board to the camera." if not len(seen.corners) else _sentence(why))
         if must_be_still and not self._is_still(before, seen):
-            return self._advice(False, "Hold it still.")
+            return self._advice(False, HOLD_STILL)
         if any(same_view(seen.corners, v.corners, self.size_px) for v in self.views):
             return self._advice(False, self._next(seen))
         if not self._helps(seen):
@@ -132,8 +134,8 @@ class ViewGuide:
             return True
         if self._share(seen) >= _NEAR_SHARE and needs["near"] < 1.0:
             return True
-        only_more = all(v >= 1.0 for k, v in needs.items() if k != "views")
-        return only_more and attitude.tilt_rad >= TILTED_RAD
+        # All that is left to wish for is more of them: any will do that is not like another.
+        return all(v >= 1.0 for k, v in needs.items() if k != "views")
 
     def _take(self, seen: Seen) -> None:
         self.views.append(seen)
@@ -175,7 +177,7 @@ class ViewGuide:
 
     def _next(self, seen: Seen) -> str:
         needs, attitude = self.needs(), self.attitude(seen)
-        missing = min((k for k in needs if needs[k] < 1.0), key=lambda k: needs[k], default="views")
+        missing = min((k for k in needs if needs[k] < 1.0 and k != "views"), key=lambda k: needs[k], default="views")
         if missing == "coverage":
             return f"Move the board to the {self._emptiest()} of the picture."
         if missing in _EDGES:

@@ -116,18 +116,17 @@ def run_make(args: BoardMakeArgs) -> int:
     name = args.name or args.kind
     check_name(name)
     folder = data_root() / "boards"
+    board: Board | None = None
     record: Path | None = None
-    if args.kind == "block-stickers":
-        if _changes(args):
-            raise BoardError("the stickers are those of the block: their sizes cannot be changed")
-        sheet = stickers_sheet(args.paper)
-    else:
+    if args.kind != "block-stickers":
         board = _board(args)
-        sheet = board_sheet(board, args.paper, name)
+    elif _changes(args):
+        raise BoardError("the stickers are those of the block: their sizes cannot be changed")
+    sheet = stickers_sheet(args.paper) if board is None else board_sheet(board, args.paper, name)
     pictures = folder / f"{name}_{args.paper}.pdf", folder / f"{name}_{args.paper}.png"
     for path, data in zip(pictures, (sheet.pdf(), sheet.png()), strict=True):
         write_atomic(path, data)
-    if args.kind != "block-stickers":
+    if board is not None:
         record = BoardFile.of(name, board, args.paper).save(data_root())
     say(f"Made {pictures[0]} and {pictures[1].name}, {sheet.width_mm:g} x {sheet.height_mm:g} mm.", args.json)
     say(

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from bridge.errors import StaleFrame
+from bridge.ports import Frame
 from calibration.artifacts import calibration_dir, utc_now, write_atomic
 from calibration.board_file import board_path, load_board
 from calibration.board_spec import Board
@@ -19,7 +20,8 @@ from calibration.boards import Image
 from calibration.camera_file import CameraCalibration, artifact_name
 from calibration.errors import CalibrationError, WeakViews
 from calibration.intrinsics import MIN_VIEWS, MODELS, CameraResult, Refused, Seen, calibrate
-from calibration.view_guide import WANTED_VIEWS, Advice, ViewGuide
+from calibration.view_guide import HOLD_STILL, WANTED_VIEWS, Advice, ViewGuide
+from hardware.cameras.newest import NewestCamera
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import BAD_INPUT, DONE
 from urdf.description import load_arm
@@ -28,9 +30,8 @@ from urdf.errors import UnknownName
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 #: So many pictures without a board are looked at for why.
 _EXPLAINED = 3
-_MAX_AGE_S = 1.0
-#: A camera that shows nothing for so long is not there.
-_PATIENCE = 20
+#: A camera that shows nothing new for so long is not there, or its recording is over.
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class CalibrateCameraArgs:
     """How many views a live camera asks for; 8 at least."""
     arm: str = "dofbot"
     """Which arm the unit is."""
+    key: Path | None = None
+    """Our key file, for a remote camera that is served with keys."""
     window: bool = True
     """Show the live picture with what is missing in it, where there is a display."""
     json: bool = False
@@ -175,7 +178,7 @@ def _read(path: Path) -> Image | None:
     import cv2
 
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1])
+    return None if bgr is None else np.ascontiguousarray(bgr[:, :, ::-1], dtype=np.uint8)
 
 
 def _from_camera(
@@ -186,17 +189,33 @@ def _from_camera(
 
     kept = root / "robots" / args.robot / "views" / f"{artifact_name(args.name)}_{utc_now()}"
     say(f"Move the {args.board} board before the camera. Pictures are kept in {kept}; Ctrl-C ends.", args.json)
-    with closing(open_camera(args.camera)) as camera:
-        frame = camera.read(_MAX_AGE_S)
+    with closing(open_camera(args.camera, key=args.key)) as camera:
+        frame = camera.wait(_PATIENCE_S)
         size_px = (frame.rgb.shape[1], frame.rgb.shape[0])
         guide = ViewGuide(size_px, args.views)
         window = GuideWindow(f"tandem calibrate camera: {args.name}") if args.window and has_display() else None
         try:
-            collect(guide, board, lambda: camera.read(_MAX_AGE_S).rgb, _Speaker(args.json, kept), window)
+            collect(guide, board, _Fresh(camera).read, _Speaker(args.json, kept), window)
+        except KeyboardInterrupt:
+            say(f"{len(guide.views)} views are kept; measure from them with --folder {kept}", args.json)
+            raise
         finally:
             if window is not None:
                 window.close()
     return guide.views, size_px, []
+
+
+class _Fresh:
+    """Reads each picture of a camera once: the same one again would look like a board held still."""
+
+    def __init__(self, camera: NewestCamera) -> None:
+        self._camera = camera
+        self._last: Frame | None = None
+
+    def read(self) -> Image:
+        """Return the next picture; raises StaleFrame where none comes."""
+        self._last = self._camera.wait(_PATIENCE_S, self._last)
+        return self._last.rgb
 
 
 class _Speaker:
@@ -212,7 +231,7 @@ class _Speaker:
 
             data = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))[1]
             write_atomic(self._folder / f"view_{count:02d}.png", data.tobytes())
-        if advice.taken or advice.text != self._said:
+        if advice.taken or advice.text not in (self._said, HOLD_STILL) or not self._said:
             self._said = advice.text
             say(f"{100 * advice.progress:3.0f} %  {count:2d} views  {advice.text}", self._json)
 
@@ -225,16 +244,14 @@ def collect(
     window: Callable[[Image, Seen, Advice, ViewGuide], None] | None = None,
 ) -> None:
     """Show pictures to the guide until it has what it needs; explains a board that is not found."""
-    missed, stale = 0, 0
+    missed = 0
     while True:
         try:
             rgb = read()
-            stale = 0
         except StaleFrame:
-            stale += 1
-            if stale > _PATIENCE:
+            if len(guide.views) < MIN_VIEWS:
                 raise
-            continue
+            return  # a recording that is over has shown enough
         seen = look(board, rgb, f"view_{len(guide.views) + 1:02d}.png")
         missed = 0 if len(seen.corners) else missed + 1
         if missed in (30, 300):  # a second of pictures, and ten

@@ -58,8 +58,8 @@ def board_picture(
     fine = np.where(on_paper, _BLACK + (_WHITE - _BLACK) * ink, _clutter(h * _FINER, w * _FINER, rng)).astype(
         np.float32
     )
-    fine = cv2.GaussianBlur(fine, (0, 0), max(0.1, look.blur_px * _FINER))
-    fine = _moved(fine, look.motion_px)
+    soft = np.asarray(cv2.GaussianBlur(fine, (0, 0), max(0.1, look.blur_px * _FINER)), dtype=np.float32)
+    fine = _moved(soft, look.motion_px)
     picture = cv2.resize(fine, (w, h), interpolation=cv2.INTER_AREA)
     shade = np.linspace(rng.uniform(0.8, 1.0), rng.uniform(0.8, 1.0), w)[None, :]
     noisy = picture * shade + look.noise * rng.standard_normal((h, w))
@@ -69,7 +69,7 @@ def board_picture(
 @cache
 def _print_of(board: Board) -> tuple[NDArray[np.float32], tuple[float, float], float]:
     """Return the sheet (0 black, 1 white), where the board's middle is on it [px], and pixels per metre."""
-    page = np.asarray(board_sheet(board, _PAPER, board.kind).raster(_DPI), dtype=np.float32) / 255
+    page = np.asarray(board_sheet(board, _PAPER, board.kind).raster(_DPI), dtype=np.float32) / np.float32(255)
     per_mm = _DPI / 25.4
     width_mm, height_mm = PAPER_MM[_PAPER]
     # The foot of the sheet holds its rulers; pixel centres are whole.
@@ -80,12 +80,12 @@ def _print_of(board: Board) -> tuple[NDArray[np.float32], tuple[float, float], f
 def _rays(lens: Intrinsics) -> NDArray[np.float32]:
     u, v = np.meshgrid(np.arange(lens.width_px), np.arange(lens.height_px))
     rays = undistort(np.stack([u.ravel(), v.ravel()], axis=1).astype(np.float64), lens)
-    return rays.reshape(lens.height_px, lens.width_px, 2).astype(np.float32)
+    return np.asarray(rays.reshape(lens.height_px, lens.width_px, 2), dtype=np.float32)
 
 
 def _clutter(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
     coarse = rng.uniform(55, 120, (9, 12)).astype(np.float32)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
 def _moved(fine: NDArray[np.float32], motion_px: tuple[float, float]) -> NDArray[np.float32]:
@@ -98,4 +98,4 @@ def _moved(fine: NDArray[np.float32], motion_px: tuple[float, float]) -> NDArray
             [[1, 0, share * motion_px[0] * _FINER], [0, 1, share * motion_px[1] * _FINER]], dtype=np.float32
         )
         blurred += cv2.warpAffine(fine, shift, fine.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-    return blurred / steps
+    return blurred / np.float32(steps)
