@@ -13,6 +13,7 @@ import numpy as np
 
 from bridge.guards import GuardModel
 from calibration.errors import CalibrationError
+from calibration.servo_poses import FEARED_SCALE, FEARED_ZERO_RAD
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
@@ -23,12 +24,13 @@ LEAST_SECONDS = 50.0
 _GENTLE_S, _SLOW_CYCLE_S, _SWING_S, _STEP_CYCLE_S = 5.0, 1.2, 0.9, 1.5
 #: Between one joint's start and the next one's: servos that start together break the supply down.
 _STAGGER_S = 0.15
-_STEPS_RAD = np.radians(0.08 * np.arange(1, 13))
+#: From the middle outwards, so that a few of them already tell a dead band of any size apart.
+_STEPS_RAD = np.radians([0.32, 0.16, 0.48, 0.08, 0.24, 0.40, 0.64, 0.12, 0.56, 0.96, 0.20, 0.80])
 _CLEARANCE_M = 0.008
 #: How fast the safety filter has joints slow down. Ref: bridge/safety.py.
 _BRAKING_RAD_S2 = 20.0
 #: The part of the time in which the arm's joints move.
-_ARM_SHARE = 0.75
+_ARM_SHARE = 0.72
 _CENTERS, _CORNERS = 400, 48
 
 
@@ -53,7 +55,9 @@ def find_room(description: ArmDescription, rig: Rig, rng: np.random.Generator) -
         lower, upper = np.minimum(lower, middle), np.maximum(upper, middle)
         centers = rng.uniform(lower, upper, (_CENTERS, len(lower)))
         centers[:, -1] = middle[-1]
-        poses = (centers[:, None] + reach_rad * corners).reshape(-1, len(lower))
+        # Where the joints may really be: nobody has measured the servos' zeros yet, perhaps.
+        feared_rad = reach_rad + FEARED_ZERO_RAD + FEARED_SCALE * (np.abs(centers) + reach_rad)
+        poses = (centers[:, None] + feared_rad[:, None] * corners).reshape(-1, len(lower))
         poses = np.clip(poses, description.lower_rad, description.upper_rad)
         clear_m = guards.clearances_m(poses).min(axis=1).reshape(_CENTERS, -1).min(axis=1)
         best = int(np.argmax(clear_m))
@@ -71,8 +75,8 @@ def excitation(room: Room, max_speed_rad_s: Array, period_s: float, seconds: flo
     for moving, begin_s, end_s in ((~last, 0.0, _ARM_SHARE * seconds), (last, _ARM_SHARE * seconds, seconds)):
         motion.moving = moving
         lasts_s = end_s - begin_s
-        motion.slow_moves(begin_s + 0.35 * lasts_s)
-        motion.swings(begin_s + 0.65 * lasts_s, max_speed_rad_s)
+        motion.slow_moves(begin_s + 0.30 * lasts_s)
+        motion.swings(begin_s + 0.55 * lasts_s, max_speed_rad_s)
         motion.small_steps(end_s)
     return np.array(motion.targets)
 
@@ -135,13 +139,12 @@ class _Motion:
 
     def small_steps(self, until_s: float) -> None:
         """Step by a fraction of a degree from a standstill, after having come from the same side."""
-        steps = self._rng.permutation(_STEPS_RAD)
         index, side = 0, 1.0
         while self._time_s < until_s - _STEP_CYCLE_S:
             side = -side
             low = self._room.center_rad - side * self._room.reach_rad * self._spread(0.1, 0.6)
             self._go(low, 0.25)
             self._wait(self._varied(_STEP_CYCLE_S / 2) - 0.25)
-            self.targets.append(low - side * steps[index % len(steps)] * self.moving)
+            self.targets.append(low - side * _STEPS_RAD[index % len(_STEPS_RAD)] * self.moving)
             self._wait(self._varied(_STEP_CYCLE_S / 2))
             index += 1

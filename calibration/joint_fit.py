@@ -237,18 +237,19 @@ class JointFit:
             others = np.delete(slopes, index, axis=1)
             own = slopes[:, index] - others @ np.linalg.lstsq(others, slopes[:, index])[0]
             error = spread / max(float(np.linalg.norm(own)), 1e-12)
-            if index == 1 and error > accepted[1] and self._kept_up(numbers):
+            if index == 1 and error > accepted[1] and self._kept_up(numbers, error):
                 self.speed_held, error = True, float(accepted[1])
             if error > accepted[index]:
                 self._refuse(_NAMES[index], f"its standard error is {error:.2g}, at most {accepted[index]:.2g} will do")
             self.errors[index] = error
 
-    def _kept_up(self, numbers: JointNumbers) -> bool:
-        """Return whether the joint was told to go at the start's speed, and went."""
+    def _kept_up(self, numbers: JointNumbers, error_rad_s: float) -> bool:
+        """Return whether the joint was told to go at the start's speed, and went, as far as the log tells."""
         pairs = itertools.pairwise(self._moves)
         asked = max(abs(then[1] - before[1]) / then[2] for before, then in pairs)
         start = self._start.speed_rad_s
-        return asked >= 0.97 * start and numbers.speed_rad_s >= 0.97 * start
+        spare = min(2.0 * error_rad_s, 0.15 * start)
+        return asked >= 0.97 * start and numbers.speed_rad_s + spare >= start
 
     def _banded(self, numbers: JointNumbers) -> tuple[JointNumbers, float]:
         """Return the numbers with the dead band that explains the log best, and half the width it may have."""

@@ -20,6 +20,8 @@ _CONVERGED = 1e-7
 _TAIL = 6.0
 #: Joints err by no more than this besides their zeros and scales; more is another fault.
 _MOST_EXTRA_RAD = 0.03
+#: Where the upper quartile of a normal distribution lies, in standard deviations.
+_QUARTILE = 0.6745
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class PlaceReference:
     """A pose that is known, and how well: standard deviations along and about the axes it is told in.
 
     `rotation_rad` is one for all three axes, or one each (3,): a marker's turn about the last joint's axis may be known
-    well where its tilt is not. `pivot_m` (3,) is the place that is known; the pose's own origin where None. A board's place says little of the
-    place of a camera half a metre from it, if the board lies askew.
+    well where its tilt is not. `pivot_m` (3,) is the place that is known; the pose's own origin where None. A board's
+    place says little of the place of a camera half a metre from it, if the board lies askew.
     """
 
     pose: Pose
@@ -131,15 +133,17 @@ class MarkerProblem:
     def extra_error_rad(self, unknowns: Unknowns, joint_error_rad: Array) -> float:
         """Return how much joints err besides `joint_error_rad` (a,), so that samples fit as well as they are weighted.
 
-        The middle of the mismatches is compared with that of chi squared, so a few bad samples do not matter.
+        The upper quartile of the mismatches is compared with that of chi squared: a few bad samples do not matter, and
+        what only bent poses show, such as sagging, does.
         """
         freedom = 8.0 - (2 * self.chain.joint_count + 12) / self.keep.sum()
-        middle = freedom * (1 - 2 / (9 * freedom)) ** 3
+        wilson = 2 / (9 * freedom)  # Ref: Wilson and Hilferty 1931, the quantiles of chi squared
+        quartile = freedom * (1 - wilson + _QUARTILE * float(np.sqrt(wilson))) ** 3
         low, high = 0.0, _MOST_EXTRA_RAD
         for _ in range(12):
             half = 0.5 * (low + high)
             mismatch = self.mismatch(unknowns, np.hypot(joint_error_rad, half))[self.keep]
-            low, high = (half, high) if float(np.median(mismatch)) > middle else (low, half)
+            low, high = (half, high) if float(np.quantile(mismatch, 0.75)) > quartile else (low, half)
         return 0.5 * (low + high)
 
     def corner_rms(self, unknowns: Unknowns) -> Array:
