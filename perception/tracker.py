@@ -16,7 +16,7 @@ from urdf.description import Rig
 from urdf.pose import Array
 
 _BOARD_AGE_S = 2.0  # the camera stands still, so a board hidden by the arm for a moment is no loss
-_POLL_NS = 10_000_000
+_POLL_NS = 2_000_000  # a picture waits this long at most before it is looked at; asking for one costs 1 us
 
 
 class BlockTracker:
