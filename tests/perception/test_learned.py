@@ -1,32 +1,23 @@
-"""The learned locator: the reference's experiment, honest sigmas, and what a damaged folder says."""
+"""The learned locator: the reference's experiment, places and ellipses by hand, learning that can be stopped."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from bridge.observation import CameraView, ImageKind
-from bridge.ports import Frame
-from perception.errors import LocatorUnfit, NothingStandsOut
+from perception.errors import LocatorUnfit
 from perception.learned import (
-    SCHEMA,
-    LearnedLocator,
-    LocatorManifest,
     network_input,
     place_on_desk,
-    save_locator,
 )
 from perception.locator_net import OUTPUTS, Labels, loss
 from perception.locator_training import Lesson, LocatorTrainer
 from perception.view import view_intrinsics
-from policies.artifact import InputRecord
-from policies.export import onnx_bytes
 from scripts.programs.one_pixel import BAR, run_one_pixel
-from scripts.train_locator import OfParts
 from urdf.description import load_arm
 from urdf.pose import Pose
 
@@ -35,21 +26,6 @@ RIG = ARM.rig("table")
 MOUNT = ARM.camera("wrist", RIG)
 LENS = view_intrinsics(MOUNT, CameraView("wrist", ImageKind.DEPTH))
 ABOVE = Pose.from_rpy([0.0, 0.15, 0.2], [math.pi, 0.0, 0.0])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A locator that has learnt nothing, saved as any other."""
-    trainer = LocatorTrainer(1, 1, 32, 1e-3, seed=0)
-    pictures = np.random.default_rng(0).random((4, 1, 64, 64), dtype=np.float32)
-    manifest = LocatorManifest(
-        SCHEMA, ARM.name, ARM.sha256, RIG.name, "wrist", (ImageKind.DEPTH,), 64, MOUNT.fov_y_rad, 0.03, "mild", 0, 1.0,
-        0.0, 0.0, 0.0, "test", "", {}, "", "",
-    )  # fmt: skip
-    onnx = onnx_bytes(OfParts(trainer.net), {"pictures": InputRecord("pictures", (1, 64, 64), "float32")}, "outputs")
-    path = tmp_path_factory.mktemp("locator")
-    save_locator(path, manifest, onnx, pictures, trainer.outputs)
-    return path
 
 
 def test_the_references_one_pixel_is_found_better_than_by_the_reference_and_sooner() -> None:
@@ -98,36 +74,6 @@ def test_depth_is_cut_off_and_colours_are_shares_of_full_scale() -> None:
     assert both.shape == (1, 4, 2, 2)
     assert both.dtype == np.float32
     np.testing.assert_array_equal(both, 1.0)
-
-
-def test_a_locator_that_does_not_see_the_block_says_so(folder: Path) -> None:
-    locator = LearnedLocator(folder)
-    locator.check(ARM, "table", MOUNT)
-    frame = Frame("wrist", 0, 0, np.zeros((64, 64, 3), np.uint8), LENS, np.full((64, 64), 0.2, np.float32))
-    outputs = locator.outputs(np.full((1, 1, 64, 64), 0.2 / 0.6, np.float32))[0]
-    if outputs[8] <= 0:
-        with pytest.raises(NothingStandsOut, match="likelihood"):
-            locator.locate(frame, MOUNT, ABOVE)
-    else:
-        assert locator.locate(frame, MOUNT, ABOVE).likely > 0.5
-
-
-def test_another_arm_or_camera_and_a_damaged_folder_are_refused(folder: Path, tmp_path: Path) -> None:
-    locator = LearnedLocator(folder)
-    with pytest.raises(LocatorUnfit, match="camera 'wrist', here it is 'wrist_reference'"):
-        locator.check(ARM, "table", ARM.camera("wrist_reference", RIG))
-    ur5 = load_arm("ur5")
-    with pytest.raises(LocatorUnfit, match="arm 'dofbot', here it is 'ur5'"):
-        locator.check(ur5, "table", MOUNT)
-    for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    onnx = tmp_path / "locator.onnx"
-    onnx.write_bytes(onnx.read_bytes()[:-1] + b"x")
-    with pytest.raises(LocatorUnfit, match=r"locator\.onnx is not the file"):
-        LearnedLocator(tmp_path)
-    (tmp_path / "manifest.json").unlink()
-    with pytest.raises(LocatorUnfit, match="tandem train-locator"):
-        LearnedLocator(tmp_path)
 
 
 def test_a_trainer_that_was_stopped_goes_on_as_if_it_had_not_been() -> None:

@@ -1,0 +1,130 @@
+"""The eyes of a run: which cameras are opened for which policy, and what they see over a real socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.clock import MonotonicClock
+from bridge.errors import PolicyMismatch
+from bridge.messages import RobotState
+from bridge.observation import CameraView, ImageKind, ObservationSpec
+from bridge.ports import Frame, Intrinsics
+from hardware.cameras.remote import FrameSender
+from perception.errors import ViewTooNarrow
+from perception.rgbd import DepthBlockSource
+from perception.tracker import BlockTracker
+from scripts.programs.robot_eyes import EyesKind, needs_wrist, open_eyes
+from scripts.programs.robot_file import RobotFile, RobotFileError
+from sim.lab_depth import LabDepthEye
+from sim.lab_truth import LabTruth
+from urdf.description import load_arm
+from urdf.pose import Pose
+
+ARM = load_arm("dofbot")
+RIG = ARM.rig("table")
+STATE = ObservationSpec()
+DEPTH = ObservationSpec(state=False, proprioception=True, views=(CameraView("wrist", ImageKind.DEPTH),))
+BLOCK = Pose.from_rpy([*RIG.area_center_m, 0.015], [0.0, 0.0, 0.3])
+
+
+def robot(**ends: str) -> RobotFile:
+    return RobotFile(arm="dofbot", rig="table", port="", endpoint="", **ends)
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+
+
+class Sending:
+    """A camera process: sends one frame again and again, stamped anew."""
+
+    def __init__(self, endpoint: str, frame: Frame) -> None:
+        self._sender, self._frame, self._stop = FrameSender(endpoint), frame, threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def _send(self) -> None:
+        seq = 0
+        while not self._stop.wait(0.05):
+            seq += 1
+            f = self._frame
+            self._sender.send(Frame(f.name, seq, MonotonicClock().now_ns(), f.rgb, f.intrinsics, f.depth_m))
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sender.close()
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    eye = LabDepthEye(ARM, RIG, LabTruth.draw(1, len(ARM.joint_names), "0"))
+    frame = eye.draw(ARM.joint_angles(RIG.home_rad), BLOCK, 0, 0)
+    eye.close()
+    return frame
+
+
+@pytest.fixture
+def wrist(frame: Frame, tmp_path: Path) -> Iterator[str]:
+    endpoint = f"ipc://{tmp_path}/wrist"
+    sending = Sending(endpoint, frame)
+    yield endpoint
+    sending.close()
+
+
+def test_a_policy_that_reads_depth_sees_and_finds_the_block_without_a_marker(wrist: str) -> None:
+    count = len(ARM.joint_names)
+    with ExitStack() as stack:
+        eyes = open_eyes(robot(wrist_endpoint=wrist), ARM, RIG, DEPTH, EyesKind.AUTO, stack)
+        assert isinstance(eyes.source, DepthBlockSource)
+        assert eyes.on_state is not None
+        assert eyes.pictures is not None
+        end_s = time.monotonic() + 20.0
+        while eyes.source.read_block() is None and time.monotonic() < end_s:
+            now = MonotonicClock().now_ns()
+            eyes.on_state(RobotState(0, now, tuple(RIG.home_rad.tolist()), (0.0,) * count, (0.0,) * count))
+            time.sleep(0.02)
+        sighting = eyes.source.read_block()
+        assert sighting is not None, eyes.source.missing()
+        found = RIG.desk_from_base @ sighting.base_from_block
+        np.testing.assert_allclose(found.position_m, BLOCK.position_m, atol=0.006)
+        picture = eyes.pictures.read()["wrist_depth"]
+        assert picture.shape == (1, 64, 64)
+        assert picture.dtype == np.float16
+
+
+def test_who_needs_which_camera(tmp_path: Path) -> None:
+    assert not needs_wrist(STATE, EyesKind.AUTO)
+    assert needs_wrist(STATE, EyesKind.DEPTH)
+    assert needs_wrist(DEPTH, EyesKind.MARKERS)
+    with ExitStack() as stack:
+        desk = robot(camera_endpoint=f"ipc://{tmp_path}/desk")
+        assert isinstance(open_eyes(desk, ARM, RIG, STATE, EyesKind.AUTO, stack).source, BlockTracker)
+        with pytest.raises(RobotFileError, match="wrist"):
+            open_eyes(desk, ARM, RIG, DEPTH, EyesKind.AUTO, stack)
+        with pytest.raises(RobotFileError, match="needs eyes"):
+            open_eyes(robot(), ARM, RIG, STATE, EyesKind.MARKERS, stack)
+        other = ObservationSpec(views=(CameraView("desk", ImageKind.RGB),))
+        with pytest.raises(PolicyMismatch, match="'desk'"):
+            open_eyes(desk, ARM, RIG, other, EyesKind.AUTO, stack)
+
+
+def test_too_narrow_a_lens_is_refused_before_anything_moves(frame: Frame, tmp_path: Path) -> None:
+    i = frame.intrinsics
+    narrow = Frame(
+        "wrist", 0, 0, frame.rgb, Intrinsics(i.width_px, i.height_px, 600.0, 600.0, i.cx_px, i.cy_px), frame.depth_m
+    )
+    endpoint = f"ipc://{tmp_path}/narrow"
+    sending = Sending(endpoint, narrow)
+    with ExitStack() as stack:
+        stack.callback(sending.close)
+        with pytest.raises(ViewTooNarrow, match="65 degrees"):
+            open_eyes(robot(wrist_endpoint=endpoint), ARM, RIG, DEPTH, EyesKind.AUTO, stack)
