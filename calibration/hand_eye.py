@@ -35,6 +35,8 @@ _BAD_SQUARE = 30.0
 _BAD_FIT, _BAD_FIT_PX = 4.0, 0.3
 #: A print that is off by more than this share, for certain, is a wrong print; see `_check_scale`.
 _BAD_SCALE, _SURE = 0.01, 5.0
+#: Joints that would have to be more uncertain than this to explain the samples explain nothing.
+_MOST_JOINT_RAD = math.radians(3.0)
 #: Of so many samples a third may be bad; of more than that nobody knows which.
 _MOST_BAD = 1 / 3
 
@@ -125,6 +127,7 @@ def calibrate_hand_eye(
     guess = HandEyeGuess(start.mount_from_camera, start.carrier_from_board, np.zeros_like(noise.joint_rad))
     guess = robust_fit(model.only(kept), guess, noise).guess
     kept, found, factor = _without_bad(model, kept, guess, noise)
+    _check_agreement(found)
     check_span(rotation_span([tools[k] for k in kept]))
     _check_scale(model.only(kept), found)
     return _result(model, found, factor, kept, why, sights, start)
@@ -190,6 +193,17 @@ def _without_bad(
         if count - len(kept) > _MOST_BAD * count:
             bad = dict.fromkeys([k for k in range(count) if k not in kept], "")
             _check_enough(bad, model.samples)
+
+
+def _check_agreement(found: Fit) -> None:
+    """Raise BadSamples where the samples agree only if joints are off by more than any joint is."""
+    off_rad = float(found.noise.joint_rad.max())
+    if off_rad > _MOST_JOINT_RAD:
+        raise BadSamples(
+            f"the samples contradict one another, as if joints were off by {math.degrees(off_rad):.0f} deg: the board "
+            f"or the camera was moved half way, the servos' zeros or directions are wrong (tandem calibrate servos), "
+            f"or pictures are paired with other poses. Mend that and take all samples again"
+        )
 
 
 def _check_scale(model: HandEyeModel, found: Fit) -> None:

@@ -212,3 +212,19 @@ def surprise(model: HandEyeModel, found: Fit) -> float:
     (part,) = parts
     spread = np.eye(len(part.residual)) + part.rows @ _inverse(found.information) @ part.rows.T
     return float(part.residual @ np.linalg.solve(spread, part.residual))
+
+
+def information(model: HandEyeModel, guess: HandEyeGuess, noise: HandEyeNoise) -> Array:
+    """Return what the samples of a model would tell (p, p) if they agreed with a guess; nothing where they cannot."""
+    scale = _step_scale(noise)
+    parts = _condensed(model, guess, noise, scale)
+    empty = np.zeros((len(scale), len(scale)))
+    return empty if parts is None else sum((p.rows.T @ p.rows for p in parts), empty)
+
+
+def camera_sigmas(told: Array, noise: HandEyeNoise) -> tuple[float, float]:
+    """Return to what the camera's position [m] and rotation [rad] are known by what was told (p, p)."""
+    # A metre and a radian are known beforehand, so that too little is a large number and no error.
+    covariance = np.linalg.inv(told + np.eye(len(told)))
+    variances = np.diag(covariance) * _step_scale(noise) ** 2
+    return math.sqrt(float(variances[:3].sum())), math.sqrt(float(variances[3:6].sum()))

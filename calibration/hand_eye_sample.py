@@ -25,8 +25,8 @@ from urdf.pose import Array, Pose
 
 #: Five poses leave 18 numbers over for checking after the 12 that are sought.
 MIN_SAMPLES = 5
-#: Fewer corners of a plane hardly tell its pose, and two markers' worth are always to be had.
-MIN_CORNERS = 6
+#: One marker tells a pose, if barely; a board tells it ten times better.
+MIN_CORNERS = 4
 #: Corners that agree to this are those of one picture: noise moves them by more.
 _SAME_PX = 0.02
 #: Poses this near to each other tell the same, whatever noise moved them.

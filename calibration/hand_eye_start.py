@@ -13,7 +13,7 @@ import numpy as np
 
 from bridge.ports import Intrinsics
 from calibration.errors import BadSamples, SampleRefused
-from calibration.hand_eye_model import METRES_PER_RAD, HandEyeModel
+from calibration.hand_eye_model import METRES_PER_RAD
 from calibration.hand_eye_sample import HandEyeSample, Mount, check_span, mount_from_carrier, rotation_span
 from calibration.lens import project, undistort
 from urdf.pose import Pose
@@ -47,17 +47,21 @@ def see_board(sample: HandEyeSample, intrinsics: Intrinsics) -> BoardSight:
     try:
         count, turns, ways, _ = cv2.solvePnPGeneric(sample.object_m, rays[:, None], np.eye(3), None, flags=flag)
     except cv2.error as error:
-        raise SampleRefused(sample.name, "its corners lie on one line", "show more of the board") from error
+        raise SampleRefused(sample.name, "its corners lie on one line", "show more of it") from error
     sights: list[BoardSight] = []
     for turn, way in zip(turns[:count], ways[:count], strict=True):
         turn, way = cv2.solvePnPRefineLM(sample.object_m, rays[:, None], np.eye(3), None, turn, way)
+        if not (np.isfinite(turn).all() and np.isfinite(way).all()):
+            continue
         pose = Pose.from_rotvec(np.asarray(way, dtype=np.float64).ravel(), np.asarray(turn, dtype=np.float64).ravel())
         error = project(sample.object_m, pose, intrinsics) - sample.image_px
         if np.isfinite(error).all():
             freedom = max(error.size - 6, 1)
             sights.append(BoardSight(pose, math.sqrt(float((error**2).sum()) / freedom)))
     if not sights:
-        raise SampleRefused(sample.name, "no pose of the board explains its corners", "take it again")
+        raise SampleRefused(
+            sample.name, "no pose of the board explains its corners: they lie on one line", "show more of it"
+        )
     return min(sights, key=lambda s: s.rms_px)
 
 
@@ -140,32 +144,15 @@ def check_mix_up(tools: Sequence[Pose], boards: Sequence[Pose], mount: Mount, fo
     if found.apart_m < _GOOD_M / _MUCH_BETTER:
         return
     other = Mount.EYE_TO_HAND if mount is Mount.EYE_IN_HAND else Mount.EYE_IN_HAND
-    upside = [b.inverse() for b in boards]
-    cases = (
-        (tools, other, boards, _TOOL_MIXED.format(mount=mount.value, other=other.value)),
-        (tools, mount, upside, _BOARD_MIXED),
-        (tools, other, upside, "both base_from_tool and camera_from_board are inverted: invert both"),
-    )
-    for arms, where, seen, what in cases:
-        try:
-            start = best_start(arms, seen, where)
-        except BadSamples:
-            continue
-        if start.apart_m < _GOOD_M and start.apart_m * _MUCH_BETTER < found.apart_m:
-            raise BadSamples(
-                f"transforms are mixed up: as given the samples disagree by {1000 * found.apart_m:.0f} mm, the other "
-                f"way round by {1000 * start.apart_m:.1f}. {what}"
-            )
-
-
-_TOOL_MIXED = (
-    "Either base_from_tool was handed over inverted (as tool_from_base): invert it; or this is no {mount} but an "
-    "{other} camera: say so"
-)
-_BOARD_MIXED = "camera_from_board was handed over inverted (as board_from_camera): invert it"
-
-
-def poses_of(model: HandEyeModel) -> tuple[list[Pose], list[BoardSight]]:
-    """Return base_from_tool and the board's sight of every sample; raises SampleRefused."""
-    tools = [model.tool(sample, None) for sample in model.samples]
-    return tools, [see_board(sample, model.intrinsics) for sample in model.samples]
+    try:
+        start = best_start(tools, boards, other)
+    except BadSamples:
+        return
+    if start.apart_m < _GOOD_M and start.apart_m * _MUCH_BETTER < found.apart_m:
+        # Which of the three it is no sample can tell: the equation is the same, camera and board trade places.
+        raise BadSamples(
+            f"transforms are mixed up: as given the samples disagree by {1000 * found.apart_m:.0f} mm, the other way "
+            f"round by {1000 * start.apart_m:.1f}. One of three: this is no {mount.value} but an {other.value} camera: "
+            f"say so; base_from_tool was handed over inverted, as tool_from_base: invert it; or camera_from_board was, "
+            f"as board_from_camera: invert that"
+        )

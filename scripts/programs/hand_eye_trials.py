@@ -24,8 +24,9 @@ BOARD_M = np.array(
     [[0.02 * x, 0.02 * y, 0.0] for y in (-1.5, -0.5, 0.5, 1.5) for x in (-2.5, -1.5, -0.5, 0.5, 1.5, 2.5)]
 )
 _EDGE_PX = 8.0
-#: Where the camera's bracket holds it, from the grip point, and how far below it the board lies.
-_BRACKET_M, _HEIGHT_M = np.array([0.0, 0.045, -0.060]), 0.20
+#: Where a bracket holds camera or board, from the grip point; how far below the camera the board lies, and how far
+#: before the board the camera stands.
+_BRACKET_M, _HEIGHT_M, _AWAY_M = np.array([0.0, 0.045, -0.060]), 0.20, 0.28
 _NEAR_M, _FAR_M = 0.12, 0.32
 _STEEP = math.cos(math.radians(60.0))
 
@@ -68,7 +69,7 @@ class TrialMaker:
     reading: Reading = read_counts
     pixel_px: float = 0.3
     mount: Mount = Mount.EYE_IN_HAND
-    range_rad: float = math.radians(20.0)
+    range_rad: float = math.radians(16.0)
 
     @property
     def home_rad(self) -> Array:
@@ -97,9 +98,9 @@ class TrialMaker:
             eye = Pose.from_rpy(tool.apply([_BRACKET_M])[0], [math.pi, 0.0, 0.0])
             board = Pose.from_rpy(eye.position_m - [0.0, 0.0, _HEIGHT_M], [0.0, 0.0, rng.uniform(-math.pi, math.pi)])
             return tool.inverse() @ eye @ off, board
-        desk = self.description.camera("desk", self.description.rig("table")).link_from_camera
-        held = Pose.from_rpy([0.0, 0.02, -0.02], [-math.pi / 2, 0.0, 0.0])
-        return desk @ off, held @ Pose.from_rotvec(rng.uniform(-0.01, 0.01, 3), rng.uniform(-0.1, 0.1, 3))
+        board = Pose.from_rpy(_BRACKET_M, [-math.pi / 2, 0.0, 0.0]) @ off
+        opposite = Pose.from_rpy([0.0, 0.0, _AWAY_M], [math.pi, 0.0, 0.0])
+        return self.description.base_from_tool(self.home_rad) @ board @ opposite, board
 
     def _pose(self, camera: Pose, board: Pose, rng: np.random.Generator) -> Array:
         """Return a pose near home, as far from it as people dare, from which the whole board is seen."""
