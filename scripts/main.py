@@ -229,6 +229,12 @@ def _calibrate_servos(words: Sequence[str]) -> int:
     return run(_parse("calibrate servos", CalibrateServosArgs, words))
 
 
+def _calibrate_hand_eye(words: Sequence[str]) -> int:
+    from scripts.calibrate_hand_eye import CalibrateHandEyeArgs, run
+
+    return run(_parse("calibrate hand-eye", CalibrateHandEyeArgs, words))
+
+
 def _board(words: Sequence[str]) -> int:
     from scripts.board import BoardArgs, run
 
@@ -312,6 +318,7 @@ COMMANDS: dict[str, Command] = {
         "measure a camera's focal length and lens from views of a printed board", _calibrate_camera
     ),
     "calibrate servos": Command("measure the servos' zeros and scales, by hand or with a camera", _calibrate_servos),
+    "calibrate hand-eye": Command("measure where a camera is, on the tool or before the arm", _calibrate_hand_eye),
     "calibrate actuator": Command("measure how the servos move: dead time, speed, play", _calibrate_actuator),
     "calibrate all": Command("measure camera, servos and where the camera stands, one after the other", _calibrate_all),
     "check-obs": Command("compare what a policy would see on an arm with what it would see in simulation", _check_obs),
