@@ -25,8 +25,9 @@ Gray = NDArray[np.uint8]
 _Floats = NDArray[np.float32]
 
 #: What remains of the errors of corners, one standard deviation per axis, where noise is no matter: the model's own,
-#: and what JPEG does to noise (measured on rendered pictures, as a webcam hands them out).
-MODEL_SIGMA_PX = 0.022
+#: and what JPEG does to noise (measured on rendered pictures, as a webcam hands them out; 0.02 is right for those that
+#: are only noisy).
+MODEL_SIGMA_PX = 0.03
 _FIRST_BLUR_PX, _LEAST_BLUR_PX, _MOST_BLUR_PX = 0.9, 0.25, 3.0
 #: Straightened pixels that take part, at most; a large marker has more than it needs.
 _MOST_PIXELS = 1600
@@ -78,11 +79,11 @@ def fit_print(gray: Gray, corners_px: Array, bits: NDArray[np.bool_], intrinsics
         return None
     first, pixels = around
     found = _descend(first, pixels, _steps_of(bits))
-    if found is None:
+    if found is None or found.contrast < _LEAST_CONTRAST:
         return None
     straight_corners = _corners_of(found.homography, cells)
     fitted_px, px_per_straight = _to_px(straight_corners, pixels, intrinsics)
-    misfit = math.sqrt(found.variance) / max(abs(found.contrast), _LEAST_CONTRAST)
+    misfit = math.sqrt(found.variance) / found.contrast
     astray_px = _ASTRAY_CELLS * _cell_px(corners_px, cells) + 0.5
     if not (np.abs(fitted_px - corners_px).max() < astray_px and misfit < _MOST_MISFIT):
         return None

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.boards import BLOCK, DESK_BOARD, desk_from_board, detect_markers
+from calibration.boards import BLOCK, DESK_BOARD, desk_from_board, detect_markers, see_markers
 from perception.errors import PoseUncertain, TargetNotSeen
-from perception.locate import BlockFix, CameraFilter, locate_block, locate_camera
+from perception.locate import BlockFix, CameraFilter, fix_camera, locate_block, locate_camera, locate_free
+from scripts.programs.marker_scenes import DESK_LENS, SceneRange, draw_scene
 from sim.lab_scene import LAB_INTRINSICS
 from tests.perception.lab_pictures import RIG, STRAIGHT_UP, LabEye, somewhere
 from urdf.pose import Array, Pose
@@ -154,3 +155,48 @@ def test_camera_filter_believes_a_camera_that_was_bumped() -> None:
     for k in range(9):
         camera.add(after, 15 + k)
     assert camera.pose().is_close(after, 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("height_m", [0.015, 0.060], ids=["standing", "lifted"])
+def test_a_block_s_place_is_as_wrong_as_it_is_said_to_be(height_m: float) -> None:
+    rng = np.random.default_rng(13)
+    sigma = np.array([3e-4, 3e-4, 3e-4, 1e-3, 1e-3, 1e-3])
+    scaled = []
+    for k in range(30):
+        scene = draw_scene(SceneRange(DESK_LENS, tilt_rad=(0.3, 1.0)), np.random.default_rng((15, k)))
+        truth = Pose.from_rpy([0.0, 0.0, height_m], [0.0, 0.0, 0.0])
+        camera = truth @ scene.camera_from_block.inverse()
+        off = sigma * rng.normal(size=6)
+        turned = Pose.from_rotvec(np.zeros(3), off[3:]) @ Pose(np.zeros(3), camera.quat_xyzw)
+        believed = Pose(camera.position_m + off[:3], turned.quat_xyzw)
+        seen_px, fits = see_markers(scene.rgb, DESK_LENS)
+        fix = locate_block(seen_px, DESK_LENS, believed, fits, np.diag(sigma**2))
+        assert fix.standing == (height_m < 0.02)
+        error = fix.desk_from_block.position_m - truth.position_m
+        scaled.append(float(error @ np.linalg.solve(fix.covariance[:3, :3], error)))
+    # Chi squared of three numbers; standing, one of them is the desk's height, which here is exact.
+    assert 0.8 < np.mean(scaled) < 4.5
+    assert max(scaled) < 16.3, "one in a thousand"
+
+
+def test_the_camera_is_as_wrong_as_it_is_said_to_be(cache: Path) -> None:
+    eye, rng = LabEye(cache, 31), np.random.default_rng(13)
+    seen_px = detect_markers(eye.picture(somewhere(rng)))
+    fix = fix_camera(seen_px, LAB_INTRINSICS, BOARD)
+    eye.close()
+    off = fix.desk_from_camera.position_m - eye.desk_from_camera.position_m
+    assert float(off @ np.linalg.solve(fix.covariance[:3, :3], off)) < 11.3
+    assert 1e-5 < np.sqrt(fix.covariance[0, 0]) < 1e-3
+
+
+def test_a_block_in_the_air_is_found_without_desk_or_board() -> None:
+    lens = SceneRange(DESK_LENS)
+    for k in range(6):
+        scene = draw_scene(lens, np.random.default_rng((14, k)))
+        seen_px, fits = see_markers(scene.rgb, scene.intrinsics)
+        found = locate_free(seen_px, scene.intrinsics, fits)
+        error = found.camera_from_target.position_m - scene.camera_from_block.position_m
+        assert np.linalg.norm(error) < 0.002
+        assert float(error @ np.linalg.solve(found.covariance[:3, :3], error)) < 16.3
+    with pytest.raises(TargetNotSeen, match="no marker of the block"):
+        locate_free({}, DESK_LENS)

@@ -73,6 +73,11 @@ def test_block_is_read_in_the_base_frame_with_the_stamp_of_its_picture(eye: LabE
     found = RIG.desk_from_base @ sighting.base_from_block
     assert np.linalg.norm(found.position_m - truth.position_m) < 0.001
     assert sighting.marker_ids
+    assert sighting.covariance is not None
+    # In the base's frame, whose x and y are turned against the desk's: the error must fit there.
+    error_m = sighting.base_from_block.position_m - (RIG.desk_from_base.inverse() @ truth).position_m
+    assert float(error_m @ np.linalg.solve(sighting.covariance[:3, :3], error_m)) < 16.3
+    assert np.sqrt(np.diag(sighting.covariance))[:3].max() < 0.001
     assert source.missing() == ""
 
 
