@@ -34,7 +34,7 @@ from scripts.programs.lab_loop import Lab
 from scripts.programs.lab_plant import LabPlant
 from scripts.programs.lab_stage import StageServer
 from scripts.programs.process_tree import before_exec
-from scripts.programs.robot_file import RobotFile, RobotFileError
+from scripts.programs.robot_file import RobotFile, RobotFileError, stop_latch_path
 from sim.lab import LabWorld
 from sim.lab_scene import nominal_camera
 from sim.lab_truth import LabTruth
@@ -136,6 +136,7 @@ def _build(
     eye = start_eye(EyeSetup(args.arm, args.rig, camera, robot.camera_endpoint, cache, args.seed), mirror)
     stack.callback(_end_eye, eye)
     lab = Lab(world, board, mirror, stage, args.seed)
+    stop_latch_path(ROBOT_NAME, data_root()).unlink(missing_ok=True)  # every lab is another arm
     log = out / "server.log"
     server = _start_server(robot, log)
     stack.callback(_end_server, lab, server, args.json)

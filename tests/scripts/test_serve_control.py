@@ -65,6 +65,21 @@ def test_stop_and_clear_from_another_terminal(bench: Bench) -> None:
     assert all(abs(bench.target_rad(frame) - stands_rad).max() < 0.06 for frame in moves)  # it sagged first
 
 
+def test_a_stop_outlives_the_server_which_moves_nothing_as_it_ends(bench: Bench) -> None:
+    server = bench.serve(more=["--on-exit", "relax"])
+    assert tandem(bench, ["stop", "--robot", NAME]).returncode == 0
+    since_ns, stands_rad = CLOCK.now_ns(), bench.calibration.to_rad(bench.plant.positions_ticks())
+    server.terminate()
+    assert server.wait(20) == 0
+    ending = bench.heard(since_ns)
+    assert ending
+    assert not [frame for frame in ending if frame.command == TORQUE and frame.data == b"\x00"]
+    assert all(abs(bench.target_rad(f) - stands_rad).max() < 0.02 for f in ending if f.command == MOVE_SIX)
+    bench.serve()
+    with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot, pytest.raises(CommandRefused, match="emergency stop"):
+        robot.send(command(1))
+
+
 def test_a_stop_may_let_go(bench: Bench) -> None:
     bench.serve(more=["--on-stop", "torque_off"])
     since_ns = CLOCK.now_ns()
