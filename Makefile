@@ -12,7 +12,9 @@ PI_ALONE := tests/bridge tests/hardware
 CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
 	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
 	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \
-	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py
+	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py tests/scripts/test_train.py \
+	tests/scripts/test_training_panel.py tests/scripts/test_episode_film.py tests/scripts/test_bench_train.py \
+	tests/scripts/test_bench_policy.py tests/scripts/test_bench_ppo.py tests/scripts/test_bench_pendulum.py
 PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
 
@@ -57,8 +59,8 @@ check: setup ## format, lint, types, import contracts, the Pi half alone, all te
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS) $(PI_ALONE))
 
-check-deep: setup ## the safety tests in full: 10^5 hostile sequences, messages and replies; mutation testing (half an hour)
-	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rl TANDEM_DEEP --include='test_*.py' tests)
+check-deep: setup ## the long tests: 10^5 hostile sequences, messages and replies, whole labs; mutation testing (half an hour)
+	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rlE 'TANDEM_DEEP|mark\.deep' --include='test_*.py' tests)
 	$(BIN)/python -m scripts.programs.mutate --jobs 2
 
 format: setup ## format the code and mend what ruff can mend

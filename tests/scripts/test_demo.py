@@ -106,7 +106,7 @@ def assert_report_says_what_happened(page: str, summary: DemoSummary, truth: Tru
         assert data.startswith({"gif": b"GIF89a", "jpeg": b"\xff\xd8", "svg+xml": b"<?xml"}[kind])
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_ctrl_c_ends_it_with_what_is_there_and_no_lab_is_left(tmp_path: Path) -> None:
     process = start_demo(tmp_path, "--policy", "oracle", "--episodes", "9", "--evaluate-episodes", "2")
     end_s = time.monotonic() + 90
@@ -126,7 +126,7 @@ def test_ctrl_c_ends_it_with_what_is_there_and_no_lab_is_left(tmp_path: Path) ->
     assert summary.run is None
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_ctrl_c_while_it_trains_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
     process = start_demo(tmp_path)
     assert process.stdout is not None

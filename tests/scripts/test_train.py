@@ -301,7 +301,10 @@ def test_a_killed_run_goes_on_bit_by_bit_as_one_that_never_was(tmp_path: Path) -
     assert newest_state(broken).facts == newest_state(whole).facts
 
 
-@pytest.mark.parametrize("algo", ["ppo", "sb3-sac", "sb3-ppo"])
+@pytest.mark.parametrize(
+    "algo",
+    [pytest.param("ppo", marks=pytest.mark.deep), "sb3-sac", pytest.param("sb3-ppo", marks=pytest.mark.deep)],
+)
 def test_every_algorithm_trains_exports_and_goes_on(tmp_path: Path, algo: str) -> None:
     words = ("--preset", "point", "--algo", algo, "--steps", "600", "--stop-evaluations", "99")
     process = start(tmp_path, *words, "--json")
@@ -343,6 +346,7 @@ def kept(data: Path) -> list[str]:
     return sorted(path.name for path in (only_run(data) / "checkpoints").iterdir() if path.name.startswith("last_"))
 
 
+@pytest.mark.deep
 def test_a_checkpoint_that_the_kernel_refuses_leaves_the_one_before_and_a_run_that_goes_on(tmp_path: Path) -> None:
     process = start(tmp_path, "--preset", "point-slow", "--stop-evaluations", "99", "--json")
     reached = wait_for_checkpoint(tmp_path, process, beyond=100)
