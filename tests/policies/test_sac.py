@@ -165,7 +165,7 @@ def gradient_of(loss: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarr
 
 
 def test_one_whole_update_is_that_of_numpy() -> None:
-    """Critics, actor, temperature and targets, in this order, each by Adam's first step: -rate * g / (|g| + epsilon)."""
+    """Critics, actor, temperature, targets, in this order; Adam's first step is -rate * g / (|g| + epsilon)."""
     rate, tau, temperature, discount = 0.01, 0.25, 0.3, 0.9
     config = SacConfig(
         hidden=(), learning_rate=rate, target_rate=tau, initial_temperature=temperature, layer_norm=False
