@@ -34,6 +34,9 @@ from urdf.description import Rig, load_arm
 
 PERIOD_S = 0.05
 FAULT_LOOK_S = 0.25
+_STANDING_UNKNOWN = """a PCA9685 cannot read its servos, so nobody knows where the arm stands: put it into its rest pose and
+say --assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"""
+_STANDING_READ = "these servos tell where they stand: leave --assume-rest out"
 _VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
 
@@ -156,6 +159,8 @@ def run(args: ServeArgs) -> int:
     rig = description.rig(address.rig)
     calibration = ServoCalibration.load(args.robot, description, data_root())
     actuator = actuator_for(args.robot, description, data_root())
+    if args.assume_rest != (address.bus == "pca9685"):
+        raise RobotFileError(_STANDING_UNKNOWN if address.bus == "pca9685" else _STANDING_READ)
     check_unserved(address.endpoint)  # all that can be wrong is found before the torque comes on
     if served.settings.keys is not None:
         served.settings.keys.server()

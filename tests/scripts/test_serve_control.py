@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -19,8 +21,10 @@ from bridge.errors import CommandRefused, RobotLost
 from bridge.keys import ClientKey
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
+from scripts.main import main
 from tests.bridge.benches import eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
+from tests.hardware import pca9685_bench
 
 
 @pytest.fixture
@@ -158,3 +162,38 @@ def test_the_stream_goes_to_the_network_for_a_list_of_addresses_alone(bench: Ben
     refused = tandem(bench, [*words, "--allow-unauthenticated", "0.0.0.0"])
     assert refused.returncode == 2
     assert "addresses that may connect" in refused.stderr
+
+
+def test_servos_that_cannot_be_read_are_served_where_somebody_says_how_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    calibration = pca9685_bench.nominal_calibration(ARM)
+    calibration.save(tmp_path)
+    endpoint = f"ipc://{tmp_path}/a"
+    words = ["serve", "--robot", calibration.robot_serial, "--bus", "pca9685", "--port", "/dev/i2c-1"]
+    words += ["--endpoint", endpoint, "--on-exit", "hold"]
+    rest_rad = ARM.rig("table").rest_rad
+    with pca9685_bench.open_bench(CLOCK, calibration.to_ticks(rest_rad)) as (board, bus):
+        monkeypatch.setattr("scripts.serve.open_bus", lambda *_: bus)
+        before = len(board.wire.writes)
+        assert main(words) == 2
+        assert "--assume-rest" in capsys.readouterr().err
+        assert len(board.wire.writes) == before
+    with pca9685_bench.open_bench(CLOCK, calibration.to_ticks(rest_rad)) as (board, bus):
+        monkeypatch.setattr("scripts.serve.open_bus", lambda *_: bus)
+
+        def use() -> None:
+            assert eventually(lambda: Path(endpoint.removeprefix("ipc://")).exists(), 10.0)
+            with RemoteRobot(endpoint, ARM, CLOCK) as robot:
+                stood.append(robot.read_state().position_rad)
+                robot.send(JointCommand(1, CLOCK.now_ns(), tuple((rest_rad + 0.01).tolist()), 0.05))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        stood: list[tuple[float, ...]] = []
+        user = threading.Thread(target=use)
+        user.start()
+        assert main([*words, "--assume-rest"]) == 0
+        user.join()
+        assert stood[0] == pytest.approx(tuple(rest_rad.tolist()), abs=1e-6)
+        assert calibration.to_rad(board.plant.positions_ticks()) == pytest.approx(rest_rad + 0.01, abs=0.01)
