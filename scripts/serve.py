@@ -34,8 +34,10 @@ from urdf.description import Rig, load_arm
 
 PERIOD_S = 0.05
 FAULT_LOOK_S = 0.25
-_STANDING_UNKNOWN = """a PCA9685 cannot read its servos, so nobody knows where the arm stands: put it into its rest pose and
-say --assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"""
+_STANDING_UNKNOWN = (
+    "a PCA9685 cannot read its servos, so nobody knows where the arm stands: put it into its rest pose and say "
+    "--assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"
+)
 _STANDING_READ = "these servos tell where they stand: leave --assume-rest out"
 _VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
