@@ -32,7 +32,7 @@ setup: .venv/.installed ## make .venv (CPython 3.11) and install everything, pin
 	@echo "setup: installing the pinned packages (about a minute, downloads aside: 0.7 GB with a CPU build of PyTorch, 3 GB with CUDA)"
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[workstation,dev]'
 	@touch $@
-	@echo "setup: done"
+	@echo "setup: done. Next: make demo (the whole thing in six minutes), or .venv/bin/tandem --help"
 
 demo: setup ## train, start the lab, run 20 episodes across the bridge, write data/demo/report.html
 	@$(BIN)/tandem demo
