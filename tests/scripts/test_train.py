@@ -430,6 +430,7 @@ def stages(data: Path) -> list[int | None]:
     return [row.stage for row in read_metrics(only_run(data) / "metrics.jsonl") if isinstance(row, TrainRow)]
 
 
+@pytest.mark.deep
 def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -459,7 +460,6 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
     [
         ("point-choosing", "sac", "SAC needs a Box of actions (a,), got Discrete(3)"),
         ("point-choosing", "sb3-ppo", "a Box of actions from -1 to 1 is needed"),
-        ("point-unreadable", "sac", "Discrete(3)"),
         ("point-unreadable", "ppo", "Discrete(3)"),
     ],
 )
@@ -482,7 +482,6 @@ def contents(folder: Path) -> dict[Path, bytes]:
     [
         ("hidden", "sac", [16, 16], "the checkpoint's networks are"),
         ("capacity", "sac", 64, "the checkpoint's replay has"),
-        ("algo", "", "ppo", "for networks.actor"),
         ("algo", "", "sb3-sac", "the checkpoint has None for"),
     ],
 )
