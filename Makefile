@@ -13,7 +13,11 @@ PI_ALONE := tests/bridge tests/hardware
 CLOCKLESS := tests/hardware/cameras tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
 	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
 	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \
-	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py
+	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py tests/scripts/test_train.py \
+	tests/scripts/test_training_panel.py tests/scripts/test_episode_film.py tests/scripts/test_bench_train.py \
+	tests/scripts/test_bench_policy.py tests/scripts/test_bench_ppo.py tests/scripts/test_bench_pendulum.py \
+	tests/calibration tests/scripts/test_main.py tests/scripts/test_cli.py tests/scripts/test_mutations.py \
+	tests/test_wheel.py tests/test_imports.py tests/test_repository.py
 PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
 
@@ -31,7 +35,7 @@ setup: .venv/.installed ## make .venv (CPython 3.11) and install everything, pin
 	@echo "setup: installing the pinned packages (about a minute, downloads aside: 0.7 GB with a CPU build of PyTorch, 3 GB with CUDA)"
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[workstation,dev]'
 	@touch $@
-	@echo "setup: done"
+	@echo "setup: done. Next: make demo (the whole thing in six minutes), or .venv/bin/tandem --help"
 
 demo: setup ## train, start the lab, run 20 episodes across the bridge, write data/demo/report.html
 	@$(BIN)/tandem demo
@@ -52,14 +56,17 @@ test-pi: .venv-pi/.installed ## run the Raspberry Pi half's tests with the base 
 check: setup ## format, lint, types, import contracts, the Pi half alone, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory test-pi
+	@# The types are looked at while the Raspberry Pi half, which mostly waits for its clocks, is tested.
+	@types="$$(mktemp)"; trap 'rm -f "$$types"' EXIT; \
+	nice -n 19 $(BIN)/pyright >"$$types" 2>&1 & pyright=$$!; \
+	$(MAKE) --no-print-directory test-pi; tested=$$?; \
+	wait $$pyright; typed=$$?; cat "$$types"; exit $$((tested | typed))
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS) $(PI_ALONE))
 
-check-deep: setup ## the safety tests in full: 10^5 hostile sequences, messages and replies; mutation testing (half an hour)
-	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rl TANDEM_DEEP --include='test_*.py' tests)
+check-deep: setup ## the long tests: 10^5 hostile sequences, messages and replies, whole labs; mutation testing (half an hour)
+	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rlE 'TANDEM_DEEP|mark\.deep' --include='test_*.py' tests)
 	$(BIN)/python -m scripts.programs.mutate --jobs 2
 
 format: setup ## format the code and mend what ruff can mend

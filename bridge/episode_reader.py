@@ -51,6 +51,7 @@ class _State(msgspec.Struct, frozen=True):
     reading_age_s: tuple[float | None, ...]
     holding: bool = False
     fault: str = ""
+    reading_rad: tuple[float, ...] = ()
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -65,6 +66,8 @@ class _Sent(msgspec.Struct, frozen=True):
 class Episode:
     """One run: k control periods of an arm with n joints. Stamps are ns of the run's own clock.
 
+    `position_rad` (k, n) is the best estimate of that moment; `reading_rad` (k, n) is what a servo measured last, which
+    was `reading_age_s` earlier, NaN where nobody kept it.
     `block_m` (m, 3): where the block was seen, in the frame of the arm's base. `duration_s`: from the first thing that
     was recorded to the last.
 
@@ -76,8 +79,9 @@ class Episode:
     header: EpisodeHeader
     ending: EpisodeEnding | None
     state_stamp_ns: Stamps
-    measured_rad: Array
+    position_rad: Array
     velocity_rad_s: Array
+    reading_rad: Array
     reading_age_s: Array
     holding: NDArray[np.bool_]
     sent_stamp_ns: Stamps
@@ -209,8 +213,9 @@ class _Content:
             header=header,
             ending=self._ending,
             state_stamp_ns=np.array([s.stamp_ns for s in states], dtype=np.int64),
-            measured_rad=_rows([s.position_rad for s in states], joints),
+            position_rad=_rows([s.position_rad for s in states], joints),
             velocity_rad_s=_rows([_numbers(s.velocity_rad_s, math.nan) for s in states], joints),
+            reading_rad=_rows([s.reading_rad or (math.nan,) * joints for s in states], joints),
             reading_age_s=_rows([_numbers(s.reading_age_s, math.inf) for s in states], joints),
             holding=np.array([s.holding for s in states], dtype=np.bool_),
             sent_stamp_ns=np.array([s.stamp_ns for s in sent], dtype=np.int64),

@@ -31,6 +31,8 @@ FINE_SAMPLES = 64  # into how many parts a step that hits is divided: the part b
 class SafetyState:
     """What the filter remembers: the last output (n,) and the mean speed (n,) of the last step.
 
+    No rule reads the speed: a step is bounded by the room that is left, whatever came before it, so that the next ones
+    can always shrink in time; it is kept for who logs or draws what the filter did.
     `clearance_m`: at least so far is the arm there from the floor and from itself; -inf where nobody has looked.
     """
 

@@ -41,6 +41,7 @@ from bridge.messages import (
 from bridge.parking import Parking
 from bridge.ports import Clock, RelaxingRobot
 from bridge.server_sockets import Received, ServerSockets
+from bridge.stop_latch import StopLatch
 from bridge.watchdog import Tier, Watchdog, WatchdogLimits
 
 POLL_MS = 5
@@ -56,6 +57,8 @@ class ServerSettings:
     #: Whether an emergency stop lets go of the arm instead of holding it: a raised arm falls.
     stop_torque_off: bool = False
     keys: KeyRing | None = None
+    #: Where an emergency stop is written down, so that a server that is started again still knows it.
+    latch: StopLatch | None = None
 
 
 class ServerStatistics(msgspec.Struct):
@@ -107,7 +110,10 @@ class RobotServer:
         self._parking = Parking(robot, robot.description.rig(rig_name).rest_rad)
         self._owners: dict[str, str] = {}  # the public key behind each session
         self._holding = False
-        self._stopped = ""
+        self._latch = self._settings.latch
+        self._stopped = self._latch.read() if self._latch is not None else ""
+        if self._stopped:
+            tell(f"still stopped: {self._stopped}. Nothing moves the arm until it is cleared (`tandem stop --clear`)")
         self._published_ns = self._updates = 0
         self._sockets = sockets or ServerSockets(endpoint, self._settings.keys, tell)
         self.endpoint = self._sockets.endpoint
@@ -156,18 +162,28 @@ class RobotServer:
         self.statistics.stops += 1
         if not self._stopped:
             self._tell(f"EMERGENCY STOP by {who}: nothing moves the arm until it is cleared (`tandem stop --clear`)")
-        self._stopped = self._stopped or f"emergency stop by {who}"
+        new, self._stopped = not self._stopped, self._stopped or f"emergency stop by {who}"
         self._hold()
         if self._settings.stop_torque_off:
             try:
                 self._robot.torque_off()
             except Exception as error:  # a bus that is gone: the stop stays latched, and serving must go on
                 self._tell(f"the torque could not be switched off: {error}")
+        if new and self._latch is not None:  # last: a disk is slower than a bus
+            try:
+                self._latch.write(self._stopped)
+            except OSError as error:
+                self._tell(f"the stop holds, but could not be written down: {error}. A restart would forget it")
 
     def clear(self, who: str) -> None:
         """End the emergency stop, and the robot's own fault, where its cause is gone; raises CommandRefused if not."""
         self._parking.end()
         self._robot.recover()
+        if self._latch is not None:
+            try:
+                self._latch.clear()
+            except OSError as error:
+                raise CommandRefused(f"the stop cannot be cleared on disk: {error}") from error
         self._tell(f"cleared by {who}: the arm stands and takes commands again")
         self._stopped = ""
 

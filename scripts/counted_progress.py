@@ -8,9 +8,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from scripts.training_panel import minutes
-
 _LINE_EVERY_S = 10.0
+
+
+def minutes(seconds: float) -> str:
+    """Return seconds as `m:ss`."""
+    whole = max(0, round(seconds))
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 class CountedProgress:
@@ -50,7 +54,7 @@ class CountedProgress:
             self._first_s = now_s  # starting up says nothing about the pieces that follow
         if not self._console.is_terminal and self._done < self._total and now_s - self._line_s >= _LINE_EVERY_S:
             self._line_s = now_s
-            line = f"{text}: {self._done} of {self._total}"
+            line = f"{self._label}: {self._done} of {self._total}" + (f", {words}" if words else "")
             if self._done > 1:
                 left_s = (now_s - self._first_s) / (self._done - 1) * (self._total - self._done)
                 line += f", {minutes(left_s)} more"

@@ -256,7 +256,8 @@ def _lines(f: EpisodeFigures) -> Generator[str]:
         )
     width = max((len(j.joint) for j in f.joints), default=0)
     if f.joints:
-        yield f"  {'joint':<{width}}  travel  off: rms     max  lag     left: rms  (measured against sent, degrees)"
+        against = "servo readings" if all(j.measured for j in f.joints) else "running estimate"
+        yield f"  {'joint':<{width}}  travel  off: rms     max  lag     left: rms  ({against} against sent, degrees)"
     for j in f.joints:
         lag = "      -" if j.lag_ms is None else f"{j.lag_ms:4.0f} ms"
         rest = "-" if j.rest_rms_deg is None else f"{j.rest_rms_deg:.2f}"

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the work failed, 2 the arguments or files are wrong, 130 i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -355,14 +356,30 @@ def find_command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
         if name in COMMANDS:
             return name, words[length:]
     asked = words[0]
-    if any(name.startswith(f"{asked} ") for name in COMMANDS):
-        asked = " ".join(words[:2])
-    raise UnknownName("command", asked, COMMANDS)
+    group = [name for name in COMMANDS if name.startswith(f"{asked} ")]
+    raise UnknownName("command", " ".join(words[:2]) if group else asked, group or COMMANDS)
+
+
+def group_text(words: Sequence[str]) -> str:
+    """Return the commands of the group that a lone word names, with or without `--help`; empty where it names none."""
+    asked = [word for word in words if word not in ("-h", "--help")]
+    group = {name: c.summary for name, c in COMMANDS.items() if len(asked) == 1 and name.startswith(f"{asked[0]} ")}
+    width = max(map(len, group), default=0)
+    return "\n".join(f"  tandem {name:<{width}}  {summary}" for name, summary in group.items())
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run `tandem` with `words` (default: the command line) and return its exit code."""
-    words = sys.argv[1:] if words is None else words
+    try:
+        code = _run_words(sys.argv[1:] if words is None else words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `tandem train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run_words(words: Sequence[str]) -> int:
     if not words:
         print(help_text(), file=sys.stderr)
         return 2
@@ -372,6 +389,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(_version())
         return 0
+    if group := group_text(words):
+        helped = len(words) > 1
+        print(group, file=sys.stdout if helped else sys.stderr)
+        return 0 if helped else 2
     prefix = "tandem"
     try:
         name, rest = find_command(words)

@@ -18,6 +18,7 @@ from bridge.keys import KeyRing
 from bridge.link import check_endpoint, check_unserved, default_endpoint
 from bridge.ports import Clock, RelaxingRobot
 from bridge.server import RobotServer, ServerSettings, ServerStatistics
+from bridge.stop_latch import StopLatch
 from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
@@ -26,13 +27,18 @@ from hardware.servo_robot import ServoRobot
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.bus_choice import BusKind, open_bus
-from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path
+from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
 from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
 from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
 
 PERIOD_S = 0.05
 FAULT_LOOK_S = 0.25
+_STANDING_UNKNOWN = (
+    "a PCA9685 cannot read its servos, so nobody knows where the arm stands: put it into its rest pose and say "
+    "--assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"
+)
+_STANDING_READ = "these servos tell where they stand: leave --assume-rest out"
 _VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
 
@@ -110,7 +116,8 @@ class Served:
             raise RobotFileError(f"which port are the servos of {args.robot!r} on? Say --port, such as /dev/ttyUSB0")
         limits = WatchdogLimits(args.hold_after_s, args.park_after_s, min(args.hold_after_s / 2, OWN_S))
         keys = KeyRing(data_root() / "keys") if args.keys else None
-        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys))
+        latch = StopLatch(stop_latch_path(args.robot, data_root()))
+        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys, latch))
 
 
 class StopRequests:
@@ -154,6 +161,8 @@ def run(args: ServeArgs) -> int:
     rig = description.rig(address.rig)
     calibration = ServoCalibration.load(args.robot, description, data_root())
     actuator = actuator_for(args.robot, description, data_root())
+    if args.assume_rest != (address.bus == "pca9685"):
+        raise RobotFileError(_STANDING_UNKNOWN if address.bus == "pca9685" else _STANDING_READ)
     check_unserved(address.endpoint)  # all that can be wrong is found before the torque comes on
     if served.settings.keys is not None:
         served.settings.keys.server()
@@ -200,9 +209,10 @@ def serve_robot(
 ) -> ServerStatistics:
     """Serve until a signal or an error, then leave the arm as asked, whichever it was, and give it back.
 
+    While an emergency stop is latched nothing moves the arm: instead of relaxing it is held then.
     `stops` are looked at several times in a hundredth of a second; `beside` is what runs next to the server.
     """
-    statistics = ServerStatistics()
+    statistics, server = ServerStatistics(), None
     try:
         with (
             settled_memory(),
@@ -215,7 +225,11 @@ def serve_robot(
         return statistics
     finally:
         tell(f"served: {_in_words(statistics)}")
-        tell(f"leaving the arm: {on_exit}" + (" (a second signal stops the ramp)" if on_exit == "relax" else ""))
+        if on_exit == "relax" and server is not None and server.stopped:
+            tell(f"leaving the arm: hold, for nothing moves it after the {server.stopped}")
+            on_exit = "hold"
+        else:
+            tell(f"leaving the arm: {on_exit}" + (" (a second signal stops the ramp)" if on_exit == "relax" else ""))
         leave(robot, on_exit, rig.rest_rad, stop.later())
 
 

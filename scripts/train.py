@@ -30,13 +30,14 @@ from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, can_be_resumed, train
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run
+from scripts.counted_progress import minutes
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.learning_curve import draw_learning_curve
 from scripts.programs.episode_film import EpisodeFilmer
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig, RunRecord
 from scripts.simulation import SimulatedTask, judged, judging_worlds, of_unit, simulated, training_worlds
-from scripts.training_panel import About, minutes
+from scripts.training_panel import About
 from scripts.training_progress import TrainingProgress
 from sim.curriculum import curriculum_preset
 from sim.errors import SimError, WorkerError

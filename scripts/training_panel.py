@@ -16,6 +16,7 @@ from rich.text import Text
 from policies.evaluation import wilson_interval
 from policies.ledger import Phase, Progress
 from policies.metrics import EvaluationRow
+from scripts.counted_progress import minutes
 
 PHASES: dict[Phase, str] = {
     "train": "learning", "evaluate": "evaluating", "film": "filming", "export": "exporting"
@@ -37,12 +38,6 @@ class About:
     folder: Path
     goal_rate: float
     stages: tuple[str, ...] = ()
-
-
-def minutes(seconds: float) -> str:
-    """Return seconds as `m:ss`."""
-    whole = max(0, round(seconds))
-    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def per_second(rate: float | None) -> str:

@@ -9,7 +9,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from policies.ledger import Progress
-from scripts.training_panel import PHASES, About, minutes, per_second, training_panel
+from scripts.counted_progress import minutes
+from scripts.training_panel import PHASES, About, per_second, training_panel
 
 _LINE_EVERY_S = 10.0
 #: A redraw takes about as long as a gradient step; the clock of an evaluation should go on all the same.

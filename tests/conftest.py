@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+import pytest
 
 # A shell that starts this in the background has Ctrl-C ignored, and every process started from here would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the deep tests to `make check-deep`."""
+    if os.environ.get("TANDEM_DEEP", "") in ("", "0"):
+        for item in items:
+            if item.get_closest_marker("deep") is not None:
+                item.add_marker(pytest.mark.skip(reason="deep: set TANDEM_DEEP=1"))

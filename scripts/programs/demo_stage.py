@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from scripts.counted_progress import minutes
 from scripts.exit_codes import describe
 from scripts.run_folder import utc_now
-from scripts.training_panel import minutes
 
 
 class StageFailed(Exception):

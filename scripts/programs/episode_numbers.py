@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -16,16 +17,19 @@ PAUSE_PERIODS = 4
 #: Of a joint that moved less no lag can be told.
 _MOVED_RAD = 0.05
 _LAG_STEP_S, _MAX_LAG_S = 0.005, 0.6
+_SAME_READING_S = 1e-4
 
 
 class JointFigures(msgspec.Struct, frozen=True):
-    """One joint: how far the measured angle was from the one commanded last [deg], and how late it followed [ms].
+    """One joint: how far its angle was from the one commanded last [deg], and how late it followed [ms].
 
-    `lag_ms` is what the measured motion must be moved forward by to fit the commands best; `rest_rms_deg` is what
-    is left then. Both are null for a joint that hardly moved.
+    `measured`: the angles are the servo's readings, each at the moment that it was taken; else they are the running
+    estimate, which knows the commands and so flatters the servo. `lag_ms` is what the motion must be moved forward by
+    to fit the commands best; `rest_rms_deg` is what is left then. Both are null for a joint that hardly moved.
     """
 
     joint: str
+    measured: bool
     travel_deg: float
     rms_deg: float
     max_deg: float
@@ -82,25 +86,39 @@ def joint_figures(episode: Episode) -> tuple[JointFigures, ...]:
     """Return how each joint followed; nothing where nothing was recorded."""
     if episode.steps < 2:
         return ()
-    sent_s, state_s = seconds(episode, episode.sent_stamp_ns), seconds(episode, episode.state_stamp_ns)
-    # A state is read before the command of its period goes out: it answers to the commands before.
-    before = np.searchsorted(sent_s, state_s, side="right") - 1
-    off_rad = (episode.measured_rad - episode.sent_rad[before])[before >= 0]
+    sent_s = seconds(episode, episode.sent_stamp_ns)
     figures: list[JointFigures] = []
     for k, name in enumerate(episode.header.joint_names):
-        sent, measured = episode.sent_rad[:, k], episode.measured_rad[:, k]
-        lag_s, rest_rad = _lag(sent_s, sent, state_s, measured)
+        sent = episode.sent_rad[:, k]
+        at_s, angle_rad = readings(episode, k)
+        measured = len(at_s) > 0
+        if not measured:
+            at_s, angle_rad = seconds(episode, episode.state_stamp_ns), episode.position_rad[:, k]
+        # A state is read before the command of its period goes out: it answers to the commands before.
+        before = np.searchsorted(sent_s, at_s, side="right") - 1
+        off_rad = (angle_rad - sent[before])[before >= 0]
+        lag_s, rest_rad = _lag(sent_s, sent, at_s, angle_rad)
         figures.append(
             JointFigures(
                 joint=name,
+                measured=measured,
                 travel_deg=_degrees(float(np.ptp(sent))),
-                rms_deg=_degrees(_rms(off_rad[:, k])),
-                max_deg=_degrees(float(np.abs(off_rad[:, k]).max())),
+                rms_deg=_degrees(_rms(off_rad)),
+                max_deg=_degrees(float(np.abs(off_rad).max(initial=0.0))),
                 lag_ms=None if lag_s is None else round(1e3 * lag_s, 1),
                 rest_rms_deg=None if rest_rad is None else _degrees(rest_rad),
             )
         )
     return tuple(figures)
+
+
+def readings(episode: Episode, joint: int) -> tuple[Array, Array]:
+    """Return when [s] a joint was measured, and the angles [rad]; each reading once. Nothing where none was kept."""
+    known = np.isfinite(episode.reading_rad[:, joint]) & np.isfinite(episode.reading_age_s[:, joint])
+    at_s = (seconds(episode, episode.state_stamp_ns) - episode.reading_age_s[:, joint])[known]
+    # The same reading comes back in every state until the next one; its moment is the same to within rounding.
+    new = np.diff(at_s, prepend=-math.inf) > _SAME_READING_S
+    return at_s[new], episode.reading_rad[known, joint][new]
 
 
 def _lag(sent_s: Array, sent: Array, state_s: Array, measured: Array) -> tuple[float | None, float | None]:
@@ -114,7 +132,7 @@ def _lag(sent_s: Array, sent: Array, state_s: Array, measured: Array) -> tuple[f
 
 
 def _rms(values: Array | Sequence[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else 0.0
 
 
 def _degrees(radians: float) -> float:

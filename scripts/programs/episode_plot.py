@@ -14,7 +14,7 @@ from bridge.encoding import ToolFrame
 from bridge.episode_format import Level
 from bridge.episode_messages import Picture
 from bridge.episode_reader import Episode, read_pictures
-from scripts.programs.episode_numbers import JointFigures, LoopFigures, period_times_ms, seconds
+from scripts.programs.episode_numbers import JointFigures, LoopFigures, period_times_ms, readings, seconds
 from scripts.programs.lettering import ACCENT, BAD, GOOD, INK, LINE
 from scripts.programs.picture_file import write_picture
 from urdf.description import ArmDescription, Rig, load_arm
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import SubplotSpec
 
 _GREY = "#52606d"
+_READ = "#d9480f"
 #: Light enough for lines to be read on them.
 _PHASE_COLORS = {
     "descend": "#e3edf7", "close": "#fdf0d2", "lift": "#e2f1e7", "hold": "#c9e4d3", "move": "#eceaf6",
@@ -84,7 +85,12 @@ def _title(figure: Figure, episode: Episode, height_in: float) -> None:
     figure.text(0.012, 1 - 0.53 / height_in, about, size=9.5, color=_GREY if ending else BAD)
     seen = [name for name in _PHASE_COLORS if name in episode.phases]
     handles = [
-        Line2D([], [], color=ACCENT, lw=2.0, label="measured"),
+        Line2D([], [], color=ACCENT, lw=2.0, label="estimated"),
+        *(
+            [Line2D([], [], color=_READ, marker="o", ms=3, ls="", label="read")]
+            if np.isfinite(episode.reading_rad).any()
+            else []
+        ),
         Line2D([], [], color=INK, lw=0.9, label="sent"),
         *(Patch(facecolor=_PHASE_COLORS[name], label=name) for name in seen),
     ]
@@ -105,8 +111,10 @@ def _joint_panels(figure: Figure, place: SubplotSpec, episode: Episode, joints: 
         panels.append(panel)
         _shade(panel, sent_s, episode.phases)
         _mark_events(panel, episode, named=k == 0, warned=k == len(names) - 1)
-        sent, measured = np.degrees(episode.sent_rad[:, k]), np.degrees(episode.measured_rad[:, k])
-        panel.plot(state_s, measured, color=ACCENT, lw=2.0, solid_capstyle="round", zorder=3)
+        sent, estimated = np.degrees(episode.sent_rad[:, k]), np.degrees(episode.position_rad[:, k])
+        panel.plot(state_s, estimated, color=ACCENT, lw=2.0, solid_capstyle="round", zorder=3)
+        read_s, read_rad = readings(episode, k)
+        panel.plot(read_s, np.degrees(read_rad), "o", color=_READ, ms=1.8, mew=0, zorder=5)
         panel.plot(sent_s, sent, color=INK, lw=0.8, zorder=4)
         if k < len(joints):
             panel.set_title(_joint_words(joints[k]), loc="right", size=8, color=_GREY, pad=2)
@@ -171,11 +179,11 @@ def _path_panel(panel: Axes, episode: Episode) -> None:
     left, far = center + size / 2
     panel.annotate("block area", (left, far), (4, 4), textcoords="offset points", size=7.5, color=_GREY)
     if episode.steps:
-        measured, sent = (_tool_mm(rows, description, rig) for rows in (episode.measured_rad, episode.sent_rad))
-        panel.plot(*measured.T, color=ACCENT, lw=2.0, alpha=0.75, solid_capstyle="round", zorder=3)
+        estimated, sent = (_tool_mm(rows, description, rig) for rows in (episode.position_rad, episode.sent_rad))
+        panel.plot(*estimated.T, color=ACCENT, lw=2.0, alpha=0.75, solid_capstyle="round", zorder=3)
         panel.plot(*sent.T, color=INK, lw=0.7, zorder=4)
-        panel.plot(*measured[0], "o", ms=6, color="white", mec=ACCENT, mew=1.6, zorder=5)
-        panel.plot(*measured[-1], "o", ms=6, color=ACCENT, mec="white", mew=1.0, zorder=5)
+        panel.plot(*estimated[0], "o", ms=6, color="white", mec=ACCENT, mew=1.6, zorder=5)
+        panel.plot(*estimated[-1], "o", ms=6, color=ACCENT, mec="white", mew=1.0, zorder=5)
     _draw_blocks(panel, episode, rig)
     panel.set_aspect("equal", adjustable="datalim")
     panel.invert_yaxis()  # the arm stands above, as the camera sees it

@@ -169,7 +169,7 @@ def replay(
         loop.observe()
         loop.apply(loop.no_action)
     robot.hold()
-    off_rad = np.array(measured.position_rad) - episode.measured_rad[timeline.source]
+    off_rad = np.array(measured.position_rad) - episode.position_rad[timeline.source]
     first = np.append(True, np.diff(timeline.source) > 0)  # a pause is no motion to compare
     return _differences(robot.description.joint_names, off_rad[first]), loop.statistics
 

@@ -34,7 +34,7 @@ from scripts.programs.lab_stage import StageServer
 from scripts.programs.lab_unit import LabUnit, nominal_calibration, take_up
 from scripts.programs.lab_wrist_eye import WristEyeSetup, start_wrist_eye
 from scripts.programs.process_tree import before_exec
-from scripts.programs.robot_file import RobotFile, RobotFileError
+from scripts.programs.robot_file import RobotFile, RobotFileError, stop_latch_path
 from sim.lab import LabWorld
 from sim.lab_levels import gap_level
 from sim.lab_scene import nominal_camera
@@ -156,6 +156,7 @@ def _build(
     for eye in eyes:
         stack.callback(_end_eye, eye)
     lab = Lab(world, board, mirror, stage, args.seed)
+    stop_latch_path(ROBOT_NAME, data_root()).unlink(missing_ok=True)  # every lab is another arm
     log = out / "server.log"
     server = _start_server(robot, log)
     stack.callback(_end_server, lab, server, args.json)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from calibration.artifacts import write_atomic
+from scripts.counted_progress import minutes
 from scripts.programs import report_page as html
 from scripts.programs.demo_summary import EVALUATION_BAR, LAB_BAR, DemoSummary
 from scripts.programs.film import Take
@@ -18,7 +19,6 @@ from scripts.programs.report_plots import Rate, draw_rates
 from scripts.programs.report_truth import hidden_section
 from scripts.run import RunOutcome
 from scripts.run_folder import RUN_NAME, RunRecord
-from scripts.training_panel import minutes
 from sim.lab_truth import TruthFile
 from urdf.description import load_arm
 

@@ -90,3 +90,8 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def robot_file_path(name: str, data_root: Path) -> Path:
     """Return where the file of a robot lies."""
     return data_root / "robots" / name / "robot.toml"
+
+
+def stop_latch_path(name: str, data_root: Path) -> Path:
+    """Return where a robot's emergency stop is written down for as long as it is latched."""
+    return data_root / "robots" / name / "emergency_stop"

@@ -14,6 +14,7 @@ from bridge.errors import CommandRefused, StaleState
 from bridge.messages import PROTOCOL_VERSION, Ack, Hello, Move, Stop
 from bridge.remote import RemoteRobot
 from bridge.server import RobotServer, ServerSettings
+from bridge.stop_latch import StopLatch
 from bridge.watchdog import WatchdogLimits
 from bridge.watcher import RobotWatcher
 from tests.bridge.benches import ARM, PERIOD_S, START, SetpointRobot, command_to, eventually, ipc, serving
@@ -100,6 +101,43 @@ def test_a_stop_whose_bus_is_gone_stays_latched_and_serving_goes_on(
         assert server.stopped
         assert "emergency stop" in remote.read_state().fault
     assert any("the cable is out" in text for text in told)
+
+
+def test_a_server_that_is_started_again_still_knows_the_stop(robot: SetpointRobot, tmp_path: Path) -> None:
+    latch = StopLatch(tmp_path / "robot" / "emergency_stop")
+    with serving(robot, ipc(tmp_path), CLOCK, ServerSettings(latch=latch)) as server:
+        server.stop("the button")
+    told: list[str] = []
+    with (
+        serving(robot, ipc(tmp_path), CLOCK, ServerSettings(latch=latch), told.append) as server,
+        RemoteRobot(server.endpoint, ARM, CLOCK) as remote,
+    ):
+        assert any("the button" in text for text in told)
+        with pytest.raises(CommandRefused, match="the button"):
+            remote.send(command_to(START))
+        remote.clear()
+        remote.send(command_to(START))
+    with serving(robot, ipc(tmp_path), CLOCK, ServerSettings(latch=latch)) as server:
+        assert server.stopped == ""
+
+
+def test_a_latch_that_was_cut_off_or_cannot_be_read_is_a_stop(tmp_path: Path) -> None:
+    empty = StopLatch(tmp_path / "emergency_stop")
+    assert empty.read() == ""
+    empty.path.touch()
+    assert empty.read()
+    assert "cannot be read" in StopLatch(tmp_path).read()  # a folder
+
+
+def test_a_stop_that_cannot_be_written_down_still_stops(robot: SetpointRobot, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told: list[str] = []
+    settings = ServerSettings(latch=StopLatch(tmp_path / "file" / "emergency_stop"))
+    robot_server = serving(robot, ipc(tmp_path), CLOCK, settings, told.append)
+    with robot_server as server:
+        assert "cannot be read" in server.stopped  # what may hold a stop counts as one
+        server.stop("the button")
+        assert robot.hold_times_ns
 
 
 def test_what_is_still_in_the_way_keeps_the_stop_latched(

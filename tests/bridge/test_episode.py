@@ -82,7 +82,7 @@ def test_a_recording_gives_back_what_was_recorded(tmp_path: Path) -> None:
     assert (episode.ending.ending, episode.ending.outcome, episode.ending.steps) == ("done", "1 of 1", 10)
     assert episode.bytes_on_disk == (tmp_path / "e.mcap").stat().st_size == tally.bytes_on_disk
     expected = np.outer(np.arange(10), [1e-3, 2e-3, 3e-3])
-    np.testing.assert_allclose(episode.measured_rad, expected, atol=1e-12)
+    np.testing.assert_allclose(episode.position_rad, expected, atol=1e-12)
     np.testing.assert_allclose(episode.sent_rad, expected + 1e-3, atol=1e-12)
     np.testing.assert_array_equal(episode.state_stamp_ns, 2_000_000_000 + 10_000_000 * np.arange(10))
     np.testing.assert_array_equal(episode.sent_stamp_ns, episode.state_stamp_ns + 1000)
@@ -230,7 +230,7 @@ def test_cut_off_at_any_byte_it_is_read_up_to_the_last_whole_chunk(whole: Path, 
             continue
         complete = sum(end <= size for end in ends)
         assert episode.steps == (steps[complete - 1] if complete else 0), size
-        assert episode.measured_rad.shape == (episode.steps, 3)
+        assert episode.position_rad.shape == (episode.steps, 3)
         assert not episode.whole
         assert "cut off" in episode.remarks[-1]
     # Before the header is whole there is nothing to read: it comes to the disk with the first chunk, in one write.
@@ -268,7 +268,7 @@ def test_a_damaged_chunk_is_left_out_and_the_rest_is_read_and_repaired(whole: Pa
     episode = read_episode(path)
     assert (episode.steps, episode.missing_steps, episode.whole, episode.damaged) == (10, 4, True, True)
     assert "is damaged and left out" in episode.remarks[0]
-    assert f"{1000 * episode.measured_rad[3, 0]:.0f}" == "7"
+    assert f"{1000 * episode.position_rad[3, 0]:.0f}" == "7"
     repair_episode(path)
     again = read_episode(path)
     assert (again.steps, again.missing_steps, again.whole, again.damaged) == (10, 4, True, False)

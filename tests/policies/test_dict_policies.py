@@ -73,10 +73,10 @@ def assert_agrees(policy: OnnxPolicy, network: torch.nn.Module, parts: Mapping[s
 @pytest.mark.parametrize(
     ("encoder", "softmax", "coordinates"),
     [
-        (EncoderKind.STRIDED, False, False),
+        pytest.param(EncoderKind.STRIDED, False, False, marks=pytest.mark.deep),
         (EncoderKind.STRIDED, True, True),
         (EncoderKind.NATURE, False, True),
-        (EncoderKind.IMPALA, True, False),
+        pytest.param(EncoderKind.IMPALA, True, False, marks=pytest.mark.deep),
     ],
 )
 def test_every_encoder_acts_as_it_was_trained(

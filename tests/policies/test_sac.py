@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gymnasium
 import numpy as np
@@ -16,6 +16,7 @@ from policies.distributions import squashed
 from policies.errors import BadConfig, UnfitWorlds
 from policies.learner import WorldStep
 from policies.networks import Critics
+from policies.parts import ALONE
 from policies.replay import Batch, Replay
 from policies.sac import Sac, actor_loss, critic_loss, random_shift, soft_target, temperature_gradient
 
@@ -137,6 +138,88 @@ def test_frozen_critics_pass_a_gradient_to_the_action_alone() -> None:
     critics.values(torch.randn(5, 3), actions, frozen=True).sum().backward()
     assert actions.grad is not None
     assert all(parameter.grad is None for parameter in critics.parameters())
+
+
+class Linear:
+    """SAC with networks of one layer, one number seen and one done, worked out in NumPy and by finite differences."""
+
+    def __init__(self, sac: Sac, noise: np.ndarray) -> None:
+        self.actor = sac.actor_adam.row.double().numpy().copy()  # weights of mean and log_std, then both biases
+        self.critics = sac.critic_adam.row.double().numpy().copy()
+        self.noise = noise  # (2, b, 1): of the action that follows, of the one that is judged
+
+    def act(self, actor: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = actor[0] * seen + actor[2], np.exp(actor[1] * seen + actor[3])
+        before = mean + std * noise
+        density = stats.norm.logpdf(before, mean, std) - np.log(1.0 - np.tanh(before) ** 2)
+        return np.tanh(before), density
+
+    def values(self, critics: np.ndarray, seen: np.ndarray, done: np.ndarray) -> np.ndarray:
+        (w, bias) = critics[:4].reshape(2, 2), critics[4:6]
+        return np.stack([w[k, 0] * seen + w[k, 1] * done + bias[k] for k in range(2)])
+
+
+def gradient_of(loss: Callable[[np.ndarray], float], at: np.ndarray) -> np.ndarray:
+    nudges = 1e-6 * np.eye(len(at))
+    return np.array([(loss(at + n) - loss(at - n)) / 2e-6 for n in nudges])
+
+
+def test_one_whole_update_is_that_of_numpy() -> None:
+    """Critics, actor, temperature, targets, in this order; Adam's first step is -rate * g / (|g| + epsilon)."""
+    rate, tau, temperature, discount = 0.01, 0.25, 0.3, 0.9
+    config = SacConfig(
+        hidden=(), learning_rate=rate, target_rate=tau, initial_temperature=temperature, layer_norm=False
+    )
+    torch.manual_seed(3)
+    one = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    sac = Sac(one, one, config, torch.Generator().manual_seed(5))
+    draws = torch.Generator().manual_seed(5)
+    hand = Linear(sac, torch.stack([torch.randn((4, 1), generator=draws) for _ in range(2)]).double().numpy()[:, :, 0])
+    rng = np.random.default_rng(0)
+    seen, done, rewards, then = rng.uniform(-1.0, 1.0, (4, 4))
+    discounts = np.array([discount, 0.0, discount, discount])
+
+    def row(values: np.ndarray) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32)
+
+    losses = sac.update(
+        Batch(
+            {ALONE: row(seen)[:, None]}, row(done)[:, None], row(rewards), row(discounts), {ALONE: row(then)[:, None]}
+        )
+    )
+
+    following, dear = hand.act(hand.actor, then, hand.noise[0])
+    target = rewards + discounts * (hand.values(hand.critics, then, following).min(axis=0) - temperature * dear)
+
+    def critics_lose(critics: np.ndarray) -> float:
+        return 0.5 * float(((hand.values(critics, seen, done) - target) ** 2).mean(axis=1).sum())
+
+    def step(gradient: np.ndarray) -> np.ndarray:
+        return -rate * gradient / (np.abs(gradient) + 1e-8)
+
+    critics_gradient = gradient_of(critics_lose, hand.critics)
+    critics = hand.critics + step(critics_gradient)
+
+    def actor_loses(actor: np.ndarray) -> float:
+        action, density = hand.act(actor, seen, hand.noise[1])
+        return float((temperature * density - hand.values(critics, seen, action).min(axis=0)).mean())
+
+    actor_gradient = gradient_of(actor_loses, hand.actor)
+    actor = hand.actor + step(actor_gradient)
+    _, density = hand.act(hand.actor, seen, hand.noise[1])
+    log_temperature = np.log(temperature) + step(np.array([-(density.mean() - 1.0)]))
+
+    # After one step Adam's mean is a tenth of the gradient.
+    np.testing.assert_allclose(sac.critic_adam.mean.numpy(), 0.1 * critics_gradient, atol=1e-6)
+    np.testing.assert_allclose(sac.actor_adam.mean.numpy(), 0.1 * actor_gradient, atol=1e-6)
+    np.testing.assert_allclose(sac.critic_adam.row.numpy(), critics, atol=2e-6)
+    np.testing.assert_allclose(sac.actor_adam.row.numpy(), actor, atol=2e-6)
+    np.testing.assert_allclose(sac.log_temperature.numpy(), log_temperature, atol=2e-6)
+    np.testing.assert_allclose(sac.targets.numpy(), hand.critics + tau * (critics - hand.critics), atol=2e-6)
+    assert losses.critic == pytest.approx(critics_lose(hand.critics), abs=1e-5)
+    assert losses.actor == pytest.approx(actor_loses(hand.actor), abs=1e-5)
+    assert losses.temperature == pytest.approx(temperature)
+    assert losses.entropy == pytest.approx(-density.mean(), abs=1e-5)
 
 
 def test_the_targets_follow_by_the_target_rate() -> None:

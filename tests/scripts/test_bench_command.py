@@ -24,7 +24,10 @@ ARM = load_arm("dofbot")
 RIG = ARM.rig("table")
 
 
-@pytest.mark.parametrize("case", CASES, ids=["state", "depth"])
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(CASES[0], id="state"), pytest.param(CASES[1], id="depth", marks=pytest.mark.deep)],
+)
 def test_a_decision_is_timed_until_the_arm_has_its_command(case: Case) -> None:
     heard: list[tuple[str, float]] = []
     began_s = time.monotonic()

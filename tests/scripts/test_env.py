@@ -365,7 +365,7 @@ def test_beyond_the_length_of_the_arm_nothing_else_is_to_blame() -> None:
     assert verdicts.served_share == 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_show_draws_the_map_where_it_is_asked_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "maps" / "dofbot.png"
     assert run_show(EnvShowArgs(out=out, json=True)) == 0

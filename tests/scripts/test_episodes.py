@@ -82,12 +82,14 @@ def save(
     measured_rad: Array,
     header: EpisodeHeader | None = None,
     outcome: str = "1 of 1 attempts succeeded",
+    readings_rad: Array | None = None,
 ) -> Path:
-    """Record a motion; return the path."""
+    """Record a motion; return the path. With readings, each was taken 10 ms before its state."""
     writer = EpisodeWriter(path, header or make_header(), CLOCK)
     for k, (stamp_s, sent, measured) in enumerate(zip(stamps_s, sent_rad, measured_rad, strict=True)):
         stamp_ns = round(stamp_s * 1e9)
-        state = RobotState(k, stamp_ns, tuple(measured.tolist()), (0.0,) * 6, (0.01,) * 6)
+        read = () if readings_rad is None else tuple(readings_rad[k].tolist())
+        state = RobotState(k, stamp_ns, tuple(measured.tolist()), (0.0,) * 6, (0.01,) * 6, reading_rad=read)
         command = JointCommand(k, stamp_ns + 1_000_000, tuple(sent.tolist()), PERIOD_S)
         writer.record(LoopStep(state, None, Phase.MOVE, np.zeros(2, np.float32), command, ""))
     writer.close("done", outcome)
@@ -175,6 +177,18 @@ def test_tracking_error_is_that_of_the_motion(data: Path) -> None:
     assert joints[0].rms_deg == pytest.approx(np.degrees(0.02), abs=1e-3)
     assert joints[0].max_deg == pytest.approx(np.degrees(0.02), abs=1e-3)
     assert joints[1].max_deg == 0.0
+
+
+def test_what_a_servo_read_counts_before_what_was_estimated(data: Path) -> None:
+    """The estimate follows the command to the letter; the servo, read 10 ms before each state, is 0.03 rad off."""
+    t = times(100)
+    sent = np.roll(sway(t), -1, axis=0)
+    read = sway(t - 0.01)
+    read[:, 0] += 0.03
+    joints = joint_figures(read_episode(save(data / "e.mcap", t, sent, sway(t), readings_rad=read)))
+    assert all(joint.measured for joint in joints)
+    assert joints[0].rms_deg == pytest.approx(np.degrees(0.03), abs=0.15)  # between commands the joint moves on
+    assert joints[1].max_deg < 0.3
 
 
 def test_pauses_are_no_late_periods(data: Path) -> None:

@@ -54,7 +54,7 @@ def test_no_command_prints_the_help_and_is_bad_input() -> None:
 def test_an_unknown_command_lists_the_valid_ones_nearest_first(words: tuple[str, ...], nearest: str) -> None:
     done = run_tandem(*words)
     assert done.returncode == 2
-    assert f"nearest first: {nearest}, " in done.stderr
+    assert f"nearest first: {nearest}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -66,6 +66,28 @@ def test_each_command_explains_itself_and_takes_json(name: str, capsys: pytest.C
     shown = capsys.readouterr().out
     assert f"usage: tandem {name}" in shown
     assert "--json" in shown
+
+
+def test_a_group_of_commands_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tandem.main(["keys"]) == 2
+    assert "tandem keys revoke" in capsys.readouterr().err
+    assert tandem.main(["episodes", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "tandem episodes repair" in said
+    assert "tandem train" not in said
+    assert tandem.main(["keys", "revok"]) == 2
+    assert "nearest first: keys revoke" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["keys", "list", "--help"]])
+def test_a_reader_that_has_seen_enough_is_no_defect(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "scripts.main", *words], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("name", list(tandem.COMMANDS))

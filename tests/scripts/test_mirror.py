@@ -184,7 +184,7 @@ def test_in_the_lab_offsets_and_lag_are_the_labs(tmp_path: Path) -> None:
     assert "follows its model" in episode.ending.outcome
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_an_interrupted_mirror_holds_the_arm_and_keeps_recording_and_picture(tmp_path: Path) -> None:
     process = tandem(tmp_path, "--seconds", "60", "--json")
     end_s = time.monotonic() + 60.0

@@ -72,7 +72,7 @@ def test_without_a_display_a_film_lands_under_data_and_a_sentence_tells_where(tm
     assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing half-written is left
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_episodes_are_those_of_evaluate_and_a_lost_one_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

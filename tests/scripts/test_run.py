@@ -212,7 +212,7 @@ def test_a_lab_that_dies_ends_the_run_with_its_last_words(tmp_path: Path) -> Non
     assert b"Traceback" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_block_held_for_ten_seconds_stays_held(tmp_path: Path) -> None:
     """Longer than the stall protection waits: squeezing must not trip it."""
     with LabProcess(seed=5, out=tmp_path / "out", data=tmp_path / "data") as lab:

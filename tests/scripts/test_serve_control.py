@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -19,8 +21,10 @@ from bridge.errors import CommandRefused, RobotLost
 from bridge.keys import ClientKey
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
+from scripts.main import main
 from tests.bridge.benches import eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
+from tests.hardware import pca9685_bench
 
 
 @pytest.fixture
@@ -63,6 +67,21 @@ def test_stop_and_clear_from_another_terminal(bench: Bench) -> None:
     moves = [frame for frame in bench.heard(since_ns) if frame.command == MOVE_SIX]
     assert moves
     assert all(abs(bench.target_rad(frame) - stands_rad).max() < 0.06 for frame in moves)  # it sagged first
+
+
+def test_a_stop_outlives_the_server_which_moves_nothing_as_it_ends(bench: Bench) -> None:
+    server = bench.serve(more=["--on-exit", "relax"])
+    assert tandem(bench, ["stop", "--robot", NAME]).returncode == 0
+    since_ns, stands_rad = CLOCK.now_ns(), bench.calibration.to_rad(bench.plant.positions_ticks())
+    server.terminate()
+    assert server.wait(20) == 0
+    ending = bench.heard(since_ns)
+    assert ending
+    assert not [frame for frame in ending if frame.command == TORQUE and frame.data == b"\x00"]
+    assert all(abs(bench.target_rad(f) - stands_rad).max() < 0.02 for f in ending if f.command == MOVE_SIX)
+    bench.serve()
+    with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot, pytest.raises(CommandRefused, match="emergency stop"):
+        robot.send(command(1))
 
 
 def test_a_stop_may_let_go(bench: Bench) -> None:
@@ -143,3 +162,43 @@ def test_the_stream_goes_to_the_network_for_a_list_of_addresses_alone(bench: Ben
     refused = tandem(bench, [*words, "--allow-unauthenticated", "0.0.0.0"])
     assert refused.returncode == 2
     assert "addresses that may connect" in refused.stderr
+
+
+def test_servos_that_cannot_be_read_are_served_where_somebody_says_how_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    calibration = pca9685_bench.nominal_calibration(ARM)
+    calibration.save(tmp_path)
+    endpoint = f"ipc://{tmp_path}/a"
+    words = ["serve", "--robot", calibration.robot_serial, "--bus", "pca9685", "--port", "/dev/i2c-1"]
+    words += ["--endpoint", endpoint, "--on-exit", "hold"]
+    rest_rad = ARM.rig("table").rest_rad
+    with pca9685_bench.open_bench(CLOCK, calibration.to_ticks(rest_rad)) as (board, bus):
+        monkeypatch.setattr("scripts.serve.open_bus", lambda *_: bus)
+        before = len(board.wire.writes)
+        assert main(words) == 2
+        assert "--assume-rest" in capsys.readouterr().err
+        assert len(board.wire.writes) == before
+    with pca9685_bench.open_bench(CLOCK, calibration.to_ticks(rest_rad)) as (board, bus):
+        monkeypatch.setattr("scripts.serve.open_bus", lambda *_: bus)
+
+        def use() -> None:
+            assert eventually(lambda: Path(endpoint.removeprefix("ipc://")).exists(), 10.0)
+            with RemoteRobot(endpoint, ARM, CLOCK) as robot:
+                stood.append(robot.read_state().position_rad)
+                robot.send(JointCommand(1, CLOCK.now_ns(), tuple((rest_rad + 0.01).tolist()), 0.05))
+                arrived.append(eventually(lambda: off_rad() < 0.01, 5.0))  # it had sagged before
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def off_rad() -> float:
+            return float(abs(calibration.to_rad(board.plant.positions_ticks()) - rest_rad - 0.01).max())
+
+        stood: list[tuple[float, ...]] = []
+        arrived: list[bool] = []
+        user = threading.Thread(target=use)
+        user.start()
+        assert main([*words, "--assume-rest"]) == 0
+        user.join()
+        assert stood[0] == pytest.approx(tuple(rest_rad.tolist()), abs=1e-6)
+        assert arrived == [True]
