@@ -8,9 +8,12 @@ ROOMS := urdf bridge hardware calibration perception sim policies scripts
 PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
 # What stands on the base install alone is tested there, and not once more beside PyTorch.
 PI_ALONE := tests/bridge tests/hardware
-# The tests of the cameras are the ones in there that need more, OpenCV: they run with these.
-# These tests run two at a time; those of the labs, which hold several processes to milliseconds, run by themselves.
-CLOCKLESS := tests/hardware/cameras tests/sim tests/urdf tests/perception tests/policies tests/scripts/test_observe.py tests/scripts/test_env.py \
+# These tests run two at a time; those of the labs, which hold several processes to milliseconds, run by themselves. Of the
+# hardware's only the cameras' are among them: they need OpenCV.
+CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/hardware/cameras tests/scripts/test_observe.py \
+	tests/scripts/test_env.py tests/scripts/test_board.py tests/scripts/test_calibrate_camera.py tests/scripts/test_check_obs.py \
+	tests/scripts/test_gap.py tests/scripts/test_posing.py tests/scripts/test_quick_lab.py tests/scripts/test_turn_clock.py \
+	tests/scripts/test_train_locator.py tests/scripts/test_unit_training.py tests/scripts/test_bench_markers.py \
 	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
 	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \
 	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py tests/scripts/test_train.py \

@@ -1,6 +1,5 @@
 """What Tandem uses of pyrealsense2 2.59, which comes without types. Ref: librealsense wrappers/python."""
 
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +80,7 @@ class frame:
     frame_timestamp_domain: timestamp_domain
     frame_number: int
     profile: stream_profile
-    def get_data(self) -> Any: ...
+    def get_data(self) -> object: ...
     def __bool__(self) -> bool: ...
 
 class depth_frame(frame):
