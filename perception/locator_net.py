@@ -22,6 +22,8 @@ OUTPUTS = (
     "column", "row", "log_sigma_column", "log_sigma_row", "correlation", "yaw_cos4", "yaw_sin4", "log_sigma_yaw",
     "there",
 )  # fmt: skip
+#: So many of the maps say where to look at what is there.
+_LOOKS = 4
 _LEAST_LOG, _MOST_LOG = math.log(1e-3), math.log(3.0)
 
 
@@ -45,9 +47,16 @@ class LocatorNet(nn.Module):
         self.register_buffer("fine", fine, persistent=False)
         self.where = nn.Conv2d(maps, maps, 1)
         self.log_sharpness = nn.Parameter(torch.ones(()))
-        self.what = nn.Sequential(nn.Conv2d(maps, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * quarter**2, 64))
-        self.head = nn.Sequential(nn.Linear(2 * maps + 64, 96), nn.ReLU(), nn.Linear(96, len(OUTPUTS)))
-        nn.init.zeros_(self.head[-1].bias)
+        # What it looks like there, wherever that is: which way it is turned, and whether it is there at all.
+        self.what = nn.Sequential(
+            nn.Conv2d(maps, 48, 3, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+            nn.Conv2d(48, 48, 3, padding=1, padding_mode="replicate"),
+            nn.ReLU(),
+        )
+        last = nn.Linear(96, len(OUTPUTS))
+        self.head = nn.Sequential(nn.Linear(2 * maps + _LOOKS * 48, 96), nn.ReLU(), last)
+        nn.init.zeros_(last.bias)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the outputs."""
@@ -58,7 +67,8 @@ class LocatorNet(nn.Module):
         share = torch.softmax(bright.flatten(2) * self.log_sharpness.exp(), dim=2).reshape(bright.shape)
         column = (share.sum(2) * fine).sum(2)
         row = (share.sum(3) * fine).sum(2)
-        out = self.head(torch.cat([column, row, functional.relu(self.what(maps))], dim=1))
+        looks = share[:, :_LOOKS].flatten(2) @ self.what(maps).flatten(2).transpose(1, 2)
+        out = self.head(torch.cat([column, row, looks.flatten(1)], dim=1))
         logs = out.clamp(_LEAST_LOG, _MOST_LOG)
         return torch.cat([out[:, :2], logs[:, 2:4], out[:, 4:7], logs[:, 7:8], out[:, 8:]], dim=1)
 
@@ -82,7 +92,7 @@ def loss(outputs: Tensor, labels: Labels, sure: float = 1.0) -> Tensor:
     weight = there / there.sum().clamp(min=1.0)
     apart = outputs[:, :2] - labels.place
     turned = outputs[:, 5:7] - labels.yaw4
-    squares = (apart**2).sum(1) + 0.05 * (turned**2).sum(1)
+    squares = (apart**2).sum(1) + 0.3 * (turned**2).sum(1)
     total = functional.binary_cross_entropy_with_logits(outputs[:, 8], there) + (weight * squares).sum() * (2.0 - sure)
     if sure > 0:
         z = apart / outputs[:, 2:4].exp()
@@ -90,5 +100,5 @@ def loss(outputs: Tensor, labels: Labels, sure: float = 1.0) -> Tensor:
         quadratic = (z[:, 0] ** 2 - 2 * rho * z[:, 0] * z[:, 1] + z[:, 1] ** 2) / (1 - rho**2)
         place = 0.5 * quadratic + outputs[:, 2:4].sum(1) + 0.5 * torch.log1p(-(rho**2))
         yaw = 0.5 * (turned**2).sum(1) * torch.exp(-2 * outputs[:, 7]) + 2 * outputs[:, 7]
-        total = total + sure * (weight * (0.5 * place + 0.1 * yaw)).sum()
+        total = total + sure * (weight * (0.5 * place + 0.25 * yaw)).sum()
     return total

@@ -145,7 +145,7 @@ def run(args: RunArgs) -> int:
             recorded_as=recorded_as,
             eyes=args.eyes,
             lens=lens,
-            robot=args.robot,
+            robot_name=args.robot,
         )
     _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
@@ -225,11 +225,11 @@ def run_on(
     recorded_as: str | None = ROBOT_NAME,
     eyes: EyesKind = EyesKind.AUTO,
     lens: Intrinsics | None = None,
-    robot: str = ROBOT_NAME,
+    robot_name: str = ROBOT_NAME,
 ) -> RunOutcome:
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
 
-    `recorded_as` is the robot's name in the recording of the run; None leaves none. `robot`: its folder under
+    `recorded_as` is the robot's name in the recording of the run; None leaves none. `robot_name`: its folder under
     data/robots, for what was measured of its wrist camera. `lens`: what was measured of the
     desk's camera, in place of what it says of itself.
     """
@@ -242,7 +242,7 @@ def run_on(
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
             raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")
-        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, lens, robot)
+        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, lens, robot_name)
         stage = _stage(address, console, stack)
         runner = RobotRun(robot, rig, seen.source, policy, choice.spec, choice.action_repeat, pictures=seen.pictures)
         runner.watcher.on_state = seen.on_state

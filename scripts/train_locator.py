@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from bridge.observation import CameraView, ImageKind
@@ -55,7 +56,7 @@ from sim.objects import BLOCK_SIZE_M
 from sim.randomization import randomization
 from urdf.description import load_arm
 from urdf.errors import UnknownName
-from urdf.pose import Array, Pose
+from urdf.pose import Pose
 
 TASKS = ("block", "one-pixel")
 _STATE = "checkpoint.json"
@@ -255,7 +256,7 @@ def _restore(folder: Path, trainer: LocatorTrainer) -> None:
 
 
 # Judging -----------------------------------------------------------------------------------------
-def judge(config: LocatorConfig, table: SceneTable, outputs: Array, sigma_scale: float) -> Judged:
+def judge(config: LocatorConfig, table: SceneTable, outputs: NDArray[np.floating], sigma_scale: float) -> Judged:
     """Return how far what the network said (n, 9) is from the truth, on the desk, where the block was shown."""
     mount = load_arm(config.arm).camera(CAMERA, load_arm(config.arm).rig(config.rig))
     nominal = view_intrinsics(mount, CameraView(CAMERA, config.kinds[0], SIDE_PX, SIDE_PX))

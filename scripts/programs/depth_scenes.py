@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ class BlockScene:
     picture, from -1 to 1. `shown`: whether it is in view.
     """
 
-    pictures: dict[ImageKind, NDArray[np.generic]]
+    pictures: Mapping[ImageKind, NDArray[np.generic]]
     joints_rad: Array
     believed: Pose
     lens: Intrinsics

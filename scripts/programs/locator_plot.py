@@ -49,10 +49,10 @@ def draw_locator(judged: Judged, title: str, path: Path) -> None:
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": _GREY, "xtick.color": _GREY,
         "ytick.color": _GREY,
     }):  # fmt: skip
-        figure = Figure(figsize=(12.6, 4.5), dpi=140, facecolor="white")
-        figure.text(0.012, 0.955, title, fontsize=12.5, fontweight="bold", va="top")
-        figure.text(0.012, 0.885, _summary(judged), fontsize=9.5, color=_GREY, va="top")
-        grid = figure.add_gridspec(1, 4, left=0.05, right=0.985, bottom=0.13, top=0.74, wspace=0.36,
+        figure = Figure(figsize=(12.6, 3.9), dpi=140, facecolor="white")
+        figure.text(0.012, 0.96, title, fontsize=12.5, fontweight="bold", va="top")
+        figure.text(0.012, 0.88, _summary(judged), fontsize=9.5, color=_GREY, va="top")
+        grid = figure.add_gridspec(1, 4, left=0.05, right=0.985, bottom=0.14, top=0.76, wspace=0.36,
                                    width_ratios=(1, 1, 1.45, 1))  # fmt: skip
         for column, axis in enumerate("xy"):
             _against(figure.add_subplot(grid[0, column]), judged, column, axis)
@@ -102,7 +102,7 @@ def _map(axes: Axes, judged: Judged) -> None:
     axes.set_title("median error by place [mm]", loc="left", fontsize=9.5)
     axes.set_xlabel("x [mm]")
     axes.set_ylabel("y [mm], away from the base")
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal", adjustable="box")
 
 
 def _sureness(axes: Axes, judged: Judged) -> None:

@@ -18,8 +18,8 @@ SIDE_PX, EPOCHS, BATCH, RATE, SEED = 64, 10, 32, 1e-3, 42
 BAR = 6e-4
 
 
-def one_pixel_lessons() -> tuple[Lesson, Lesson]:
-    """Return the pictures to learn from and those to be judged by, 80 to 20."""
+def one_pixel_lessons(pictures_to_learn: int | None = None) -> tuple[Lesson, Lesson]:
+    """Return the pictures to learn from, all or the first of them, and those to be judged by, 80 to 20."""
     rows, columns = np.divmod(np.arange(SIDE_PX**2), SIDE_PX)
     pictures = np.ones((SIDE_PX**2, 1, SIDE_PX, SIDE_PX), dtype=np.float32)
     pictures[np.arange(SIDE_PX**2), 0, rows, columns] = 0.0
@@ -28,17 +28,19 @@ def one_pixel_lessons() -> tuple[Lesson, Lesson]:
     cut = round(0.8 * SIDE_PX**2)
     parts = [
         Lesson(pictures[part], place[part], np.zeros((len(part), 2)), np.ones(len(part), dtype=np.bool_))
-        for part in (order[:cut], order[cut:])
+        for part in (order[:cut][:pictures_to_learn], order[cut:])
     ]
     return parts[0], parts[1]
 
 
-def run_one_pixel(on_epoch: Callable[[int, float], None], epochs: int = EPOCHS, enough: float = 0.0) -> list[float]:
+def run_one_pixel(
+    on_epoch: Callable[[int, float], None], epochs: int = EPOCHS, enough: float = 0.0, pictures: int | None = None
+) -> list[float]:
     """Train; return the mean square of the validation after every epoch, of coordinates from 0 to 1.
 
-    `enough`: it ends when this is reached.
+    `enough`: it ends when this is reached. `pictures`: learn from so many only.
     """
-    learn, judge = one_pixel_lessons()
+    learn, judge = one_pixel_lessons(pictures)
     trainer = LocatorTrainer(1, epochs, BATCH, RATE, SEED)
     squares: list[float] = []
     for number in range(epochs):

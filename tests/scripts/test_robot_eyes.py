@@ -34,8 +34,10 @@ DEPTH = ObservationSpec(state=False, proprioception=True, views=(CameraView("wri
 BLOCK = Pose.from_rpy([*RIG.area_center_m, 0.015], [0.0, 0.0, 0.3])
 
 
-def robot(**ends: str) -> RobotFile:
-    return RobotFile(arm="dofbot", rig="table", port="", endpoint="", **ends)
+def robot(camera_endpoint: str = "", wrist_endpoint: str = "") -> RobotFile:
+    return RobotFile(
+        arm="dofbot", rig="table", port="", endpoint="", camera_endpoint=camera_endpoint, wrist_endpoint=wrist_endpoint
+    )
 
 
 @pytest.fixture(autouse=True)
