@@ -101,10 +101,12 @@ def _homography(corners: Array, cells: int) -> Array:
     """Return the (3, 3) map from the straight picture to cells, its last number one, from four corners (4, 2)."""
     rows: list[list[float]] = []
     wanted: list[float] = []
-    for (x, y), (u, v) in zip(corners.tolist(), ((0, 0), (cells, 0), (cells, cells), (0, cells)), strict=True):
-        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+    side = float(cells)
+    places: list[list[float]] = corners.tolist()
+    for (x, y), (u, v) in zip(places, ((0.0, 0.0), (side, 0.0), (side, side), (0.0, side)), strict=True):
+        rows += [[x, y, 1.0, 0.0, 0.0, 0.0, -u * x, -u * y], [0.0, 0.0, 0.0, x, y, 1.0, -v * x, -v * y]]
         wanted += [u, v]
-    return np.append(np.linalg.solve(np.array(rows), np.array(wanted, dtype=np.float64)), 1.0).reshape(3, 3)
+    return np.append(np.linalg.solve(np.array(rows), np.array(wanted)), 1.0).reshape(3, 3)
 
 
 def _steps_of(bits: NDArray[np.bool_]) -> _Floats:
@@ -119,8 +121,9 @@ def _pixels_around(gray: Gray, corners_px: Array, cells: int, lens: Intrinsics) 
     high = np.minimum(np.ceil(corners_px.max(axis=0)).astype(int) + 6, size)
     if np.any(high - low < 4 * _LEAST_STRIDES):
         return None
-    stride = max(1, math.isqrt(int(np.prod(high - low)) // (2 * _MOST_PIXELS)))
-    columns, rows = np.arange(low[0], high[0], stride), np.arange(low[1], high[1], stride)
+    (left, top), (right, bottom) = map(int, low), map(int, high)
+    stride = max(1, math.isqrt((right - left) * (bottom - top) // (2 * _MOST_PIXELS)))
+    columns, rows = np.arange(left, right, stride), np.arange(top, bottom, stride)
     (across, some), (down, few) = _weights(columns, lens.width_px), _weights(rows, lens.height_px)
     straight = down @ (across @ _lattice(lens)[:, some, few]).transpose(0, 2, 1)  # (xy, rows, columns)
     if not np.isfinite(straight).all():
@@ -139,7 +142,7 @@ def _pixels_around(gray: Gray, corners_px: Array, cells: int, lens: Intrinsics) 
     blur_cells = _FIRST_BLUR_PX * np.linalg.norm((first[:2, :2] - cells / 2 * first[2, :2]) @ step, axis=1)
     margin = np.clip(_WHITE_CELLS - 2.5 * blur_cells, _LEAST_WHITE_CELLS, _MOST_WHITE_CELLS)[:, None]
     kept = ((place > -margin) & (place < cells + margin)).all(axis=0)
-    values = gray[low[1] : high[1] : stride, low[0] : high[0] : stride].ravel()[kept]
+    values = gray[top:bottom:stride, left:right:stride].ravel()[kept]
     chosen = np.ascontiguousarray(homogeneous[:, kept], dtype=np.float32)
     return first, _Pixels(chosen, values.astype(np.float32), middle, scale, step.astype(np.float32))
 

@@ -88,7 +88,7 @@ class HandEyePlanner:
         known = information(self._model(samples), guess, self._noise)
         candidates = self._candidates(guess, at_rad, rng)
         sigmas = [camera_sigmas(known + self._told_by(pose, guess), self._noise) for pose in candidates]
-        for index in np.argsort([math.hypot(m, METRES_PER_RAD * rad) for m, rad in sigmas]).tolist():
+        for index in sorted(range(len(sigmas)), key=lambda k: math.hypot(sigmas[k][0], METRES_PER_RAD * sigmas[k][1])):
             if self.is_safe_way(at_rad, candidates[index]):
                 return NextPose(candidates[index], *sigmas[index])
         return None

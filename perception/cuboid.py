@@ -158,7 +158,7 @@ def _outline_px(evidence: Evidence, size_m: float, values: Array) -> Array:
     corners = np.column_stack([flat, np.where(_CORNERS[:, 2] > 0, high, low)])
     seen = evidence.desk_from_camera.inverse().apply(corners)
     image = seen[:, :2] / np.maximum(seen[:, 2:], _NEAREST_M)
-    hull = image[cv2.convexHull(image.astype(np.float32), returnPoints=False).ravel().astype(np.int64)]
+    hull = image[np.asarray(cv2.convexHull(image.astype(np.float32), returnPoints=False), dtype=np.int64).ravel()]
     ahead = np.roll(hull, -1, axis=0) - hull
     # OpenCV's hull may turn either way: what is outside is the side that the centre is not on.
     normals = np.column_stack([ahead[:, 1], -ahead[:, 0]]) / np.maximum(np.linalg.norm(ahead, axis=1), 1e-9)[:, None]

@@ -72,7 +72,7 @@ def _scene(axes: Axes, scene: BlockScene, fix: DepthFix) -> None:
         if kind == "centre":
             axes.plot(*points[0], "+", color="white", markersize=9, markeredgewidth=1.6)
             continue
-        hull = points[cv2.convexHull(points.astype(np.float32), returnPoints=False).ravel().astype(np.int64)]
+        hull = points[np.asarray(cv2.convexHull(points.astype(np.float32), returnPoints=False), dtype=np.int64).ravel()]
         closed: Array = np.vstack([hull, hull[:1]])
         axes.plot(closed[:, 0], closed[:, 1], color=_ORANGE, linewidth=1.8)
     apart = 1000 * np.linalg.norm((fix.desk_from_block.position_m - scene.desk_from_block.position_m)[:2])

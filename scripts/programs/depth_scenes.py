@@ -77,7 +77,9 @@ class BlockScenes:
             self._move(away)
         believed_rad = np.array(env.robot.read_state().position_rad) + away
         cameras = [env.observer.cameras[view.key] for view in self.views.values()]
-        pictures = {kind: camera.read() for kind, camera in zip(self.views, cameras, strict=True)}
+        pictures: dict[ImageKind, NDArray[np.generic]] = {
+            kind: camera.read() for kind, camera in zip(self.views, cameras, strict=True)
+        }
         camera = cameras[0]
         true, block = camera.pose(), env.world.block_pose()
         lens = view_intrinsics(self.mount, camera.view)

@@ -59,6 +59,7 @@ def test_who_does_what_it_says_comes_to_an_end() -> None:
     axes = {"right": (0, 1), "left": (0, -1), "upper": (1, 0), "lower": (-1, 0)}
     rows, columns = {"top": -1, "middle": 0, "bottom": 1}, {"left": -1, "centre": 0, "right": 1}
     view, text, rng = held(), "", np.random.default_rng(0)
+    advice = guide.consider(view)
     for _ in range(120):
         guide.consider(view)
         advice = guide.consider(view)

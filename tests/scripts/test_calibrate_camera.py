@@ -60,6 +60,7 @@ def test_a_folder_of_pictures_becomes_a_camera(folder: Path, data: Path, capsys:
     camera = CameraCalibration.load("desk", "arm1", load_arm("dofbot"), data)
     assert camera.intrinsics().fx_px == line["fx_px"]
     shown = cv2.imread(line["picture"])
+    assert shown is not None
     assert shown.shape[1] > 1000
     assert shown.std() > 10
 

@@ -1,6 +1,5 @@
 """What Tandem uses of pyrealsense2 2.59, which comes without types. Ref: librealsense wrappers/python."""
 
-
 import numpy as np
 from numpy.typing import NDArray
 
