@@ -67,7 +67,6 @@ def _draw_scene(panel: Axes, picture: SightPicture) -> None:
     if seen.picture is not None:
         panel.imshow(255 - (255 - seen.picture) // 2)
     count = len(fit.errors.zero_rad)
-
     before = _pixels(picture, ServoErrors.none(count), fit.placing)
     after = _pixels(picture, fit.errors, fit.placing)
     for number, (was, now, there) in enumerate(zip(before, after, seen.corners_px, strict=True)):
