@@ -198,6 +198,9 @@ def _descend(first: Array, pixels: _Pixels, steps: _Floats) -> _Descent | None:
     homography, log_blur = first.copy(), math.log(_FIRST_BLUR_PX)
     straight_px = float(np.linalg.norm(pixels.straight_per_px[:, 0]))
     corners = _corners_of(homography, len(steps) - 1)
+    left: Array = np.zeros(0)
+    light: NDArray[np.floating] = np.zeros(7)
+    normal: Array = np.zeros((0, 0))
     for _ in range(_STEPS):
         value, slopes = _model(homography.astype(np.float32), math.exp(log_blur), pixels, steps)
         basis = np.concatenate([pixels.homogeneous, pixels.homogeneous * value, (value * (1 - value))[None]])
