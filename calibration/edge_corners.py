@@ -43,7 +43,7 @@ _LEAST_CONTRAST = 12.0
 _ASTRAY_CELLS = 0.8
 #: A lens bends so evenly that a cubic through nodes this far apart is right to a thousandth of a pixel.
 _LATTICE_PX = 16
-_LEAST_STRIDES = 2
+_LEAST_WINDOW_PX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,10 @@ def _homography(corners: Array, cells: int) -> Array:
     """Return the (3, 3) map from the straight picture to cells, its last number one, from four corners (4, 2)."""
     rows: list[list[float]] = []
     wanted: list[float] = []
-    side = float(cells)
-    places: list[list[float]] = corners.tolist()
-    for (x, y), (u, v) in zip(places, ((0.0, 0.0), (side, 0.0), (side, side), (0.0, side)), strict=True):
+    for (x, y), (u, v, _) in zip(corners.tolist(), _marks(cells).tolist(), strict=True):
         rows += [[x, y, 1.0, 0.0, 0.0, 0.0, -u * x, -u * y], [0.0, 0.0, 0.0, x, y, 1.0, -v * x, -v * y]]
         wanted += [u, v]
-    return np.append(np.linalg.solve(np.array(rows), np.array(wanted)), 1.0).reshape(3, 3)
+    return np.append(np.linalg.solve(np.array(rows), np.array(wanted, dtype=np.float64)), 1.0).reshape(3, 3)
 
 
 def _steps_of(bits: NDArray[np.bool_]) -> _Floats:
@@ -116,19 +114,19 @@ def _steps_of(bits: NDArray[np.bool_]) -> _Floats:
 
 def _pixels_around(gray: Gray, corners_px: Array, cells: int, lens: Intrinsics) -> tuple[Array, _Pixels] | None:
     """Return the first homography, and the pixels of the print and of the white around it."""
-    size = np.array(gray.shape[::-1])
-    low = np.maximum(np.floor(corners_px.min(axis=0)).astype(int) - 5, 0)
-    high = np.minimum(np.ceil(corners_px.max(axis=0)).astype(int) + 6, size)
-    if np.any(high - low < 4 * _LEAST_STRIDES):
+    (low_x, low_y), (high_x, high_y) = corners_px.min(axis=0), corners_px.max(axis=0)
+    left, top = max(math.floor(float(low_x)) - 5, 0), max(math.floor(float(low_y)) - 5, 0)
+    right, bottom = (min(math.ceil(float(v)) + 6, n) for v, n in zip((high_x, high_y), gray.shape[::-1], strict=True))
+    if min(right - left, bottom - top) < _LEAST_WINDOW_PX:
         return None
-    (left, top), (right, bottom) = map(int, low), map(int, high)
     stride = max(1, math.isqrt((right - left) * (bottom - top) // (2 * _MOST_PIXELS)))
-    columns, rows = np.arange(left, right, stride), np.arange(top, bottom, stride)
+    columns: NDArray[np.int_] = np.arange(left, right, stride)
+    rows: NDArray[np.int_] = np.arange(top, bottom, stride)
     (across, some), (down, few) = _weights(columns, lens.width_px), _weights(rows, lens.height_px)
     straight = down @ (across @ _lattice(lens)[:, some, few]).transpose(0, 2, 1)  # (xy, rows, columns)
     if not np.isfinite(straight).all():
         return None
-    corners = np.stack([_between(straight, (corner - low) / stride) for corner in corners_px])
+    corners = np.stack([_between(straight, (corner - [left, top]) / stride) for corner in corners_px])
     middle = corners.mean(axis=0)
     scale = float(np.abs(corners - middle).max())
     straight = (straight - middle[:, None, None]) / scale
@@ -198,9 +196,8 @@ def _descend(first: Array, pixels: _Pixels, steps: _Floats) -> _Descent | None:
     homography, log_blur = first.copy(), math.log(_FIRST_BLUR_PX)
     straight_px = float(np.linalg.norm(pixels.straight_per_px[:, 0]))
     corners = _corners_of(homography, len(steps) - 1)
-    left: Array = np.zeros(0)
-    light: NDArray[np.floating] = np.zeros(7)
-    normal: Array = np.zeros((0, 0))
+    light = left = np.zeros(0, dtype=np.float32)
+    normal = np.eye(1)
     for _ in range(_STEPS):
         value, slopes = _model(homography.astype(np.float32), math.exp(log_blur), pixels, steps)
         basis = np.concatenate([pixels.homogeneous, pixels.homogeneous * value, (value * (1 - value))[None]])

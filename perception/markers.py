@@ -170,8 +170,8 @@ def _straightened(corners: Corners, intrinsics: Intrinsics) -> tuple[Array, Arra
     spread = spread.reshape(-1, 8, 8)
     if not np.isfinite(spread).all():
         return here, np.tile(np.eye(8), (len(corners.ids), 1, 1))
-    information = np.linalg.inv(spread @ corners.covariances() @ spread.transpose(0, 2, 1))
-    return here, np.asarray(information, dtype=np.float64)
+    covariance: Array = spread @ corners.covariances() @ spread.transpose(0, 2, 1)
+    return here, np.linalg.inv(covariance).astype(np.float64)
 
 
 def _descend(corners: Corners, straight: Array, information: Array, start: Pose) -> tuple[Pose, float, Array]:
@@ -198,8 +198,8 @@ def _descend(corners: Corners, straight: Array, information: Array, start: Pose)
             break
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = rotation, position
-    covariance = np.linalg.inv(normal + 1e-9 * np.diag(np.diag(normal)))
-    return Pose.from_motion(matrix), cost, np.asarray(covariance, dtype=np.float64)
+    covariance = np.linalg.inv(normal + 1e-9 * np.diag(np.diag(normal))).astype(np.float64)
+    return Pose.from_motion(matrix), cost, covariance
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from bridge.observation import CameraView, ImageKind
 from bridge.ports import Frame, Intrinsics
 from sim.lab_levels import gap_level
 from sim.lab_truth import LabTruth
-from sim.sensors import corrupt_depth
+from sim.sensors import DepthNoise, corrupt_depth
 from sim.sim_camera import SimCamera
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
@@ -26,7 +26,7 @@ class LabDepthEye:
 
     def __init__(self, description: ArmDescription, rig: Rig, truth: LabTruth) -> None:
         self._world = ArmWorld(description, rig)
-        self._gap, self._scale = gap_level(truth.level), truth.depth_scale
+        self._noise, self._scale = DepthNoise(*gap_level(truth.level).depth_noise), truth.depth_scale
         self._camera = SimCamera(self._world, CameraView(WRIST_CAMERA, ImageKind.DEPTH, WIDTH_PX, HEIGHT_PX))
         self._camera.displace(truth.wrist_shift_m, truth.wrist_turn_rad)
         self._rng = np.random.default_rng([truth.seed, 3])
@@ -44,7 +44,7 @@ class LabDepthEye:
         )
         depth = self._camera.depth_m()
         far = depth >= self._camera.camera.far_m
-        seen = corrupt_depth((depth * self._scale).astype(np.float32), self._gap.depth_noise, self._rng)
+        seen = corrupt_depth((depth * self._scale).astype(np.float32), self._noise, self._rng)
         return Frame(
             WRIST_CAMERA, seq, stamp_ns, self._camera.rgb(), self.intrinsics, np.where(far, np.float32(0), seen)
         )

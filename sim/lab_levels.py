@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sim.sensors import DepthNoise
 from urdf.errors import UnknownName
 
 Between = tuple[float, float]
 _NOTHING: Between = (0.0, 0.0)
-_NO_NOISE = DepthNoise()
 
 
 def _deg(low: float, high: float) -> Between:
@@ -42,7 +40,8 @@ class GapLevel:
     wrist_m: float = 0.0
     wrist_rad: float = 0.0
     depth_scale: float = 0.0
-    depth_noise: DepthNoise = _NO_NOISE
+    #: noise_per_m, quantum_m, edge_hole, flying, min_m of `sensors.DepthNoise`, which takes long to import.
+    depth_noise: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
     marker_m: float = 0.0
     marker_rad: float = 0.0
     mass_kg: Between = (0.030, 0.030)
@@ -62,7 +61,7 @@ MILD = GapLevel(
     camera_rad=math.radians(2.0),
     wrist_m=0.001,
     wrist_rad=math.radians(0.5),
-    depth_noise=DepthNoise(noise_per_m=0.003, quantum_m=0.0005, edge_hole=0.1, flying=0.02, min_m=0.03),
+    depth_noise=(0.003, 0.0005, 0.1, 0.02, 0.03),
     mass_kg=(0.020, 0.050),
     friction=(0.6, 1.0),
 )
@@ -93,7 +92,7 @@ HARD = GapLevel(
     wrist_m=0.003,
     wrist_rad=math.radians(2.0),
     depth_scale=0.01,
-    depth_noise=DepthNoise(noise_per_m=0.008, quantum_m=0.0005, edge_hole=0.3, flying=0.05, min_m=0.05),
+    depth_noise=(0.008, 0.0005, 0.3, 0.05, 0.05),
     mass_kg=(0.015, 0.070),
     friction=(0.5, 1.0),
     sag_rad_per_nm=(0.005, 0.020),

@@ -42,7 +42,7 @@ from urdf.pose import Pose
 #: How well a person puts the desk board at its place and a marker on the gripper: one standard deviation.
 _BOARD_M, _BOARD_RAD = 0.001, math.radians(0.2)
 _MOUNT_M, _MOUNT_RAD = 0.002, math.radians(0.3)
-_PICTURE_S, _LOOK_NS = 2.0, 20_000_000
+_PICTURE_S, _LOOK_NS = 10.0, 20_000_000
 _PERIOD_S, _APPROACH_RAD_S = 0.05, 0.4
 #: Every servo board of an arm in this chain takes these counts. Ref: i2c_register_map.xlsx, registers 0x11-0x16.
 _TICKS = (96, 4000)

@@ -108,7 +108,7 @@ def _ray(pixels: Array, lens: Intrinsics) -> Array:
     flat = cv2.undistortPointsIter(
         pixels[:, None], lens.matrix(), np.array(lens.distortion), np.eye(3), np.eye(3), criteria
     ).reshape(-1, 2)
-    return np.column_stack([flat, np.ones(len(flat))]).astype(np.float64)
+    return np.column_stack([flat.astype(np.float64), np.ones(len(flat))])
 
 
 def _facing(ray: Array, distance_m: float, tilt_rad: float, rng: np.random.Generator) -> Pose:
@@ -146,8 +146,10 @@ def _picture(
     rays = _ray(np.column_stack([u.ravel(), v.ravel()]).astype(np.float64), lens)[:, :2].reshape(*u.shape, 2)
     finer = (_FINER * (right - left), _FINER * (bottom - top))
     # Between neighbouring pixels a lens bends by less than a thousandth of a pixel.
-    rays = np.asarray(cv2.resize(rays, finer, interpolation=cv2.INTER_LINEAR), dtype=np.float64)
-    fine = np.asarray(cv2.resize(picture[top:bottom, left:right], finer), dtype=np.float32)
+    rays, behind = (
+        cv2.resize(m, finer, interpolation=cv2.INTER_LINEAR) for m in (rays, picture[top:bottom, left:right])
+    )
+    rays, fine = np.asarray(rays, dtype=np.float64), np.asarray(behind, dtype=np.float32)
     origin = -pose.rotation.T @ pose.position_m
     paper, ink, slope = rng.uniform(150, 235), rng.uniform(15, 60), rng.uniform(-0.12, 0.12, 2)
     normal = marker.target_from_marker.rotation[:, 2]
