@@ -48,6 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, o
     return folder, json.loads(out.getvalue().strip().splitlines()[-1])
 
 
+@pytest.mark.deep
 def test_a_run_that_was_stopped_goes_on_to_a_locator_and_a_picture(trained: tuple[Path, dict[str, object]]) -> None:
     folder, said = trained
     assert said["epochs"] == 2
@@ -60,6 +61,7 @@ def test_a_run_that_was_stopped_goes_on_to_a_locator_and_a_picture(trained: tupl
     assert len(list(folder.glob("checkpoint_*.safetensors"))) == 1
 
 
+@pytest.mark.deep
 def test_another_arm_or_camera_and_a_damaged_folder_are_refused(
     trained: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
