@@ -65,9 +65,9 @@ class Unknowns:
     def moved(self, step: Array) -> Unknowns:
         """Return them after a step (3a + 12,)."""
         count = len(self.zero_rad)
-        vector = self.servo_vector() + step[: 3 * count]
+        zero, stretch, half_play = (self.servo_vector() + step[: 3 * count]).reshape(3, count)
         base, tool = step[3 * count : 3 * count + 6], step[3 * count + 6 :]
-        return Unknowns(*vector.reshape(3, count), self.placing.moved(base, tool))
+        return Unknowns(zero, stretch, half_play, self.placing.moved(base, tool))
 
     def without(self, held: NDArray[np.bool_]) -> Unknowns:
         """Return them with the zeros and stretches that are `held` (2a,) at their prior."""
@@ -185,7 +185,7 @@ class MarkerProblem:
         covariance = through_arm @ through_arm.swapaxes(-1, -2) + self._corner_error**2 * np.eye(by_joint.shape[1])
         lower = np.linalg.cholesky(covariance)
         residual = (self.corners - seen.image).reshape(len(self.corners), -1, 1)
-        both = np.linalg.solve(lower, np.concatenate([residual, slopes], axis=-1))
+        both: Array = np.asarray(np.linalg.solve(lower, np.concatenate([residual, slopes], axis=-1)), dtype=np.float64)
         return both[..., 0], both[..., 1:]
 
     def _normal(

@@ -45,7 +45,7 @@ def solve_placing(base_from_tool: Sequence[Pose], camera_from_marker: Sequence[P
     for tool, marker in zip(base_from_tool, camera_from_marker, strict=True):
         rows.append(np.concatenate([np.eye(3), -tool.rotation], axis=1))
         right.append(tool.position_m - camera @ marker.position_m)
-    places = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right))[0]
+    places: Array = np.asarray(np.linalg.lstsq(np.concatenate(rows), np.concatenate(right))[0], dtype=np.float64)
     return Placing(_pose(camera, places[:3]), _pose(mount, places[3:]))
 
 

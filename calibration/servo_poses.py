@@ -112,7 +112,7 @@ class SightPlanner:
         through = seen.by_joint * joint_error_rad
         noise = (0.5 / self._lens.fx_px) ** 2 * np.eye(through.shape[1])
         lower = np.linalg.cholesky(through @ through.swapaxes(-1, -2) + noise)
-        return np.linalg.solve(lower, np.concatenate(parts, axis=-1))
+        return np.asarray(np.linalg.solve(lower, np.concatenate(parts, axis=-1)), dtype=np.float64)
 
     def _prior(self) -> Array:
         count = self._chain.joint_count

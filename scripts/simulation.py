@@ -59,7 +59,7 @@ class SimulatedTask:
             sighting_error_m=self.sighting_error_m,
             recorder=recorder,
             disable_env_checker=True,
-            **({} if self.unit is None else {"actuator": self.unit.model()}),
+            actuator=None if self.unit is None else self.unit.model(),
         )
 
     def _ranges(self) -> Randomization:

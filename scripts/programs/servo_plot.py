@@ -125,6 +125,8 @@ def _draw_numbers(
 
 def _draw_residuals(panel: Axes, picture: SightPicture) -> None:
     """Draw every sample's corner error, before (with camera and marker where they are now known to be) and after."""
+    from matplotlib.ticker import MaxNLocator
+
     seen, fit = picture.seen, picture.fit
     assert seen.intrinsics is not None
     before = _pixels(picture, ServoErrors.none(len(fit.errors.zero_rad)), fit.placing)
@@ -140,7 +142,7 @@ def _draw_residuals(panel: Axes, picture: SightPicture) -> None:
     panel.yaxis.set_major_formatter("{x:g}")
     panel.set_xlim(0.2, len(new_px) + 0.8)
     panel.set_xlabel("sample")
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_title(
         "corner error of every sample [px], before (grey) and after; crosses: left out",
         size=9.5,
