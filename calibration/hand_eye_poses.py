@@ -15,7 +15,7 @@ from bridge.guards import GuardModel
 from bridge.ports import Intrinsics
 from calibration.hand_eye_fit import camera_sigmas, information
 from calibration.hand_eye_model import METRES_PER_RAD, HandEyeGuess, HandEyeModel, HandEyeNoise
-from calibration.hand_eye_sample import HandEyeSample, Mount, mount_from_carrier
+from calibration.hand_eye_sample import MIN_CORNERS, HandEyeSample, Mount, mount_from_carrier
 from calibration.lens import project
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array, Pose
@@ -27,7 +27,7 @@ _WAY_SAMPLES = 12
 #: A board seen flatter than this, or nearer to the picture's edge, has uncertain corners, or fewer.
 _LEAST_FACING, _EDGE_SHARE, _LEAST_SEEN = math.cos(math.radians(55.0)), 0.03, 0.7
 _CANDIDATES = 4000
-_JUDGED = 120
+_JUDGED = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,11 +82,20 @@ class HandEyePlanner:
         return poses
 
     def next_pose(
-        self, samples: list[HandEyeSample], guess: HandEyeGuess, at_rad: Array, rng: np.random.Generator
+        self,
+        samples: list[HandEyeSample],
+        guess: HandEyeGuess,
+        at_rad: Array,
+        rng: np.random.Generator,
+        reach_rad: float = math.pi,
     ) -> NextPose | None:
-        """Return the most informative pose that can be reached from `at_rad` (n,), None where there is none."""
+        """Return the most informative pose that can be reached from `at_rad` (n,), None where there is none.
+
+        No joint goes farther than `reach_rad` from where it was in one of the samples: what is known of the camera so
+        far may be too little to say what it would see from there.
+        """
         known = information(self._model(samples), guess, self._noise)
-        candidates = self._candidates(guess, at_rad, rng)
+        candidates = self._candidates(samples, guess, at_rad, rng, reach_rad)
         sigmas = [camera_sigmas(known + self._told_by(pose, guess), self._noise) for pose in candidates]
         for index in sorted(range(len(sigmas)), key=lambda k: math.hypot(sigmas[k][0], METRES_PER_RAD * sigmas[k][1])):
             if self.is_safe_way(at_rad, candidates[index]):
@@ -101,14 +110,20 @@ class HandEyePlanner:
     def _clear(self, poses_rad: Array) -> NDArray[np.bool_]:
         return self._guards.clearances_m(poses_rad).min(axis=1) > _CLEARANCE_M
 
-    def _candidates(self, guess: HandEyeGuess, at_rad: Array, rng: np.random.Generator) -> list[Array]:
-        """Return safe poses that show the board, the jaws as they are: half anywhere, half about where the arm is."""
+    def _candidates(
+        self,
+        samples: list[HandEyeSample],
+        guess: HandEyeGuess,
+        at_rad: Array,
+        rng: np.random.Generator,
+        reach_rad: float,
+    ) -> list[Array]:
+        """Return safe poses about those of the samples that show the board, the jaws as they are."""
         count = self._description.arm_joint_count
         poses = np.tile(at_rad, (_CANDIDATES, 1))
-        half = _CANDIDATES // 2
-        poses[:half, :count] = rng.uniform(self._lower, self._upper, (half, count))
-        near = at_rad[:count] + rng.normal(0.0, 0.5, (_CANDIDATES - half, count))
-        poses[half:, :count] = np.clip(near, self._lower, self._upper)
+        about = np.array([s.joints_rad for s in samples])[rng.integers(len(samples), size=_CANDIDATES)]
+        lowest, highest = np.maximum(about - reach_rad, self._lower), np.minimum(about + reach_rad, self._upper)
+        poses[:, :count] = rng.uniform(np.minimum(lowest, highest), highest)
         found: list[Array] = []
         for pose in poses[self._clear(poses)]:
             if self._shows(pose, guess):
@@ -123,7 +138,8 @@ class HandEyePlanner:
         if middle[2] <= 0.03:
             return False
         facing = -float(seen.rotation[:, 2] @ middle) / float(np.linalg.norm(middle))
-        return facing > _LEAST_FACING and self._visible(seen).mean() >= _LEAST_SEEN
+        least = max(_LEAST_SEEN * len(self._object_m), MIN_CORNERS)
+        return facing > _LEAST_FACING and int(self._visible(seen).sum()) >= least
 
     def _visible(self, camera_from_board: Pose) -> NDArray[np.bool_]:
         pixels = project(self._object_m, camera_from_board, self._intrinsics)

@@ -65,10 +65,9 @@ class Unknowns:
     def moved(self, step: Array) -> Unknowns:
         """Return them after a step (3a + 12,)."""
         count = len(self.zero_rad)
-        vector = self.servo_vector() + step[: 3 * count]
+        zero, stretch, half_play = (self.servo_vector() + step[: 3 * count]).reshape(3, count)
         base, tool = step[3 * count : 3 * count + 6], step[3 * count + 6 :]
-        zero, stretch, play = vector.reshape(3, count)
-        return Unknowns(zero, stretch, play, self.placing.moved(base, tool))
+        return Unknowns(zero, stretch, half_play, self.placing.moved(base, tool))
 
     def without(self, held: NDArray[np.bool_]) -> Unknowns:
         """Return them with the zeros and stretches that are `held` (2a,) at their prior."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from bridge.ports import Camera
+from bridge.remote import RemoteRobot
 from calibration.board_file import load_board
 from calibration.boards import GRIPPER
 from calibration.errors import BadSamples
@@ -36,7 +38,7 @@ from scripts.programs.posing import PosedArm
 from scripts.programs.robot_link import RobotLink
 from scripts.run import find_robot
 from scripts.settled_memory import settled_memory
-from urdf.description import ArmDescription
+from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
 _MOST_POSES = 100
@@ -63,6 +65,8 @@ class CalibrateHandEyeArgs:
     """Which board: a name that `tandem board make` printed, or gripper for the marker on the gripper."""
     poses: int = 15
     """How many samples, 5 to 100; each takes about 5 s on a Dofbot."""
+    start_deg: tuple[float, ...] = ()
+    """Joints of the first pose [deg], where the camera sees the board: on a Dofbot five. Default: where the arm is."""
     joint_sigma_deg: float = 0.0
     """What besides the steps of their readings the joints are uncertain by, one standard deviation [deg]: play, sag."""
     joint_offsets_deg: float = 0.0
@@ -128,6 +132,7 @@ def run(args: CalibrateHandEyeArgs) -> int:
             say(f"going on with {len(routine.samples)} samples from before (--fresh starts over)", args.json)
         stack.enter_context(settled_memory())
         arm = stack.enter_context(link.connect())
+        where = Where(arm, description.rig(address.rig), step_rad, camera, pattern)
         with CountedProgress(console, "samples", max(args.poses - len(routine.samples), 1)) as progress:
 
             def advance(words: str) -> None:
@@ -135,19 +140,39 @@ def run(args: CalibrateHandEyeArgs) -> int:
                 if not words.startswith("skipped"):
                     progress.advance(words)
 
-            if args.by_hand:
-                sampler = HandEyeByHand(routine, arm, step_rad, camera, pattern)
-                found = sampler.run(args.poses, _enter, advance)
-            else:
-                rig = description.rig(address.rig)
-                noise = setup.noise
-                planner = HandEyePlanner(description, rig, setup.mount, pattern.object_m, setup.intrinsics, noise)
-                sampler = HandEyeRun(routine, PosedArm(arm, step_rad, arm.period_s), step_rad, camera, pattern, planner)
-                try:
-                    found = sampler.run(args.poses, np.random.default_rng(args.seed), advance)
-                finally:
-                    arm.hold()
-    return _finish(args, routine, found, sampler.skipped)
+            found, skipped = sample_all(args, routine, where, advance)
+    return finish(args, routine, found, skipped)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Where:
+    """The arm under our control and its rig, the step of each joint's reading (n,), the camera and what it sees."""
+
+    arm: RemoteRobot
+    rig: Rig
+    step_rad: Array
+    camera: Camera
+    pattern: Pattern
+
+
+def sample_all(
+    args: CalibrateHandEyeArgs, routine: HandEyeRoutine, where: Where, advance: Callable[[str], None]
+) -> tuple[HandEyeResult, list[str]]:
+    """Sample by hand or let the arm drive itself; return what was found, and what was skipped and why."""
+    arm, step_rad, setup = where.arm, where.step_rad, routine.setup
+    if args.by_hand:
+        asked = HandEyeByHand(routine, arm, step_rad, where.camera, where.pattern)
+        return asked.run(args.poses, _enter, advance), asked.skipped
+    planner = HandEyePlanner(
+        setup.description, where.rig, setup.mount, where.pattern.object_m, setup.intrinsics, setup.noise
+    )
+    driven = HandEyeRun(routine, PosedArm(arm, step_rad, arm.period_s), step_rad, where.camera, where.pattern, planner)
+    try:
+        if args.start_deg:
+            driven.go_to(np.radians(args.start_deg))
+        return driven.run(args.poses, np.random.default_rng(args.seed), advance), driven.skipped
+    finally:
+        arm.hold()
 
 
 def _refused(args: CalibrateHandEyeArgs) -> str:
@@ -157,6 +182,8 @@ def _refused(args: CalibrateHandEyeArgs) -> str:
     for name in ("joint_sigma_deg", "joint_offsets_deg"):
         if not 0.0 <= getattr(args, name) <= 10.0:
             return f"--{name.replace('_', '-')} must be 0 to 10, got {getattr(args, name)}"
+    if not all(math.isfinite(v) and abs(v) <= 360 for v in args.start_deg):
+        return f"--start-deg must be angles in degrees, got {args.start_deg}"
     return "--seed must be at least 0" if args.seed < 0 else ""
 
 
@@ -184,7 +211,7 @@ def _enter(text: str) -> bool:
         return False
 
 
-def _finish(args: CalibrateHandEyeArgs, routine: HandEyeRoutine, found: HandEyeResult, skipped: list[str]) -> int:
+def finish(args: CalibrateHandEyeArgs, routine: HandEyeRoutine, found: HandEyeResult, skipped: list[str]) -> int:
     """Write and show; nothing has been written in force before."""
     setup = routine.setup
     if len(found.good) < MIN_SAMPLES:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
-from bridge.ports import Camera, Frame, Robot
+from bridge.clock import MonotonicClock
+from bridge.ports import Camera, Clock, Frame, Robot
 from calibration.errors import RoutineStopped, SampleRefused
 from calibration.hand_eye import HandEyeResult
 from calibration.hand_eye_routine import HandEyeRoutine
@@ -21,11 +21,17 @@ class HandEyeByHand:
     """Reads the arm and commands nothing. `step_rad` (n,) is the step of each joint's reading."""
 
     def __init__(
-        self, routine: HandEyeRoutine, robot: Robot, step_rad: Array, camera: Camera, pattern: Pattern
+        self,
+        routine: HandEyeRoutine,
+        robot: Robot,
+        step_rad: Array,
+        camera: Camera,
+        pattern: Pattern,
+        clock: Clock | None = None,
     ) -> None:
         self.skipped: list[str] = []
         self._routine, self._robot, self._step_rad = routine, robot, step_rad
-        self._camera, self._pattern = camera, pattern
+        self._camera, self._pattern, self._clock = camera, pattern, clock or MonotonicClock()
 
     def run(self, wanted: int, agrees: Callable[[str], bool], advance: Callable[[str], None]) -> HandEyeResult:
         """Ask for poses until there are `wanted` samples, and solve; raises RoutineStopped, all samples kept."""
@@ -44,13 +50,15 @@ class HandEyeByHand:
         """Read the arm before, between and after the pictures."""
         readings: list[Array] = []
         frames: list[Frame] = []
-        end_s = time.monotonic() + _WATCH_S
-        while len(frames) < _READINGS and time.monotonic() < end_s:
+        due_ns = self._clock.now_ns()
+        end_ns = due_ns + round(_WATCH_S * 1e9)
+        while len(frames) < _READINGS and self._clock.now_ns() < end_ns:
             readings.append(self._reading())
             frame = self._camera.read(1.0)
             if all(frame.seq != f.seq for f in frames):
                 frames.append(frame)
-            time.sleep(_PAUSE_S)
+            due_ns += round(_PAUSE_S * 1e9)
+            self._clock.sleep_until(due_ns)
         readings.append(self._reading())
         return sample_of(self._routine, self._pattern, readings, self._step_rad, frames)
 

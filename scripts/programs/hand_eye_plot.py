@@ -48,8 +48,8 @@ def draw_hand_eye(picture: HandEyePicture, path: Path) -> None:
         )
         figure.text(0.03, 0.905, _sentence(found), size=9.5, color=_GREY)
         poses = _poses(picture)
-        _draw_view(figure.add_axes((0.045, 0.50, 0.40, 0.34)), picture, poses, (0, 1), "from above")
-        _draw_view(figure.add_axes((0.045, 0.09, 0.40, 0.34)), picture, poses, (1, 2), "from the side")
+        _draw_view(figure.add_axes((0.06, 0.525, 0.395, 0.315)), picture, poses, (0, 1), "from above")
+        _draw_view(figure.add_axes((0.06, 0.09, 0.395, 0.315)), picture, poses, (1, 2), "from the side")
         _draw_left_out(figure.add_axes((0.52, 0.50, 0.455, 0.34)), found)
         _draw_corners(figure.add_axes((0.52, 0.09, 0.20, 0.33)), picture)
         _draw_sigmas(figure.add_axes((0.80, 0.09, 0.175, 0.33)), found)
@@ -87,6 +87,7 @@ def _draw_view(
     a, b = axes
     arm = picture.setup.description
     links = [j.child for j in arm.chain.joints if j.name in arm.joint_names[:-1]]
+    edge_m = _outline(np.concatenate([s.object_m for s in picture.samples]))
     for sample, (camera, board, counted) in zip(picture.samples, poses, strict=True):
         angles = dict(zip(arm.joint_names, sample.joints_rad.tolist(), strict=False))
         frames = arm.chain.link_matrices(angles)
@@ -97,7 +98,7 @@ def _draw_view(
         sight = 1000 * camera.apply([[0.0, 0.0, 0.0], [0.0, 0.0, _LOOK_M]])
         panel.plot(sight[:, a], sight[:, b], "-", color=color, lw=1.5, zorder=4)
         panel.plot(sight[0, a], sight[0, b], "o", color=color, ms=4.5, mec="white", mew=0.6, zorder=5)
-        outline = 1000 * board.apply(_outline(sample.object_m))
+        outline = 1000 * board.apply(edge_m)
         panel.plot(outline[:, a], outline[:, b], "-", color=ACCENT, lw=1.1, alpha=0.65, zorder=3)
     panel.plot(0, 0, "s", color=INK, ms=6, zorder=6)
     panel.set_aspect("equal", adjustable="datalim")
@@ -125,9 +126,10 @@ def _draw_left_out(panel: Axes, found: HandEyeResult) -> None:
         )  # fmt: skip
     median = 1000 * found.left_out_m()
     panel.axhline(median, color=INK, lw=0.9, ls=(0, (4, 3)))
-    panel.text(len(found.samples) - 0.4, median, f" {median:.2f} mm", va="center", size=8.5)
+    label = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    panel.text(len(found.samples) + 0.85, median, f"median {median:.2f}", ha="right", va="center", size=8.5, bbox=label)
     panel.set_xticks(range(len(found.samples)), [s.name for s in found.samples])
-    panel.set_xlim(-0.7, len(found.samples) + 0.9)
+    panel.set_xlim(-0.7, len(found.samples) + 1.0)
     worst = 1000 * max(s.left_out_m for s in found.samples)
     if worst > 12 * median:
         panel.set_yscale("symlog", linthresh=4 * median)
@@ -158,6 +160,7 @@ def _draw_corners(panel: Axes, picture: HandEyePicture) -> None:
     panel.axvline(0, color=SOFT, lw=0.8, zorder=0)
     panel.set_xlim(-spread, spread)
     panel.set_ylim(spread, -spread)
+    panel.locator_params(nbins=5)
     panel.set_aspect("equal")
     panel.set_title("corners: seen less expected [px]", size=9.5, loc="left")
     _quiet(panel)

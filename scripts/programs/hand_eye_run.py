@@ -26,9 +26,11 @@ from urdf.pose import Array
 Image = NDArray[np.uint8]
 
 SPEED_RAD_S = 0.5
-_FRAMES, _MAX_AGE_S = 4, 1.0
+_FRAMES, _MAX_AGE_S = 4, 3.0
 #: After so many poses in a row without a sample something is wrong with more than the poses.
 _MOST_MISSES = 6
+#: No joint goes farther from where the board was seen: a little more after every sample, half as far after a miss.
+_FIRST_REACH_RAD, _WIDER, _NARROWER = 0.5, 1.25, 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +130,11 @@ class HandEyeRun:
         if not self.routine.samples:
             advance(self._first_look())
         self._small_turns(start_rad, wanted, advance)
-        misses = 0
+        misses, found, reach_rad = 0, self.routine.solve(), _FIRST_REACH_RAD
         while len(self.routine.samples) < wanted and misses < _MOST_MISSES:
-            found = self.routine.solve()
+            found = self.routine.solution() or found
             guess = HandEyeGuess(found.pose, found.board, found.offset_rad)
-            goal = self._planner.next_pose(list(self.routine.samples), guess, self._arm.target_rad, rng)
+            goal = self._planner.next_pose(list(self.routine.samples), guess, self._arm.target_rad, rng, reach_rad)
             if goal is None:
                 if np.abs(self._arm.target_rad - start_rad).max() < 1e-6:
                     break
@@ -140,9 +142,22 @@ class HandEyeRun:
                 continue
             taken, words = self._visit(goal.joints_rad)
             misses = 0 if taken else misses + 1
+            reach_rad *= _WIDER if taken else _NARROWER
             advance(words)
         self._arm.move_to(start_rad, SPEED_RAD_S)
         return self.routine.solve()
+
+    def go_to(self, joints_rad: Array) -> None:
+        """Go to the arm joints (n - 1,) from which to begin; raises CalibrationError where that is no safe pose."""
+        arm = self.routine.setup.description
+        if joints_rad.shape != (arm.arm_joint_count,):
+            raise CalibrationError(f"a start of {joints_rad.size} angles: {arm.name} has {arm.arm_joint_count} joints")
+        goal_rad = np.append(joints_rad, self._arm.target_rad[-1])
+        if (goal_rad < arm.lower_rad).any() or (goal_rad > arm.upper_rad).any():
+            raise CalibrationError(f"the start lies outside the joint limits of {arm.name}")
+        if not self._planner.is_safe_way(self._arm.target_rad, goal_rad):
+            raise CalibrationError("the straight way to the start comes too near to desk or arm: go elsewhere first")
+        self._arm.move_to(goal_rad, SPEED_RAD_S)
 
     def _first_look(self) -> str:
         """Take a sample where the arm stands; whoever put it there was to see to it that the board is in view."""

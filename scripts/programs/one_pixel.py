@@ -18,8 +18,8 @@ SIDE_PX, EPOCHS, BATCH, RATE, SEED = 64, 10, 32, 1e-3, 42
 BAR = 6e-4
 
 
-def one_pixel_lessons(pictures_to_learn: int | None = None) -> tuple[Lesson, Lesson]:
-    """Return the pictures to learn from, all or the first of them, and those to be judged by, 80 to 20."""
+def one_pixel_lessons(count: int | None = None) -> tuple[Lesson, Lesson]:
+    """Return the pictures to learn from and those to be judged by, 80 to 20: all, or the first `count` of each."""
     rows, columns = np.divmod(np.arange(SIDE_PX**2), SIDE_PX)
     pictures = np.ones((SIDE_PX**2, 1, SIDE_PX, SIDE_PX), dtype=np.float32)
     pictures[np.arange(SIDE_PX**2), 0, rows, columns] = 0.0
@@ -28,7 +28,7 @@ def one_pixel_lessons(pictures_to_learn: int | None = None) -> tuple[Lesson, Les
     cut = round(0.8 * SIDE_PX**2)
     parts = [
         Lesson(pictures[part], place[part], np.zeros((len(part), 2)), np.ones(len(part), dtype=np.bool_))
-        for part in (order[:cut][:pictures_to_learn], order[cut:])
+        for part in (order[:cut][:count], order[cut:][:count])
     ]
     return parts[0], parts[1]
 

@@ -33,7 +33,8 @@ from urdf.description import ArmDescription, Rig
 
 #: The depth camera on the arm, and the one that looks at the desk.
 WRIST, DESK = "wrist", DESK_CAMERA
-_FIRST_PICTURE_S = 5.0
+#: A lens does not age.
+_FIRST_PICTURE_S, _ANY_AGE_S = 5.0, 60.0
 
 
 class EyesKind(StrEnum):
@@ -130,11 +131,11 @@ def _open(address: RobotFile, role: str, robot: str, description: ArmDescription
 
 
 def _first(camera: Camera) -> Frame:
-    """Return the first picture of a camera; raises StaleFrame where none comes within five seconds."""
+    """Return the first picture of a camera, for its lens; raises StaleFrame where none comes within five seconds."""
     end_s = time.monotonic() + _FIRST_PICTURE_S
     while True:
         try:
-            return camera.read(1.0)
+            return camera.read(_ANY_AGE_S)
         except StaleFrame:
             if time.monotonic() > end_s:
                 raise
