@@ -363,7 +363,8 @@ def find_command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
 def group_text(words: Sequence[str]) -> str:
     """Return the commands of the group that a lone word names, with or without `--help`; empty where it names none."""
     asked = [word for word in words if word not in ("-h", "--help")]
-    group = {name: c.summary for name, c in COMMANDS.items() if len(asked) == 1 and name.startswith(f"{asked[0]} ")}
+    named = len(asked) == 1 and asked[0] not in COMMANDS
+    group = {name: c.summary for name, c in COMMANDS.items() if named and name.startswith(f"{asked[0]} ")}
     width = max(map(len, group), default=0)
     return "\n".join(f"  tandem {name:<{width}}  {summary}" for name, summary in group.items())
 

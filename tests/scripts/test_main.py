@@ -22,6 +22,8 @@ from sim.errors import SimError
 from urdf.errors import ArmError, Unreachable
 
 ROOT = Path(__file__).parent.parent.parent
+#: Where the parser misses what is needed before it sees what it does not know.
+NEEDED = {"board make": ["charuco"], "board measured": ["charuco", "--across-mm", "150", "--down-mm", "200"]}
 
 
 def run_tandem(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -93,7 +95,7 @@ def test_a_reader_that_has_seen_enough_is_no_defect(words: list[str]) -> None:
 @pytest.mark.parametrize("name", list(tandem.COMMANDS))
 def test_an_unknown_option_is_bad_input(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        tandem.main([*name.split(), "--no-such-option"])
+        tandem.main([*name.split(), *NEEDED.get(name, ()), "--no-such-option"])
     assert caught.value.code == 2
     assert "no-such-option" in capsys.readouterr().err
 
