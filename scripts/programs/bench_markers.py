@@ -190,7 +190,7 @@ def main() -> int:
     for row in (*free_rows(FREE, outcomes, (1.0, 4.0, 0.02)), *desk_rows(outcomes)):
         print(f"{row.figure}: {row.value:.3g} {row.unit} ({row.direction} {row.bar:g}; {row.baseline})")
     draw_sheet(
-        [*scenes_for(DESK_SCENES, range(8)), *scenes_for(WIDE_SCENES, range(8, 12))], folder / "markers-sheet.png"
+        [*scenes_for(DESK_SCENES, range(6)), *scenes_for(WIDE_SCENES, range(8, 10))], folder / "markers-sheet.png"
     )
     draw_errors(outcomes, folder / "markers-errors.png")
     return 0
