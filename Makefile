@@ -59,12 +59,9 @@ test-pi: .venv-pi/.installed ## run the Raspberry Pi half's tests with the base 
 check: setup ## format, lint, types, import contracts, the Pi half alone, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/pyright
 	$(BIN)/lint-imports
-	@# The types are looked at while the Raspberry Pi half, which mostly waits for its clocks, is tested.
-	@types="$$(mktemp)"; trap 'rm -f "$$types"' EXIT; \
-	nice -n 19 $(BIN)/pyright >"$$types" 2>&1 & pyright=$$!; \
-	$(MAKE) --no-print-directory test-pi; tested=$$?; \
-	wait $$pyright; typed=$$?; cat "$$types"; exit $$((tested | typed))
+	@$(MAKE) --no-print-directory test-pi
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS) $(PI_ALONE))
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip("cv2", reason="OpenCV is not part of the base install")
+
+import cv2
 
 from bridge.ports import Intrinsics
 from calibration.boards import BLOCK, CELLS, detect_markers, marker_image

@@ -5,6 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("cv2", reason="OpenCV is not part of the base install")
+pytest.importorskip("scipy", reason="SciPy is not part of the base install")
+
 from scipy.stats import chi2
 
 from calibration.errors import BadSamples, SampleRefused

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+pytest.importorskip("cv2", reason="OpenCV is not part of the base install")
+
 from calibration.errors import BadArtifact, ForeignCalibration, NotCalibrated, SampleRefused
 from calibration.hand_eye import HandEyeResult, calibrate_hand_eye
 from calibration.hand_eye_file import HandEyeCalibration

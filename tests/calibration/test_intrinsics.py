@@ -163,7 +163,7 @@ def test_a_camera_of_another_robot_name_size_or_an_edited_one_is_refused(
     with pytest.raises(ForeignCalibration, match="'desk'"):
         CameraCalibration.load("wrist", "arm1", dofbot, tmp_path)
     with pytest.raises(ForeignCalibration):
-        CameraCalibration.load("desk", "arm1", load_arm("ur5"), tmp_path)
+        CameraCalibration.load("desk", "arm1", load_arm("dofbot-se"), tmp_path)
     with pytest.raises(ForeignCalibration, match="1280 x 720"):
         artifact.intrinsics_for(1280, 720)
     whole = msgspec.json.decode(path.read_bytes())
