@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.attempt import Attempt
 from bridge.encoding import Phase
+from bridge.errors import StaleFrame
 from bridge.messages import JointCommand, RobotState
 from bridge.ports import BlockSighting, BlockSource, Clock, Policy, Robot
 from bridge.skills import MoveJoints
@@ -162,13 +163,19 @@ class ControlLoop:
 
 
 def run_episode(loop: ControlLoop, policy: Policy, action_repeat: int) -> None:
-    """Run one attempt to its end. The policy decides every `action_repeat` periods of the descent."""
+    """Run one attempt to its end. The policy decides every `action_repeat` periods of the descent.
+
+    While the pictures that it reads are too old it cannot decide: the arm stands still, as while the block is not seen.
+    """
     loop.begin()
     action, age = loop.no_action, action_repeat
     while loop.attempt.phase != Phase.DONE:
         observation = loop.observe()
         if loop.attempt.deciding and observation is not None and not loop.waiting_for:
             if age >= action_repeat:
-                action, age = policy.act(observation), 0
+                try:
+                    action, age = policy.act(observation), 0
+                except StaleFrame as error:
+                    loop.waiting_for = f"no fresh picture: {error}"
             age += 1
         loop.apply(action)

@@ -29,7 +29,7 @@ _TRIALS = 24
 _LEAST_FACING, _LEAST_SIDE_PX = math.cos(math.radians(62.0)), 22.0
 #: Its picture keeps this distance from the edge, as a share of the picture: where it will be is known badly.
 _EDGE_SHARE = 0.09
-_CANDIDATES, _LEAST_CANDIDATES = 6000, 60
+_CANDIDATES, _LEAST_CANDIDATES = 20000, 60
 _WAY_SAMPLES = 8
 
 

@@ -22,8 +22,8 @@ OUTPUTS = (
     "column", "row", "log_sigma_column", "log_sigma_row", "correlation", "yaw_cos4", "yaw_sin4", "log_sigma_yaw",
     "there",
 )  # fmt: skip
-#: So many of the maps say where to look at what is there.
-_LOOKS = 4
+#: Around the block so much of the picture is looked at to see how it is turned.
+_CROP_PX = 24
 _LEAST_LOG, _MOST_LOG = math.log(1e-3), math.log(3.0)
 
 
@@ -42,21 +42,27 @@ class LocatorNet(nn.Module):
             nn.Conv2d(maps, maps, 3, padding=1, padding_mode="replicate"),
             nn.ReLU(),
         )
-        quarter = side_px // 4
-        fine = torch.linspace(-1.0, 1.0, quarter)
-        self.register_buffer("fine", fine, persistent=False)
+        self.register_buffer("fine", torch.linspace(-1.0, 1.0, side_px // 4), persistent=False)
         self.where = nn.Conv2d(maps, maps, 1)
         self.log_sharpness = nn.Parameter(torch.ones(()))
-        # What it looks like there, wherever that is: which way it is turned, and whether it is there at all.
-        self.what = nn.Sequential(
-            nn.Conv2d(maps, 48, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
-            nn.Conv2d(48, 48, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
-        )
-        last = nn.Linear(96, len(OUTPUTS))
-        self.head = nn.Sequential(nn.Linear(2 * maps + _LOOKS * 48, 96), nn.ReLU(), last)
+        last = nn.Linear(96, 6)
+        self.place = nn.Sequential(nn.Linear(3 * maps, 96), nn.ReLU(), last)
         nn.init.zeros_(last.bias)
+        line = torch.linspace(-1.0, 1.0, _CROP_PX) * ((_CROP_PX - 1) / (side_px - 1))
+        rows, columns = torch.meshgrid(line, line, indexing="ij")
+        self.register_buffer("crop", torch.stack([columns, rows], dim=-1), persistent=False)
+        self.turn = nn.Sequential(
+            nn.Conv2d(channels, 24, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(24, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * (_CROP_PX // 4) ** 2, 64),
+            nn.ReLU(),
+            nn.Linear(64, 3),
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the outputs."""
@@ -67,10 +73,14 @@ class LocatorNet(nn.Module):
         share = torch.softmax(bright.flatten(2) * self.log_sharpness.exp(), dim=2).reshape(bright.shape)
         column = (share.sum(2) * fine).sum(2)
         row = (share.sum(3) * fine).sum(2)
-        looks = share[:, :_LOOKS].flatten(2) @ self.what(maps).flatten(2).transpose(1, 2)
-        out = self.head(torch.cat([column, row, looks.flatten(1)], dim=1))
-        logs = out.clamp(_LEAST_LOG, _MOST_LOG)
-        return torch.cat([out[:, :2], logs[:, 2:4], out[:, 4:7], logs[:, 7:8], out[:, 8:]], dim=1)
+        said = self.place(torch.cat([column, row, maps.mean(dim=(2, 3))], dim=1))
+        place, logs = said[:, :2], said[:, 2:4].clamp(_LEAST_LOG, _MOST_LOG)
+        # Which way it is turned is looked at where it is, in all pixels: they are few enough.
+        window = self.get_buffer("crop") + place.detach().clamp(-1.0, 1.0)[:, None, None, :]
+        around = functional.grid_sample(pictures, window, padding_mode="border", align_corners=True)
+        turn = self.turn(functional.instance_norm(around))
+        sure = turn[:, 2:].clamp(_LEAST_LOG, _MOST_LOG)
+        return torch.cat([place, logs, said[:, 4:5], turn[:, :2], sure, said[:, 5:]], dim=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,10 @@ def _hand_eye(on_progress: Progress, _only: str) -> Iterable[Row]:
 
 
 def _servos(on_progress: Progress, only: str) -> Iterable[Row]:
-    from scripts.programs.bench_servos import measure
+    from scripts.programs import bench_actuator, bench_servos
 
-    return measure(on_progress, only)
+    yield from bench_servos.measure(on_progress, only)
+    yield from bench_actuator.measure(on_progress, only)
 
 
 def _camera(on_progress: Progress, _only: str) -> Iterable[Row]:
@@ -58,7 +59,7 @@ PARTS: tuple[tuple[tuple[str, ...], Callable[[Progress, str], Iterable[Row]]], .
     (("intrinsics",), _intrinsics),
     (("hand-eye",), _hand_eye),
     (("camera -> observation",), _camera),
-    (("servo zeros by camera",), _servos),
+    (("servo zeros by camera", "actuator"), _servos),
     (("gap", "servo zeros in the lab", "lab on the pty"), _gap),
 )
 

@@ -231,7 +231,7 @@ class Chain:
         """Measure how the servos follow; what cannot be told from the motion stays as it was: nothing depends on it."""
         try:
             self.measure_actuator(bench)
-        except CalibrationError as error:
+        except KNOWN_TROUBLE as error:
             self.reports.append(StepReport("actuator", False, f"not measured, the nominal model stays: {error}"))
             self.tell(self.reports[-1])
 

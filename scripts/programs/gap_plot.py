@@ -42,8 +42,8 @@ def _fill(figure: Figure, table: GapTable) -> None:
         size=9.5, color=_GREY,
     )  # fmt: skip
     _figures(figure, table)
-    _units(figure.add_axes((0.075, 0.10, 0.455, 0.57)), table)
-    _joints(figure.add_axes((0.625, 0.10, 0.345, 0.57)), table)
+    _units(figure.add_axes((0.075, 0.09, 0.455, 0.55)), table)
+    _joints(figure.add_axes((0.625, 0.09, 0.345, 0.55)), table)
 
 
 def _figures(figure: Figure, table: GapTable) -> None:
@@ -82,7 +82,8 @@ def _units(panel: Axes, table: GapTable) -> None:
             )
         for stage, place in places.items():
             face = "white" if stage == "before" else _COLORS[stage]
-            panel.plot(place, row, "o", ms=9, mfc=face, mec=_COLORS[stage], mew=1.8, zorder=3, clip_on=False)
+            size = 12.5 if stage == "before" else 8
+            panel.plot(place, row, "o", ms=size, mfc=face, mec=_COLORS[stage], mew=1.8, zorder=3, clip_on=False)
     panel.set_title("Each lab: before (open) and after (full)", loc="left", size=10.5, weight="bold", pad=8)
     panel.set_yticks(range(len(table.plan.seeds)), [f"seed {seed}" for seed in table.plan.seeds], color=_GREY, size=8.5)
     panel.set_ylim(len(table.plan.seeds) - 0.4, -0.6)
@@ -93,7 +94,8 @@ def _units(panel: Axes, table: GapTable) -> None:
 
 def _joints(panel: Axes, table: GapTable) -> None:
     """How far joints stand from where their calibration has them at home."""
-    names = [j.joint for j in table.units[0].before] if table.units else []
+    # The jaws were fitted open, as they are at home: there they are right.
+    names = [j.joint for j in table.units[0].before[:-1]] if table.units else []
     for column, name in enumerate(names):
         for side, stage in ((-0.17, "before"), (0.17, "after")):
             found = [
@@ -111,7 +113,7 @@ def _joints(panel: Axes, table: GapTable) -> None:
 
 
 def _short(name: str) -> str:
-    return name.replace("joint", "J").replace("gripper", "jaws")
+    return name.replace("joint", "J")
 
 
 def _ground(panel: Axes, along: str) -> None:

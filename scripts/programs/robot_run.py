@@ -10,7 +10,6 @@ import numpy as np
 
 from bridge.clock import MonotonicClock
 from bridge.encoding import Phase, ToolFrame
-from bridge.errors import StaleFrame
 from bridge.grasp import CONTROL_HZ, GraspAttempt
 from bridge.loop import ControlLoop, LoopStatistics, LoopStep, run_episode
 from bridge.messages import RobotState
@@ -142,30 +141,18 @@ class RobotRun:
         if self.watcher.on_attempt is not None:
             self.watcher.on_attempt(number)
         begin_ns = self._clock.now_ns()
-        stale = self._run_policy()
+        self._policy.begin()
+        run_episode(self.loop, self._policy, self._action_repeat)
         duration_s = (self._clock.now_ns() - begin_ns) * 1e-9
         held_rad = np.array(self.loop.target_rad)
-        if not stale:
-            self._see_after_lift(held_rad)
+        self._see_after_lift(held_rad)
         stage.end_attempt()
-        record = self._judge(number, duration_s, stale)
+        record = self._judge(number, duration_s)
         if self.watcher.before is not None:
             for pose in self._grasp.release_poses():
                 self.loop.move_to(pose, settle_s=0.2)
         self.go_home()
         return record
-
-    def _run_policy(self) -> str:
-        """Run one attempt to its end; return what ended it early, empty where nothing did.
-
-        Without fresh pictures a policy that reads them is blind: the arm stops where it is.
-        """
-        self._policy.begin()
-        try:
-            run_episode(self.loop, self._policy, self._action_repeat)
-        except StaleFrame as error:
-            return f"the pictures stopped: {error}"
-        return ""
 
     def _await_new_sighting(self) -> None:
         """Stay at home until the camera has seen the block where it lies now."""
@@ -188,10 +175,10 @@ class RobotRun:
                 return
             self.loop.stay(held_rad, 0.1)
 
-    def _judge(self, number: int, duration_s: float, stale: str = "") -> AttemptRecord:
+    def _judge(self, number: int, duration_s: float) -> AttemptRecord:
         before, seen = self.watcher.before, self.watcher.after_lift
-        if before is None or self.loop.gave_up or stale:
-            why = stale or self.loop.gave_up or "the block was not seen before the descent"
+        if before is None or self.loop.gave_up:
+            why = self.loop.gave_up or "the block was not seen before the descent"
             return AttemptRecord(number, False, why, None, 0.0, duration_s)
         block = self._rig.desk_from_base @ before.base_from_block
         if not seen:

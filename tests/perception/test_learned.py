@@ -70,12 +70,17 @@ def test_the_loss_is_least_where_sigma_is_the_error() -> None:
     assert at(0.1) < at(0.2)
 
 
-def test_depth_is_cut_off_and_colours_are_shares_of_full_scale() -> None:
-    depth, rgb = np.full((1, 1, 2, 2), 3.0, np.float16), np.full((1, 3, 2, 2), 255, np.uint8)
+def test_depth_is_told_from_its_middle_with_its_holes_apart_and_colours_as_shares() -> None:
+    depth = np.array([0.2, 0.3, 0.0, 3.0], np.float16).reshape(1, 1, 2, 2)
+    rgb = np.full((1, 3, 2, 2), 255, np.uint8)
     both = network_input({ImageKind.RGB: rgb, ImageKind.DEPTH: depth})
-    assert both.shape == (1, 4, 2, 2)
+    assert both.shape == (1, 5, 2, 2)
     assert both.dtype == np.float32
-    np.testing.assert_array_equal(both, 1.0)
+    # 3 m count as 0.6; the middle of 0.2, 0.3 and 0.6 is 0.3.
+    np.testing.assert_allclose(both[0, 0].ravel(), [-1.0, 0.0, 0.0, 3.0], atol=0.01)
+    np.testing.assert_array_equal(both[0, 1].ravel(), [0.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(both[0, 2:], 1.0)
+    assert np.isfinite(network_input({ImageKind.DEPTH: np.zeros((1, 1, 2, 2), np.float16)})).all()
 
 
 def test_a_trainer_that_was_stopped_goes_on_as_if_it_had_not_been() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bridge.errors import PolicyMismatch, StaleFrame
-from bridge.grasp import CONTROL_HZ, GraspAttempt
+from bridge.grasp import CONTROL_HZ, PATIENCE_S, GraspAttempt
+from bridge.loop import ControlLoop, LoopStep, run_episode
 from bridge.messages import RobotState
 from bridge.observation import CameraView, ImageKind, ObservationSpec, Observed
 from bridge.ports import Frame, Intrinsics
@@ -20,8 +21,10 @@ from perception.rgbd import DepthBlockSource, MountedCamera
 from perception.view import picture_for, view_intrinsics
 from scripts.programs.arm_mask import RenderedArmMask
 from scripts.programs.depth_scenes import BlockScenes
+from sim.env import ArmEnv
 from sim.lab_depth import LabDepthEye
 from sim.lab_truth import LabTruth
+from sim.sim_robot import TrueBlock
 from urdf.description import load_arm
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Pose
@@ -181,3 +184,40 @@ def test_pictures_are_stacked_oldest_first_and_forgotten_when_an_attempt_begins(
     assert see(0.5) == [0.5, 0.5, 0.5]
     with pytest.raises(PolicyMismatch, match="wrist_depth"):
         SensingPolicy(policy, spec, attempt, StillRobot())  # pyright: ignore[reportArgumentType]
+
+
+class LateEyes:
+    """A policy whose pictures stop for some decisions: what the arm was commanded meanwhile is written down."""
+
+    def __init__(self, late: range) -> None:
+        self.late, self.asked = late, 0
+
+    def act(self, observation: Observed) -> np.ndarray:
+        self.asked += 1
+        if self.asked - 1 in self.late:
+            raise StaleFrame("the newest picture is 0.61 s old, at most 0.50 s are accepted")
+        return np.zeros(2, dtype=np.float32)
+
+
+class Steps:
+    """Remembers every control period."""
+
+    def __init__(self) -> None:
+        self.steps: list[LoopStep] = []
+
+    def record(self, step: LoopStep) -> None:
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize(("late", "ends"), [(range(1, 11), False), (range(1, 10**6), True)])
+def test_while_the_pictures_are_too_old_the_arm_stands_still_and_after_long_gives_up(late: range, ends: bool) -> None:
+    env, steps = ArmEnv(), Steps()
+    env.reset(seed=0, options={"block": Pose.from_rpy([*RIG.area_center_m, 0.015], [0.0, 0.0, 0.0])})
+    attempt = GraspAttempt(ARM, RIG, PinocchioKinematics(ARM, RIG), 1.0 / CONTROL_HZ)
+    loop = ControlLoop(env.robot, env.robot, TrueBlock(env.robot), attempt, steps)
+    run_episode(loop, LateEyes(late), 3)
+    held = [step for step in steps.steps if "0.61 s old" in step.waiting_for]
+    assert len(held) == (round(PATIENCE_S * CONTROL_HZ) + 1 if ends else len(late))
+    assert len({step.sent.position_rad for step in held[1:]}) == 1
+    assert ("no fresh picture" in loop.gave_up) == ends
+    env.close()

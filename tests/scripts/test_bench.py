@@ -107,7 +107,7 @@ def test_rows_of_another_machine_are_not_mixed_with_those_of_this_one(tasks: lis
 
 
 def test_all_plays_the_dofbots_grasp_once(tasks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("kinematics", "env", "policy", "training", "bridge", "bus"):
+    for name in [name for name in bench.BENCHES if name not in ("tasks", "grasp")]:
         monkeypatch.setitem(bench.BENCHES, name, lambda *_: [at_least("a figure", 1.0, "", 0.5)])
     assert bench.run(bench.BenchArgs()) == 0
     assert len(tasks) == len(set(tasks)) == 4 * len(bench_tasks.CASES)
