@@ -30,6 +30,7 @@ ABOVE = Pose.from_rpy([0.0, 0.15, 0.2], [math.pi, 0.0, 0.0])
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.deep
 def test_the_references_one_pixel_is_found_as_well_from_a_quarter_of_the_pictures() -> None:
     torch.set_num_threads(1)
     squares = run_one_pixel(lambda number, square: None, enough=BAR, pictures=640)

@@ -60,6 +60,7 @@ def test_every_arm_and_task_can_be_evaluated(tmp_path: Path) -> None:
     assert "ur5 reach, oracle on rig table: 4 of 4 episodes succeeded" in done.stderr
 
 
+@pytest.mark.deep
 def test_a_policy_that_sees_by_its_wrist_camera_is_played_with_one(tmp_path: Path) -> None:
     spec = ObservationSpec(state=False, proprioception=True, views=(CameraView("wrist", ImageKind.DEPTH),), frames=2)
     export_untrained(tmp_path / "runs" / "grasp" / "20260101T000000Z_depth_seed0" / "policy", make_manifest(spec))

@@ -86,7 +86,7 @@ def test_the_episodes_are_those_of_evaluate_and_a_lost_one_is_told(
     assert not all(outcomes)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_policy_of_pictures_is_watched_with_what_it_sees(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,6 +144,7 @@ def test_another_rig_is_another_name() -> None:
     assert shipped_name(make_manifest(STATE, "hanging")) == "dofbot-grasp-state-hanging"
 
 
+@pytest.mark.deep
 def test_what_is_not_worth_shipping_is_refused_and_leaves_nothing(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
