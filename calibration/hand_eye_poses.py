@@ -53,6 +53,9 @@ class HandEyePlanner:
     ) -> None:
         self._description, self._mount = description, mount
         self._object_m, self._intrinsics, self._noise = object_m, intrinsics, noise
+        # A board's frame may be that of the tool which carries it: its plane is that of its points.
+        self._normal: Array = np.linalg.svd(object_m - object_m.mean(axis=0))[2][2]
+        self._front = 1.0
         self._guards = GuardModel(description, rig)
         count = description.arm_joint_count
         self._lower: Array = description.lower_rad[:count] + _LIMIT_MARGIN_RAD
@@ -95,9 +98,14 @@ class HandEyePlanner:
         far may be too little to say what it would see from there.
         """
         known = information(self._model(samples), guess, self._noise)
+        seen = [self._facing(self._camera_from_board(s.joints_rad, guess)) for s in samples]
+        self._front = 1.0 if np.median(seen) > 0 else -1.0
         candidates = self._candidates(samples, guess, at_rad, rng, reach_rad)
-        sigmas = [camera_sigmas(known + self._told_by(pose, guess), self._noise) for pose in candidates]
-        for index in sorted(range(len(sigmas)), key=lambda k: math.hypot(sigmas[k][0], METRES_PER_RAD * sigmas[k][1])):
+        sigmas: list[tuple[float, float]] = [
+            camera_sigmas(known + self._told_by(pose, guess), self._noise) for pose in candidates
+        ]
+        sizes = [math.hypot(m, METRES_PER_RAD * rad) for m, rad in sigmas]
+        for index in sorted(range(len(sizes)), key=lambda k: sizes[k]):
             if self.is_safe_way(at_rad, candidates[index]):
                 return NextPose(candidates[index], *sigmas[index])
         return None
@@ -137,9 +145,14 @@ class HandEyePlanner:
         middle = seen.apply(self._object_m.mean(axis=0, keepdims=True))[0]
         if middle[2] <= 0.03:
             return False
-        facing = -float(seen.rotation[:, 2] @ middle) / float(np.linalg.norm(middle))
         least = max(_LEAST_SEEN * len(self._object_m), MIN_CORNERS)
-        return facing > _LEAST_FACING and int(self._visible(seen).sum()) >= least
+        return self._facing(seen) * self._front > _LEAST_FACING and int(self._visible(seen).sum()) >= least
+
+    def _facing(self, camera_from_board: Pose) -> float:
+        """Return the cosine between the points' plane and the way to the camera, of whichever sign."""
+        points = camera_from_board.apply(self._object_m)
+        middle = points.mean(axis=0)
+        return -float(camera_from_board.rotation @ self._normal @ middle) / float(np.linalg.norm(middle))
 
     def _visible(self, camera_from_board: Pose) -> NDArray[np.bool_]:
         pixels = project(self._object_m, camera_from_board, self._intrinsics)

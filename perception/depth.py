@@ -38,7 +38,7 @@ _NOISE_PER_M, _SURFACE_FLOOR_M = 0.004, 0.0006
 #: Of larger pictures every second, third... row and column is looked at, so that this many are left: 20 ms of work.
 _ENOUGH_ROWS = 100
 #: What pixels cannot tell: blocks differ by 3 % in size, of which one sees only the near side, and edges of stereo
-#: pictures are ragged. With it, 5 % of the errors of the bench lie beyond two standard deviations.
+#: pictures are ragged. With it, 3 % of the errors of the bench lie beyond two standard deviations.
 _UNKNOWN_M, _UNKNOWN_RAD = 0.00025, math.radians(0.2)
 _STARTS_RAD = tuple(math.radians(angle) for angle in range(0, 90, 15))
 

@@ -93,7 +93,5 @@ def _rows(what: str, tally: Tally, bars: tuple[float, float, float]) -> list[Row
     rows = [at_most(f"{where}: position, median", way_mm, "mm", bars[0], told)]
     if math.isfinite(bars[1]):
         rows.append(at_most(f"{where}: rotation, median", turn_deg, "deg", bars[1], told))
-    against = (
-        f"{name}'s median is {closed_mm:.2f} mm; Tsai, Park, Horaud, Daniilidis tried, the same half degree put back"
-    )
+    against = f"{name}'s median is {closed_mm:.2f} mm; Tsai, Park, Horaud, Daniilidis tried; joints read as ours"
     return [*rows, at_most(f"{where}: position / best closed form", way_mm / closed_mm, "", bars[2], against)]

@@ -102,7 +102,7 @@ def _draw_view(
         panel.plot(outline[:, a], outline[:, b], "-", color=ACCENT, lw=1.1, alpha=0.65, zorder=3)
     panel.plot(0, 0, "s", color=INK, ms=6, zorder=6)
     panel.set_aspect("equal", adjustable="datalim")
-    panel.set_title(f"{title}: cameras (dot and line of sight), boards (blue), arm (grey)", size=9.5, loc="left")
+    panel.set_title(f"{title}: camera (green, the way it looks), board (blue), arm (grey)", size=9.5, loc="left")
     panel.set_xlabel(f"{'xyz'[a]} of the base [mm]", size=8.5, color=_GREY, labelpad=1)
     panel.set_ylabel(f"{'xyz'[b]} [mm]", size=8.5, color=_GREY, labelpad=1)
     _quiet(panel)
@@ -110,9 +110,12 @@ def _draw_view(
 
 
 def _outline(object_m: Array) -> Array:
-    """Return the closed rectangle (5, 3) around a board's points."""
-    (x0, y0, _), (x1, y1, _) = object_m.min(axis=0), object_m.max(axis=0)
-    return np.array([[x0, y0, 0.0], [x1, y0, 0.0], [x1, y1, 0.0], [x0, y1, 0.0], [x0, y0, 0.0]])
+    """Return the closed rectangle (5, 3) around a board's points, in their own plane."""
+    middle = object_m.mean(axis=0)
+    axes = np.linalg.svd(object_m - middle, full_matrices=False)[2][:2]
+    along = (object_m - middle) @ axes.T
+    (u0, v0), (u1, v1) = along.min(axis=0), along.max(axis=0)
+    return middle + np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1], [u0, v0]]) @ axes
 
 
 def _draw_left_out(panel: Axes, found: HandEyeResult) -> None:
@@ -127,9 +130,9 @@ def _draw_left_out(panel: Axes, found: HandEyeResult) -> None:
     median = 1000 * found.left_out_m()
     panel.axhline(median, color=INK, lw=0.9, ls=(0, (4, 3)))
     label = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    panel.text(len(found.samples) + 0.85, median, f"median {median:.2f}", ha="right", va="center", size=8.5, bbox=label)
+    panel.text(len(found.samples) + 2.2, median, f"median {median:.2f}", ha="right", va="center", size=8.5, bbox=label)
     panel.set_xticks(range(len(found.samples)), [s.name for s in found.samples])
-    panel.set_xlim(-0.7, len(found.samples) + 1.0)
+    panel.set_xlim(-0.7, len(found.samples) + 2.3)
     worst = 1000 * max(s.left_out_m for s in found.samples)
     if worst > 12 * median:
         panel.set_yscale("symlog", linthresh=4 * median)

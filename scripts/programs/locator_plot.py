@@ -97,11 +97,11 @@ def _map(axes: Axes, judged: Judged) -> None:
             cells[index] = np.median(1000 * judged.error_m[here])
     scale = LinearSegmentedColormap.from_list("error", _SCALE)
     mesh = axes.pcolormesh(columns, rows, cells.T, cmap=scale, vmin=0.0, edgecolors="white", linewidth=1.2)
-    bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.046, pad=0.03)
+    bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.03, pad=0.03, shrink=0.62)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     axes.set_title("median error by place [mm]", loc="left", fontsize=9.5)
     axes.set_xlabel("x [mm]")
-    axes.set_ylabel("y [mm], away from the base")
+    axes.set_ylabel("y [mm]")
     axes.set_aspect("equal", adjustable="box")
 
 

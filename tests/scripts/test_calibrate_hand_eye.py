@@ -78,11 +78,11 @@ def test_the_arm_drives_itself_is_interrupted_goes_on_and_ends_with_file_report_
     first, told = scene.run_on(), list[str]()
     first.go_to(START_RAD)
     with pytest.raises(KeyboardInterrupt):
-        first.run(7, np.random.default_rng(0), lambda words: stop_after(3, told))
+        first.run(6, np.random.default_rng(0), lambda words: stop_after(3, told))
     again = scene.run_on()
     assert len(again.routine.samples) == 3
-    found = again.run(7, np.random.default_rng(0), told.append)
-    assert len(again.routine.samples) == 7
+    found = again.run(6, np.random.default_rng(0), told.append)
+    assert len(again.routine.samples) == 6
     assert scene.error_mm(found.pose) < 0.5
     assert scene.error_mm(found.pose) < 4000 * found.position_sigma_m
     assert math.degrees(found.span.largest_rad) > 30.0
@@ -91,7 +91,7 @@ def test_the_arm_drives_itself_is_interrupted_goes_on_and_ends_with_file_report_
     assert finish(CalibrateHandEyeArgs(json=True), again.routine, found, again.skipped) == 0
     out = capsys.readouterr()
     report = json.loads(out.out.splitlines()[-1])
-    assert report["samples"] == 7
+    assert report["samples"] == 6
     assert Path(report["picture"]).read_bytes().startswith(b"\x89PNG")
     saved = HandEyeCalibration.load("wrist", "lab", scene.setup.description, scene.data)
     assert saved.position_m == pytest.approx(np.array(report["position_mm"]) / 1000)
