@@ -229,7 +229,7 @@ class _Children:
             raise LabFailed(f"the robot server ended with exit code {code}. It said: {said}")
         for eye in self.eyes:
             if not eye.is_alive():
-                raise LabFailed(f"the process of the {eye.name} ended with exit code {eye.exitcode}")
+                raise LabFailed(f"the {eye.name.removeprefix('lab ')} process ended with exit code {eye.exitcode}")
 
 
 def _turn_until(lab: Lab, children: _Children, done: Callable[[], bool], limit_s: float | None = None) -> None:
