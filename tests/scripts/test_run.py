@@ -131,13 +131,13 @@ def test_a_policy_of_another_arm_is_refused_before_a_lab_is_started(tmp_path: Pa
     assert not (tmp_path / "labs").exists()
 
 
-def test_a_policy_of_pictures_is_refused_before_a_lab_is_started(tmp_path: Path) -> None:
-    spec = ObservationSpec(state=False, proprioception=True, views=(CameraView("wrist", ImageKind.DEPTH),))
+def test_a_policy_of_pictures_that_no_arm_has_is_refused_before_a_lab_is_started(tmp_path: Path) -> None:
+    spec = ObservationSpec(state=False, proprioception=True, views=(CameraView("desk", ImageKind.DEPTH),))
     name = make_run(tmp_path, spec=spec)
     done = run_tandem(tmp_path, "--policy", name, "--episodes", "1")
     assert done.returncode == 2
-    assert "wrist_depth (64x64) of camera 'wrist'" in done.stderr
-    assert "no camera for them" in done.stderr
+    assert "pictures of camera 'desk'" in done.stderr
+    assert "`tandem evaluate`" in done.stderr
     assert not (tmp_path / "labs").exists()
 
 
