@@ -56,7 +56,7 @@ def test_no_command_prints_the_help_and_is_bad_input() -> None:
 def test_an_unknown_command_lists_the_valid_ones_nearest_first(words: tuple[str, ...], nearest: str) -> None:
     done = run_tandem(*words)
     assert done.returncode == 2
-    assert f"nearest first: {nearest}" in done.stderr
+    assert f"nearest first: {nearest}, " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -460,6 +460,7 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
     [
         ("point-choosing", "sac", "SAC needs a Box of actions (a,), got Discrete(3)"),
         ("point-choosing", "sb3-ppo", "a Box of actions from -1 to 1 is needed"),
+        ("point-unreadable", "sac", "Discrete(3)"),
         ("point-unreadable", "ppo", "Discrete(3)"),
     ],
 )
@@ -482,6 +483,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     [
         ("hidden", "sac", [16, 16], "the checkpoint's networks are"),
         ("capacity", "sac", 64, "the checkpoint's replay has"),
+        ("algo", "", "ppo", "for networks.actor"),
         ("algo", "", "sb3-sac", "the checkpoint has None for"),
     ],
 )
