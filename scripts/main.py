@@ -177,13 +177,13 @@ def _camera_view(words: Sequence[str]) -> int:
 
 
 def _camera_record(words: Sequence[str]) -> int:
-    from scripts.camera import CameraRecordArgs, run_record
+    from scripts.camera_record import CameraRecordArgs, run_record
 
     return run_record(_parse("camera record", CameraRecordArgs, words))
 
 
 def _camera_serve(words: Sequence[str]) -> int:
-    from scripts.camera import CameraServeArgs, run_serve
+    from scripts.camera_serve import CameraServeArgs, run_serve
 
     return run_serve(_parse("camera serve", CameraServeArgs, words))
 

@@ -22,7 +22,8 @@ from calibration.camera_file import CameraCalibration
 from calibration.errors import NotCalibrated
 from hardware.cameras.recorded import RecordedCamera
 from hardware.errors import CameraMissing, SettingRefused
-from scripts.camera import CameraRecordArgs, CameraViewArgs, run_record, run_view
+from scripts.camera import CameraViewArgs, run_view
+from scripts.camera_record import CameraRecordArgs, run_record
 from scripts.doctor import DoctorArgs
 from scripts.doctor import run as run_doctor
 from scripts.main import main
