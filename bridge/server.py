@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 
 import msgspec
 
+from bridge.emergency_stop import EmergencyStop
 from bridge.errors import BadMessage, CommandRefused
 from bridge.gate import CommandGate, Verdict
-from bridge.keys import KeyRing
 from bridge.link import software_version
 from bridge.messages import (
     PROTOCOL_VERSION,
@@ -40,44 +39,13 @@ from bridge.messages import (
 )
 from bridge.parking import Parking
 from bridge.ports import Clock, RelaxingRobot
+from bridge.server_settings import ServerSettings, ServerStatistics
 from bridge.server_sockets import Received, ServerSockets
-from bridge.stop_latch import StopLatch
-from bridge.watchdog import Tier, Watchdog, WatchdogLimits
+from bridge.watchdog import Tier, Watchdog
 
 POLL_MS = 5
 STATE_HZ = 50
 MESSAGES_PER_TURN = 64  # then the watchdog looks again, however much is queued
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """What a server does besides answering. `keys`: let in who has one of these, and nobody else."""
-
-    watchdog: WatchdogLimits = field(default_factory=WatchdogLimits)
-    #: Whether an emergency stop lets go of the arm instead of holding it: a raised arm falls.
-    stop_torque_off: bool = False
-    keys: KeyRing | None = None
-    #: Where an emergency stop is written down, so that a server that is started again still knows it.
-    latch: StopLatch | None = None
-
-
-class ServerStatistics(msgspec.Struct):
-    """What a server has seen since it started."""
-
-    accepted: int = 0
-    superseded: int = 0
-    stale: int = 0
-    duplicate: int = 0
-    refused: int = 0
-    corrupt: int = 0
-    holds: int = 0
-    stops: int = 0
-    late: int = 0
-    watchdog_holds: int = 0
-    own_holds: int = 0
-    parkings: int = 0
-    sessions: int = 0
-    strangers: int = 0
 
 
 class RobotServer:
@@ -110,10 +78,7 @@ class RobotServer:
         self._parking = Parking(robot, robot.description.rig(rig_name).rest_rad)
         self._owners: dict[str, str] = {}  # the public key behind each session
         self._holding = False
-        self._latch = self._settings.latch
-        self._stopped = self._latch.read() if self._latch is not None else ""
-        if self._stopped:
-            tell(f"still stopped: {self._stopped}. Nothing moves the arm until it is cleared (`tandem stop --clear`)")
+        self._emergency = EmergencyStop(self._settings.latch, tell)
         self._published_ns = self._updates = 0
         self._sockets = sockets or ServerSockets(endpoint, self._settings.keys, tell)
         self.endpoint = self._sockets.endpoint
@@ -136,7 +101,7 @@ class RobotServer:
     @property
     def stopped(self) -> str:
         """Why the emergency stop is latched, in words; empty where it is not."""
-        return self._stopped
+        return self._emergency.reason
 
     def serve(self, should_stop: Callable[[], bool]) -> None:
         """Answer until `should_stop`; looks at it, and at the watchdog, at least every few milliseconds."""
@@ -160,32 +125,21 @@ class RobotServer:
     def stop(self, who: str) -> None:
         """Stop now and latch it: nothing moves the arm until `clear`. From the thread that turns the server."""
         self.statistics.stops += 1
-        if not self._stopped:
-            self._tell(f"EMERGENCY STOP by {who}: nothing moves the arm until it is cleared (`tandem stop --clear`)")
-        new, self._stopped = not self._stopped, self._stopped or f"emergency stop by {who}"
+        new = self._emergency.latch(who)
         self._hold()
         if self._settings.stop_torque_off:
             try:
                 self._robot.torque_off()
             except Exception as error:  # a bus that is gone: the stop stays latched, and serving must go on
                 self._tell(f"the torque could not be switched off: {error}")
-        if new and self._latch is not None:  # last: a disk is slower than a bus
-            try:
-                self._latch.write(self._stopped)
-            except OSError as error:
-                self._tell(f"the stop holds, but could not be written down: {error}. A restart would forget it")
+        if new:  # last: a disk is slower than a bus
+            self._emergency.write_down()
 
     def clear(self, who: str) -> None:
         """End the emergency stop, and the robot's own fault, where its cause is gone; raises CommandRefused if not."""
         self._parking.end()
         self._robot.recover()
-        if self._latch is not None:
-            try:
-                self._latch.clear()
-            except OSError as error:
-                raise CommandRefused(f"the stop cannot be cleared on disk: {error}") from error
-        self._tell(f"cleared by {who}: the arm stands and takes commands again")
-        self._stopped = ""
+        self._emergency.clear(who)
 
     # Watchdog --------------------------------------------------------------------------------------
     def _watch(self) -> None:
@@ -207,7 +161,7 @@ class RobotServer:
     def _park(self) -> None:
         self.statistics.parkings += 1
         self._watchdog.rest()
-        if not self._stopped:
+        if not self._emergency.reason:
             self._tell("no commands for long: the arm walks slowly to its rest pose")
             self._parking.begin(lambda failure: self._tell(f"parking ended on its way: {failure}"))
 
@@ -227,7 +181,7 @@ class RobotServer:
     # State -----------------------------------------------------------------------------------------
     def _state(self) -> RobotState:
         state = self._robot.read_state()
-        fault = state.fault or self._stopped
+        fault = state.fault or self._emergency.reason
         if (self._holding and not state.holding) or fault != state.fault:
             return msgspec.structs.replace(state, holding=state.holding or self._holding, fault=fault)
         return state
@@ -355,8 +309,8 @@ class RobotServer:
     def _move(self, move: Move, now_ns: int) -> Ack:
         verdict, reason = self._gate.judge(move.session, move.command, now_ns)
         sent: JointCommand | None = None
-        if verdict is Verdict.ACCEPTED and self._stopped:
-            verdict, reason = Verdict.STOPPED, f"{self._stopped}: clear it first (`tandem stop --clear`)"
+        if verdict is Verdict.ACCEPTED and self._emergency.reason:
+            verdict, reason = Verdict.STOPPED, f"{self._emergency.reason}: clear it first (`tandem stop --clear`)"
         if verdict is Verdict.ACCEPTED:
             self._parking.end()
             try:

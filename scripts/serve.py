@@ -17,7 +17,8 @@ from bridge.exits import OnExit, leave
 from bridge.keys import KeyRing
 from bridge.link import check_endpoint, check_unserved, default_endpoint
 from bridge.ports import Clock, RelaxingRobot
-from bridge.server import RobotServer, ServerSettings, ServerStatistics
+from bridge.server import RobotServer
+from bridge.server_settings import ServerSettings, ServerStatistics
 from bridge.stop_latch import StopLatch
 from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for

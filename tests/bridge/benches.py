@@ -15,7 +15,8 @@ from bridge.errors import CommandRefused
 from bridge.messages import JointCommand, RobotState
 from bridge.ports import Clock, RelaxingRobot
 from bridge.safety import SafetyFilter
-from bridge.server import RobotServer, ServerSettings
+from bridge.server import RobotServer
+from bridge.server_settings import ServerSettings
 from urdf.description import ArmDescription, load_arm
 from urdf.pose import Array
 

@@ -13,7 +13,8 @@ from bridge.clock import MAX_DRIFT, ClockOffset, MonotonicClock
 from bridge.errors import CommandRefused, StaleState
 from bridge.messages import PROTOCOL_VERSION, Ack, Hello, Move, Stop
 from bridge.remote import RemoteRobot
-from bridge.server import RobotServer, ServerSettings
+from bridge.server import RobotServer
+from bridge.server_settings import ServerSettings
 from bridge.stop_latch import StopLatch
 from bridge.watchdog import WatchdogLimits
 from bridge.watcher import RobotWatcher

@@ -19,7 +19,8 @@ from bridge.keys import ClientKey, KeyPair, KeyRing
 from bridge.link import decode_server, encode
 from bridge.messages import Ping, Pong
 from bridge.remote import RemoteRobot
-from bridge.server import RobotServer, ServerSettings
+from bridge.server import RobotServer
+from bridge.server_settings import ServerSettings
 from bridge.watcher import RobotWatcher
 from tests.bridge.benches import ARM, START, SetpointRobot, command_to, eventually, serving
 

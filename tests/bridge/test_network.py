@@ -27,7 +27,8 @@ from bridge.keys import KeyRing, present
 from bridge.link import HEARTBEAT_MS, encode
 from bridge.messages import PROTOCOL_VERSION, Ack, Bye, Clear, ErrorReply, Hello, Hold, JointCommand, Move, Stop
 from bridge.remote import RemoteRobot
-from bridge.server import RobotServer, ServerSettings
+from bridge.server import RobotServer
+from bridge.server_settings import ServerSettings
 from bridge.watchdog import HOLD_S
 from bridge.watcher import RobotWatcher
 from tests.bridge.benches import ARM, START, SetpointRobot, command_to, eventually, ipc, serving

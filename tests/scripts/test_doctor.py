@@ -18,7 +18,7 @@ from msgspec import structs
 from bridge.clock import MonotonicClock
 from bridge.keys import KeyRing
 from bridge.link import software_version
-from bridge.server import ServerSettings
+from bridge.server_settings import ServerSettings
 from calibration.servo import ServoCalibration
 from hardware.virtual.dofbot_board import BoardFaults, BoardManners, DofbotBoard
 from hardware.virtual.plant import FreePlant
