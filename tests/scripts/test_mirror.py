@@ -185,6 +185,22 @@ def test_in_the_lab_offsets_and_lag_are_the_labs(tmp_path: Path) -> None:
 
 
 @pytest.mark.deep
+def test_a_recording_can_be_mirrored_and_moves_the_arm_as_it_did(tmp_path: Path) -> None:
+    """The motion of one mirror is the command stream of the next: the same commands, the same verdict."""
+    summaries: list[MirrorSummary] = []
+    words = ("--robot", "lab", "--seed", "1", "--json")
+    for motion in (("--seconds", "12"), ("--motion", "newest")):
+        process = tandem(tmp_path, *words, *motion)
+        said, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+        summaries.append(msgspec.json.decode(said.splitlines()[-1], type=MirrorSummary))
+    first, second = (read_episode(Path(summary.episode or "")) for summary in summaries)
+    apart_rad = [float(np.abs(second.sent_rad - pose_rad).max(axis=1).min()) for pose_rad in first.sent_rad[::20]]
+    assert max(apart_rad) < 0.02
+    assert summaries[1].lag_ms == pytest.approx(summaries[0].lag_ms, abs=10.0)
+
+
+@pytest.mark.deep
 def test_an_interrupted_mirror_holds_the_arm_and_keeps_recording_and_picture(tmp_path: Path) -> None:
     process = tandem(tmp_path, "--seconds", "60", "--json")
     end_s = time.monotonic() + 60.0
