@@ -7,20 +7,9 @@ BIN := .venv/bin
 ROOMS := urdf bridge hardware calibration perception sim policies scripts
 PI_TESTS := $(wildcard tests/urdf tests/bridge tests/hardware tests/calibration)
 # What stands on the base install alone is tested there, and not once more beside PyTorch.
-PI_ALONE := tests/bridge tests/hardware
-# These tests run two at a time; those of the labs, which hold several processes to milliseconds, run by themselves. Of the
-# hardware's only the cameras' are among them: they need OpenCV.
-CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/hardware/cameras tests/scripts/test_observe.py \
-	tests/scripts/test_env.py tests/scripts/test_board.py tests/scripts/test_calibrate_camera.py tests/scripts/test_check_obs.py \
-	tests/scripts/test_gap.py tests/scripts/test_posing.py tests/scripts/test_quick_lab.py tests/scripts/test_turn_clock.py \
-	tests/scripts/test_train_locator.py tests/scripts/test_unit_training.py tests/scripts/test_bench_markers.py \
-	tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
-	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \
-	tests/scripts/test_presets.py tests/scripts/test_ship.py tests/test_docs.py tests/scripts/test_train.py \
-	tests/scripts/test_training_panel.py tests/scripts/test_episode_film.py tests/scripts/test_bench_train.py \
-	tests/scripts/test_bench_policy.py tests/scripts/test_bench_ppo.py tests/scripts/test_bench_pendulum.py \
-	tests/calibration tests/scripts/test_main.py tests/scripts/test_cli.py tests/scripts/test_mutations.py \
-	tests/test_wheel.py tests/test_imports.py tests/test_repository.py
+PI_ALONE := --ignore=tests/bridge --ignore-glob='tests/hardware/test_*.py'
+# These hold several processes to milliseconds, whole labs among them, and run by themselves; all others run two at a time.
+ALONE := $(addprefix tests/scripts/test_,demo.py lab.py mirror.py run.py)
 PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
 
@@ -59,12 +48,14 @@ test-pi: .venv-pi/.installed ## run the Raspberry Pi half's tests with the base 
 check: setup ## format, lint, types, import contracts, the Pi half alone, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory test-pi
+	@# The Pi half mostly waits; the types are checked meanwhile.
+	@log=$$(mktemp); $(BIN)/pyright >"$$log" 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory test-pi; tested=$$?; \
+	wait $$types; typed=$$?; cat "$$log"; rm -f "$$log"; exit $$((tested || typed))
 	@# One thread each: two of them share two cores, and threads that wait for each other there spin.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(CLOCKLESS)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(CLOCKLESS) $(PI_ALONE))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) $(PI_ALONE)
+	$(BIN)/python -m pytest $(ALONE)
 
 check-deep: setup ## the long tests: 10^5 hostile sequences, messages and replies, whole labs; mutation testing (half an hour)
 	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rlE 'TANDEM_DEEP|mark\.deep' --include='test_*.py' tests)

@@ -10,10 +10,13 @@ import pytest
 # A shell that starts this in the background has Ctrl-C ignored, and every process started from here would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+#: The files that take longest; they go first, so that none is left to run alone at the end of two workers' work.
+_LONGEST = ("test_train", "test_evaluate", "test_bench_train", "test_bench_command", "test_observe", "test_ship")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the deep tests to `make check-deep`."""
+    """Put the longest files first, and leave the deep tests to `make check-deep`."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
     if os.environ.get("TANDEM_DEEP", "") in ("", "0"):
         for item in items:
             if item.get_closest_marker("deep") is not None:
