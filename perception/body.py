@@ -43,7 +43,7 @@ class Landmark(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class HandPose:
-    """A hand: `image` (21, 2) in shares of the picture's width and height (y down), `world_m` (21, 3) about its centre."""
+    """A hand: `image` (21, 2) in shares of the picture's width and height, `world_m` (21, 3) about its centre."""
 
     side: Side
     image: NDArray[np.float64]
@@ -55,9 +55,9 @@ class HandPose:
 class BodyPose:
     """A person.
 
-    `image` (33, 2): shares of the picture's width and height, y down; may lie outside 0..1. `world_m` (33, 3): metres about
-    the middle of the hips, x to the right in the picture, y down, z away from the camera. `visibility` (33,): how sure
-    the model is that the landmark is in the picture and not hidden, 0 to 1.
+    `image` (33, 2): shares of the picture's width and height, y down; may lie outside 0..1. `world_m` (33, 3): metres
+    about the middle of the hips, x to the right in the picture, y down, z away from the camera. `visibility` (33,):
+    how sure the model is that the landmark is in the picture and not hidden, 0 to 1.
     """
 
     image: NDArray[np.float64]
