@@ -54,3 +54,12 @@ class ViewTooNarrow(PerceptionError):
 
 class LocatorUnfit(PerceptionError):
     """A learned locator that is damaged, of another version, or was trained for another camera."""
+
+
+class StampNotRising(PerceptionError):
+    """A picture is older than the one before it: a clock jumped, or two sources are mixed."""
+
+    def __init__(self, stamp_ns: int, before_ns: int) -> None:
+        super().__init__(
+            f"a picture of {stamp_ns} ns came after one of {before_ns} ns: expected rising stamps of one monotonic clock"
+        )
