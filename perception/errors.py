@@ -61,5 +61,5 @@ class StampNotRising(PerceptionError):
 
     def __init__(self, stamp_ns: int, before_ns: int) -> None:
         super().__init__(
-            f"a picture of {stamp_ns} ns came after one of {before_ns} ns: expected rising stamps of one monotonic clock"
+            f"a picture of {stamp_ns} ns came after one of {before_ns} ns: expected rising stamps of one clock"
         )

@@ -76,16 +76,15 @@ class OneEuroFilter:
         return self.position.copy()
 
     def _advance(self, stamp_ns: int, points: Array, rows: NDArray[np.bool_]) -> None:
-        elapsed_s = 1e-9 * (stamp_ns - self.stamp_ns[rows])[:, None]
+        elapsed_s: Array = 1e-9 * (stamp_ns - self.stamp_ns[rows].astype(np.float64))[:, None]
         speed = (points[rows] - self.position[rows]) / elapsed_s
-        share = _share(np.full_like(elapsed_s, self.settings.speed_cutoff_hz), elapsed_s)
-        self.velocity[rows] += share * (speed - self.velocity[rows])
-        length = np.linalg.norm(self.velocity[rows], axis=1, keepdims=True)
+        self.velocity[rows] += _share(self.settings.speed_cutoff_hz, elapsed_s) * (speed - self.velocity[rows])
+        length: Array = np.sqrt((self.velocity[rows] ** 2).sum(axis=1, keepdims=True))
         share = _share(self.settings.min_cutoff_hz + self.settings.beta * length, elapsed_s)
         self.position[rows] += share * (points[rows] - self.position[rows])
 
 
-def _share(cutoff_hz: Array, elapsed_s: Array) -> Array:
+def _share(cutoff_hz: Array | float, elapsed_s: Array) -> Array:
     """Return the weight of a new value in a low-pass of first order."""
     turns = 2.0 * math.pi * cutoff_hz * elapsed_s
     return turns / (turns + 1.0)
