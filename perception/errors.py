@@ -63,3 +63,12 @@ class StampNotRising(PerceptionError):
         super().__init__(
             f"a picture of {stamp_ns} ns came after one of {before_ns} ns: expected rising stamps of one clock"
         )
+
+
+class NoLimbRules(PerceptionError):
+    """An arm's arm.toml does not say how it copies a person's arm."""
+
+    def __init__(self, arm: str, copying: str) -> None:
+        super().__init__(
+            f"{arm}: its arm.toml has no [limb.{copying}]; expected one rule for each joint (docs/arms.md)"
+        )

@@ -1,4 +1,4 @@
-"""What a hand says: how far it is closed, by pinch or by fist, and how it is rolled in the picture."""
+"""What a hand says: how far it is closed, by pinch or by fist, and how it is rolled."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HandReading:
     """Lengths in units of the palm, from the wrist to the middle knuckle.
 
     `pinch`: between the tips of thumb and index; `reach`: from the wrist to the fingertips, on average. `roll_rad`: how
-    the line from the little finger's knuckle to the index's stands in the picture, anticlockwise from right.
+    the line from the little finger's knuckle to the index's stands as the person sees it, anticlockwise from right.
     """
 
     pinch: float
@@ -71,7 +71,7 @@ def read_hand(hand: HandPose, aspect: float) -> HandReading | None:
     points_m = hand.world_m
     wrist_m = points_m[HandLandmark.WRIST]
     palm_m = _length(points_m[HandLandmark.MIDDLE_KNUCKLE] - wrist_m)
-    across = (hand.image[HandLandmark.INDEX_KNUCKLE] - hand.image[HandLandmark.PINKY_KNUCKLE]) * [aspect, -1.0]
+    across = (hand.image[HandLandmark.INDEX_KNUCKLE] - hand.image[HandLandmark.PINKY_KNUCKLE]) * [-aspect, -1.0]
     if not (np.isfinite(points_m).all() and np.isfinite(across).all()) or palm_m < 1e-3:
         return None
     pinch = _length(points_m[HandLandmark.THUMB_TIP] - points_m[HandLandmark.INDEX_TIP]) / palm_m

@@ -98,22 +98,20 @@ def elbow_m(wrist_m: Array, outward: float) -> Array:
 def hand_points_m(side: Side, roll_rad: float, pinching: bool) -> Array:
     """Return the landmarks (21, 3) of a hand about its wrist: fingers up, palm to the camera, rolled about the view.
 
-    `roll_rad` is how the line from the little finger's knuckle to the index's stands in the picture.
+    Thumb and index point to the middle of the body; rolling is anticlockwise as the person sees it.
     """
-    picture = np.zeros((HAND_LANDMARKS, 2))  # x to the index's side, y to the fingers
+    flat = np.zeros((HAND_LANDMARKS, 2))  # x to the index's side, y to the fingers
     for finger, across in enumerate((0.03, 0.01, -0.01, -0.03)):
         for joint, share in enumerate((0.0, 0.45, 0.75, 1.0)):
-            picture[5 + 4 * finger + joint] = [across, _PALM_M + share * _FINGER_M]
+            flat[5 + 4 * finger + joint] = [across, _PALM_M + share * _FINGER_M]
     thumb = np.array([[0.02, 0.02], [0.04, 0.04], [0.055, 0.06], [0.07, 0.08]])
-    picture[1:5] = thumb
+    flat[1:5] = thumb
     if pinching:
-        picture[HandLandmark.THUMB_TIP], picture[HandLandmark.INDEX_TIP] = [0.045, 0.10], [0.045, 0.112]
+        flat[HandLandmark.THUMB_TIP], flat[HandLandmark.INDEX_TIP] = [0.045, 0.10], [0.045, 0.112]
     cosine, sine = math.cos(roll_rad), math.sin(roll_rad)
-    # A right hand held so has its index on the left of the picture: there the line points to the left, unrolled.
-    fingers_up = picture * [-1.0 if side is Side.RIGHT else 1.0, 1.0]
-    turned = fingers_up @ np.array([[cosine, sine], [-sine, cosine]])
+    turned = (flat * [-_OUTWARD[side], 1.0]) @ np.array([[cosine, sine], [-sine, cosine]])
     points = np.zeros((HAND_LANDMARKS, 3))
-    points[:, 0], points[:, 2] = -turned[:, 0], turned[:, 1]
+    points[:, 0], points[:, 2] = turned[:, 0], turned[:, 1]
     return points
 
 
