@@ -46,16 +46,21 @@ class PartLayout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DemonstrationHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was demonstrated: the task, what the policy saw and did, and how many periods a decision lasts."""
+    """What was demonstrated: the task, what the policy saw and did, and how many periods a decision lasts.
+
+    `environment` is the Gymnasium id of the simulation, with its `randomization`, the `discount` of its shaping, and
+    the `seed` of its attempts; on an arm these stay empty.
+    """
 
     schema_version: int = SCHEMA_VERSION
     task: str
-    environment: str = ""
     spec: ObservationSpec
     state_layout: ObservationLayout
     parts: tuple[PartLayout, ...]
     action_layout: ActionLayout
     action_repeat: int
+    environment: str = ""
+    randomization: str = ""
     discount: float | None = None
     seed: int | None = None
 

@@ -93,21 +93,15 @@ def demonstration_header(
     action: ActionLayout,
     action_repeat: int,
     description: ArmDescription,
-    environment: str = "",
-    discount: float | None = None,
-    seed: int | None = None,
 ) -> DemonstrationHeader:
     """Return what a demonstration of a task is of: `state` is the whole layout of the attempt's own features."""
     return DemonstrationHeader(
         task=task,
-        environment=environment,
         spec=spec,
         state_layout=state,
         parts=part_layouts(spec, state, description),
         action_layout=action,
         action_repeat=action_repeat,
-        discount=discount,
-        seed=seed,
     )
 
 

@@ -98,6 +98,12 @@ def _run(words: Sequence[str]) -> int:
     return run(_parse("run", RunArgs, words))
 
 
+def _episodes_record(words: Sequence[str]) -> int:
+    from scripts.episodes_record import EpisodesRecordArgs, run
+
+    return run(_parse("episodes record", EpisodesRecordArgs, words))
+
+
 def _episodes_list(words: Sequence[str]) -> int:
     from scripts.episodes import EpisodesListArgs, run_list
 
@@ -293,6 +299,7 @@ COMMANDS: dict[str, Command] = {
     "env list": Command("list the registered environments", _env_list),
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
+    "episodes record": Command("record demonstrations: a policy's, or yours at the keys", _episodes_record),
     "episodes list": Command("list the recordings that runs on an arm have left", _episodes_list),
     "episodes show": Command(
         "show a recording: the loop and the joints in numbers and a picture, events", _episodes_show

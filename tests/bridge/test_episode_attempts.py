@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -29,7 +30,12 @@ DOFBOT = load_arm("dofbot")
 SPEC = ObservationSpec(
     views=(CameraView("wrist", ImageKind.DEPTH, 8, 6), CameraView("desk", ImageKind.RGB, 5, 4)), frames=2
 )
-HEADER = demonstration_header("grasp", SPEC, GRASP_STATE, LATERAL_ACTION, 3, DOFBOT, "Tandem/Dofbot-Grasp-v0", 0.95, 7)
+HEADER = msgspec.structs.replace(
+    demonstration_header("grasp", SPEC, GRASP_STATE, LATERAL_ACTION, 3, DOFBOT),
+    environment="Tandem/Dofbot-Grasp-v0",
+    discount=0.95,
+    seed=7,
+)
 Seen = dict[str, np.ndarray]
 
 
