@@ -1,116 +1,130 @@
-"""The angles of a person's arm, from its outline in the picture or from its points in space."""
+"""The angles of a person's arm, from its outline in the picture or from its points in space.
+
+Plain floats: a handful of numbers is quicker without array expressions.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-
-import numpy as np
+from dataclasses import dataclass
 
 from perception.limb import Limb
 from urdf.limb import LimbAngle
-from urdf.pose import Array
 
 #: A segment shorter than this says nothing about its direction, in the picture (shares of its height) or in space.
 _SHORT_SHARE, _SHORT_M = 0.02, 0.05
-#: Nearer to the vertical than this, a heading is noise.
-_STEEP = math.sin(math.radians(8.0))
-#: Straighter than this, the elbow's bend goes nowhere.
-_STRAIGHT = math.sin(math.radians(8.0))
+#: Nearer to the vertical than this, a heading is noise; straighter than this, the elbow's bend goes nowhere.
+_STEEP, _STRAIGHT = math.sin(math.radians(8.0)), math.sin(math.radians(8.0))
 
-#: Angles that are known; those that the limb does not determine are left out.
-Angles = Mapping[LimbAngle, float]
+_Vector = tuple[float, float, float]
 
 
-def planar_angles(limb: Limb) -> tuple[Angles, ...]:
-    """Return the angles of the outline: one reading, empty where the upper arm has no length."""
-    upper, forearm = limb.outline[1] - limb.outline[0], limb.outline[2] - limb.outline[1]
-    angles: dict[LimbAngle, float] = {}
-    if math.hypot(*upper) >= _SHORT_SHARE:
-        angles[LimbAngle.DROP] = math.atan2(-upper[1], upper[0])
-        if math.hypot(*forearm) >= _SHORT_SHARE:
-            angles[LimbAngle.FOLD] = _wrapped(angles[LimbAngle.DROP] - math.atan2(-forearm[1], forearm[0]))
-    return (angles,)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to describe a limb. Angles that it does not determine are left out.
 
-
-def space_angles(limb: Limb) -> tuple[Angles, ...]:
-    """Return the angles in space, in each of the ways to read one posture.
-
-    An arm that reaches over its shoulder is turned by half a turn, or leans back: both are the same, and an arm that
-    crosses the vertical must not be made to turn round.
+    `turned`: the arm faces backwards and leans back, which comes to the same.
     """
-    upper, forearm = limb.points_m[1] - limb.points_m[0], limb.points_m[2] - limb.points_m[1]
-    if np.linalg.norm(upper) < _SHORT_M:
-        return ({},)
-    bent = bool(np.linalg.norm(forearm) >= _SHORT_M)
-    readings = [_in_plane(limb, upper, forearm if bent else None), _free(upper, forearm if bent else None)]
-    ways = [(plane, free) for plane in _turned_plane(readings[0]) for free in _turned_free(readings[1])]
-    return tuple({**plane, **free} for plane, free in ways)
+
+    angles: Mapping[LimbAngle, float]
+    turned: bool = False
 
 
-def _in_plane(limb: Limb, upper: Array, forearm: Array | None) -> dict[LimbAngle, float]:
-    """Return the angles in the vertical plane through the shoulder that is nearest to elbow and wrist."""
-    points = limb.points_m[1:, :2] - limb.points_m[0, :2]
-    xx, yy, xy = (
-        float(points[:, 0] @ points[:, 0]),
-        float(points[:, 1] @ points[:, 1]),
-        float(points.prod(axis=1).sum()),
-    )
-    axis = 0.5 * math.atan2(2.0 * xy, xx - yy)
-    ahead = np.array([math.cos(axis), math.sin(axis)])
-    if float((points @ ahead).sum()) < 0.0:
-        ahead = -ahead
-    angles: dict[LimbAngle, float] = {}
-    if math.sqrt(xx + yy) >= _STEEP * float(np.abs(limb.points_m - limb.points_m[0]).max()):
+def planar_angles(limb: Limb) -> tuple[Reading, ...]:
+    """Return the angles of the outline: one reading, empty where the upper arm has no length."""
+    (shoulder_x, shoulder_y), (elbow_x, elbow_y), (wrist_x, wrist_y) = limb.outline.tolist()
+    across, down = elbow_x - shoulder_x, shoulder_y - elbow_y
+    if math.hypot(across, down) < _SHORT_SHARE:
+        return (Reading({}),)
+    angles = {LimbAngle.DROP: math.atan2(down, across)}
+    across, down = wrist_x - elbow_x, elbow_y - wrist_y
+    if math.hypot(across, down) >= _SHORT_SHARE:
+        angles[LimbAngle.FOLD] = _wrapped(angles[LimbAngle.DROP] - math.atan2(down, across))
+    return (Reading(angles),)
+
+
+def plane_angles(limb: Limb) -> tuple[Reading, ...]:
+    """Return the angles in the vertical plane through the shoulder that lies nearest to elbow and wrist.
+
+    Two readings of one posture: an arm that reaches over its shoulder is turned by half a turn, or leans back. The
+    second is for arms that cross the vertical and must not turn round for it. Empty where the upper arm has no length.
+    """
+    upper, forearm, wrist = _segments(limb)
+    if math.hypot(*upper) < _SHORT_M:
+        return (Reading({}),)
+    xx, yy = upper[0] ** 2 + wrist[0] ** 2, upper[1] ** 2 + wrist[1] ** 2
+    axis = 0.5 * math.atan2(2.0 * (upper[0] * upper[1] + wrist[0] * wrist[1]), xx - yy)
+    ahead = (math.cos(axis), math.sin(axis))
+    if (upper[0] + wrist[0]) * ahead[0] + (upper[1] + wrist[1]) * ahead[1] < 0.0:
+        ahead = (-ahead[0], -ahead[1])
+    pitch = _pitch(upper, ahead)
+    angles = {LimbAngle.UPPER_PITCH: pitch}
+    back = {LimbAngle.UPPER_PITCH: math.pi - pitch}
+    if math.sqrt(xx + yy) >= _STEEP * max(math.hypot(*upper), math.hypot(*wrist)):
         angles[LimbAngle.PLANE_YAW] = math.atan2(-ahead[0], ahead[1])
-    pitch = math.atan2(float(upper[2]), float(upper[:2] @ ahead))
-    angles[LimbAngle.UPPER_PITCH] = pitch
-    if forearm is not None:
-        angles[LimbAngle.ELBOW_PITCH] = _wrapped(math.atan2(float(forearm[2]), float(forearm[:2] @ ahead)) - pitch)
-    return angles
+        back[LimbAngle.PLANE_YAW] = angles[LimbAngle.PLANE_YAW] + math.pi
+    if math.hypot(*forearm) >= _SHORT_M:
+        angles[LimbAngle.ELBOW_PITCH] = _wrapped(_pitch(forearm, ahead) - pitch)
+        back[LimbAngle.ELBOW_PITCH] = -angles[LimbAngle.ELBOW_PITCH]
+    return Reading(angles), Reading(back, turned=True)
 
 
-def _free(upper: Array, forearm: Array | None) -> dict[LimbAngle, float]:
-    """Return yaw and pitch of the upper arm, and bend and twist of the elbow."""
-    along = upper / np.linalg.norm(upper)
-    level = math.hypot(along[0], along[1])
-    angles = {LimbAngle.PITCH: math.atan2(float(along[2]), level)}
-    if level >= _STEEP:
-        angles[LimbAngle.YAW] = math.atan2(-float(along[0]), float(along[1]))
-    if forearm is None:
-        return angles
-    across = forearm - (forearm @ along) * along
-    angles[LimbAngle.BEND] = math.atan2(float(np.linalg.norm(across)), float(forearm @ along))
-    if level >= _STEEP and np.linalg.norm(across) >= _STRAIGHT * np.linalg.norm(forearm):
-        rising = np.array([-along[0] * along[2], -along[1] * along[2], level**2]) / level
-        angles[LimbAngle.TWIST] = math.atan2(float(across @ np.cross(along, rising)), float(across @ rising))
-    return angles
+def free_angles(limb: Limb) -> tuple[Reading, ...]:
+    """Return yaw and pitch of the upper arm, bend and twist of the elbow; empty where the upper arm has no length.
+
+    Four readings of one posture: as it is, bent the other way about a twisted elbow, and both turned and leaning back.
+    """
+    upper, forearm, _ = _segments(limb)
+    length = math.hypot(*upper)
+    if length < _SHORT_M:
+        return (Reading({}),)
+    x, y, z = (part / length for part in upper)
+    level = math.hypot(x, y)
+    yaw = {LimbAngle.YAW: math.atan2(-x, y)} if level >= _STEEP else {}
+    pitch = math.atan2(z, level)
+    elbows = [({}, {})] if math.hypot(*forearm) < _SHORT_M else _elbow((x, y, z), level, forearm)
+    ahead: Mapping[LimbAngle, float] = {LimbAngle.PITCH: pitch, **yaw}
+    back = {LimbAngle.PITCH: math.pi - pitch, **{angle: value + math.pi for angle, value in yaw.items()}}
+    # From behind, upwards is the other way about the upper arm.
+    return tuple(
+        Reading({**shoulder, **bend, **{angle: value + turn for angle, value in twist.items()}}, turned=turn > 0.0)
+        for shoulder, turn in ((ahead, 0.0), (back, math.pi))
+        for bend, twist in elbows
+    )
 
 
-def _turned_plane(angles: Angles) -> tuple[Angles, ...]:
-    turned = {
-        LimbAngle.PLANE_YAW: lambda value: value + math.pi,
-        LimbAngle.UPPER_PITCH: lambda value: math.pi - value,
-        LimbAngle.ELBOW_PITCH: lambda value: -value,
-    }
-    return angles, {angle: turned[angle](value) for angle, value in angles.items()}
+def _elbow(
+    along: _Vector, level: float, forearm: _Vector
+) -> list[tuple[Mapping[LimbAngle, float], Mapping[LimbAngle, float]]]:
+    """Return bend and twist of the forearm about the upper arm `along` (a unit vector), in both senses."""
+    straight = sum(a * b for a, b in zip(along, forearm, strict=True))
+    across = tuple(b - straight * a for a, b in zip(along, forearm, strict=True))
+    aside = math.hypot(*across)
+    bend = math.atan2(aside, straight)
+    if level < _STEEP or aside < _STRAIGHT * math.hypot(*forearm):
+        return [({LimbAngle.BEND: bend}, {}), ({LimbAngle.BEND: -bend}, {})]
+    x, y, z = along
+    rising = (-x * z / level, -y * z / level, level)
+    sideways = (y / level, -x / level, 0.0)  # along times rising
+    twist = math.atan2(
+        sum(a * b for a, b in zip(across, sideways, strict=True)),
+        sum(a * b for a, b in zip(across, rising, strict=True)),
+    )
+    return [
+        ({LimbAngle.BEND: bend}, {LimbAngle.TWIST: twist}),
+        ({LimbAngle.BEND: -bend}, {LimbAngle.TWIST: twist + math.pi}),
+    ]
 
 
-def _turned_free(angles: Angles) -> tuple[Angles, ...]:
-    """Return the same arm turned by half and leaning back, bent the other way about a turned elbow, and both."""
-    back = {**angles, LimbAngle.PITCH: math.pi - angles[LimbAngle.PITCH]}
-    if LimbAngle.YAW in angles:
-        back[LimbAngle.YAW] = angles[LimbAngle.YAW] + math.pi
-    ways: list[Angles] = []
-    for way, twist in ((angles, 0.0), (back, math.pi)):
-        for bend, more in ((1.0, 0.0), (-1.0, math.pi)):
-            changed = dict(way)
-            if LimbAngle.BEND in way:
-                changed[LimbAngle.BEND] = bend * way[LimbAngle.BEND]
-            if LimbAngle.TWIST in way:
-                changed[LimbAngle.TWIST] = way[LimbAngle.TWIST] + twist + more
-            ways.append(changed)
-    return tuple(ways)
+def _segments(limb: Limb) -> tuple[_Vector, _Vector, _Vector]:
+    """Return upper arm, forearm, and the wrist from the shoulder."""
+    (sx, sy, sz), (ex, ey, ez), (wx, wy, wz) = limb.points_m.tolist()
+    return (ex - sx, ey - sy, ez - sz), (wx - ex, wy - ey, wz - ez), (wx - sx, wy - sy, wz - sz)
+
+
+def _pitch(segment: _Vector, ahead: tuple[float, float]) -> float:
+    return math.atan2(segment[2], segment[0] * ahead[0] + segment[1] * ahead[1])
 
 
 def _wrapped(angle_rad: float) -> float:

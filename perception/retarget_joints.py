@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -11,15 +11,17 @@ import numpy as np
 from perception.body import Side
 from perception.errors import NoLimbRules
 from perception.limb import Limb
-from perception.limb_angles import Angles, planar_angles, space_angles
+from perception.limb_angles import Reading, free_angles, planar_angles, plane_angles
 from perception.retarget import slewed
 from urdf.description import ArmDescription
-from urdf.limb import JointRule
+from urdf.limb import PLANE_ANGLES, JointRule, LimbAngle
 from urdf.pose import Array
 
 #: A radian beyond a limit weighs as much as this many radians of motion: an arm turns over to copy a limb at ease, and
 #: not for a hair's breadth at a limit.
 _BEYOND = 5.0
+#: An arm is turned by half a turn rather than leaned back, unless that is so many radians more.
+_TURNED = 1.0
 
 
 class Copying(StrEnum):
@@ -38,8 +40,9 @@ class JointRetarget:
         if not rules:
             raise NoLimbRules(description.name, copying)
         self._description = description
-        self._angles = planar_angles if copying is Copying.PLANAR else space_angles
         self._rules = rules
+        in_plane = any(rule is not None and rule.angle in PLANE_ANGLES for rule in rules)
+        self._readings = planar_angles if copying is Copying.PLANAR else plane_angles if in_plane else free_angles
         self._share = max_speed_share
         self._limits = tuple(zip(description.lower_rad.tolist(), description.upper_rad.tolist(), strict=True))
 
@@ -54,7 +57,7 @@ class JointRetarget:
         Joints that the limb says nothing about stay at `before_rad`; the gripper always does.
         """
         before = [float(value) for value in before_rad]
-        ways = [self._joints(angles, limb.side, before) for angles in self._angles(limb)]
+        ways = [self._joints(reading, limb.side, before) for reading in self._readings(limb)]
         return np.array(min(ways, key=lambda way: way[1])[0] + before[-1:])
 
     def follow(self, limb: Limb, before_rad: Array, duration_s: float) -> Array:
@@ -62,19 +65,19 @@ class JointRetarget:
         wanted_rad = self.posture_rad(limb, before_rad)
         return slewed(self._description, before_rad, wanted_rad, duration_s, self._share)
 
-    def _joints(self, angles: Angles, side: Side, before: Sequence[float]) -> tuple[list[float], float]:
+    def _joints(self, reading: Reading, side: Side, before: Sequence[float]) -> tuple[list[float], float]:
         """Return the arm's joints for one reading of the limb, and what it costs to go there."""
         joints: list[float] = []
-        cost = 0.0
+        costs = [0.0]
         for rule, at, limits in zip(self._rules, before, self._limits, strict=False):
-            wanted = _wanted(rule, angles, side)
+            wanted = _wanted(rule, reading.angles, side)
             joint, spent = (at, 0.0) if wanted is None else _nearest(wanted, at, *limits)
             joints.append(min(max(joint, limits[0]), limits[1]))
-            cost = max(cost, spent)
-        return joints, cost
+            costs.append(spent)
+        return joints, max(costs) + (_TURNED if reading.turned else 0.0)
 
 
-def _wanted(rule: JointRule | None, angles: Angles, side: Side) -> float | None:
+def _wanted(rule: JointRule | None, angles: Mapping[LimbAngle, float], side: Side) -> float | None:
     """Return the joint's angle by its rule, or None where rule or limb say nothing."""
     if rule is None or (rule.angle is not None and rule.angle not in angles):
         return None

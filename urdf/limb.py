@@ -42,6 +42,8 @@ class LimbAngle(StrEnum):
 
 
 PLANAR_ANGLES = (LimbAngle.DROP, LimbAngle.FOLD)
+PLANE_ANGLES = (LimbAngle.PLANE_YAW, LimbAngle.UPPER_PITCH, LimbAngle.ELBOW_PITCH)
+FREE_ANGLES = (LimbAngle.YAW, LimbAngle.PITCH, LimbAngle.TWIST, LimbAngle.BEND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,12 @@ class LimbRules:
 def read_limb(table: Mapping[str, object], joints: Sequence[str]) -> LimbRules:
     """Return what `[limb]` says; raises UnknownName or ValueError for what means nothing."""
     only(table, "table of [limb]", ("planar", "arm"))
-    in_space = tuple(angle for angle in LimbAngle if angle not in PLANAR_ANGLES)
     planar, arm = (table_in(table, key, optional=True) for key in ("planar", "arm"))
-    return LimbRules(_rules(planar, joints, PLANAR_ANGLES), _rules(arm, joints, in_space))
+    rules = LimbRules(_rules(planar, joints, PLANAR_ANGLES), _rules(arm, joints, (*PLANE_ANGLES, *FREE_ANGLES)))
+    followed = {rule.angle for rule in rules.arm if rule is not None}
+    if followed & set(PLANE_ANGLES) and followed & set(FREE_ANGLES):
+        raise ValueError(f"[limb.arm] mixes {', '.join(PLANE_ANGLES)} with {', '.join(FREE_ANGLES)}: take either")
+    return rules
 
 
 def _rules(
