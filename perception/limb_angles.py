@@ -15,7 +15,7 @@ from urdf.limb import LimbAngle
 #: A segment shorter than this says nothing about its direction, in the picture (shares of its height) or in space.
 _SHORT_SHARE, _SHORT_M = 0.02, 0.05
 #: Nearer to the vertical than this, a heading is noise; straighter than this, the elbow's bend goes nowhere.
-_STEEP, _STRAIGHT = math.sin(math.radians(8.0)), math.sin(math.radians(8.0))
+_STEEP, _STRAIGHT = math.sin(math.radians(6.0)), math.sin(math.radians(5.0))
 
 _Vector = tuple[float, float, float]
 
@@ -76,45 +76,57 @@ def free_angles(limb: Limb) -> tuple[Reading, ...]:
     Four readings of one posture: as it is, bent the other way about a twisted elbow, and both turned and leaning back.
     """
     upper, forearm, _ = _segments(limb)
-    length = math.hypot(*upper)
-    if length < _SHORT_M:
+    if math.hypot(*upper) < _SHORT_M:
         return (Reading({}),)
-    x, y, z = (part / length for part in upper)
-    level = math.hypot(x, y)
-    yaw = {LimbAngle.YAW: math.atan2(-x, y)} if level >= _STEEP else {}
-    pitch = math.atan2(z, level)
-    elbows = [({}, {})] if math.hypot(*forearm) < _SHORT_M else _elbow((x, y, z), level, forearm)
-    ahead: Mapping[LimbAngle, float] = {LimbAngle.PITCH: pitch, **yaw}
-    back = {LimbAngle.PITCH: math.pi - pitch, **{angle: value + math.pi for angle, value in yaw.items()}}
-    # From behind, upwards is the other way about the upper arm.
-    return tuple(
-        Reading({**shoulder, **bend, **{angle: value + turn for angle, value in twist.items()}}, turned=turn > 0.0)
-        for shoulder, turn in ((ahead, 0.0), (back, math.pi))
-        for bend, twist in elbows
+    shoulder, elbow = _shoulder_and_elbow(upper, forearm)
+    back = {LimbAngle.PITCH: math.pi - shoulder[LimbAngle.PITCH]}
+    if LimbAngle.YAW in shoulder:
+        back[LimbAngle.YAW] = shoulder[LimbAngle.YAW] + math.pi
+    opposed = {angle: -value if angle is LimbAngle.BEND else value for angle, value in elbow.items()}
+    return (
+        Reading(shoulder | elbow),
+        Reading(shoulder | _twisted(opposed)),
+        Reading(back | _twisted(elbow), turned=True),
+        Reading(back | opposed, turned=True),
     )
 
 
-def _elbow(
-    along: _Vector, level: float, forearm: _Vector
-) -> list[tuple[Mapping[LimbAngle, float], Mapping[LimbAngle, float]]]:
-    """Return bend and twist of the forearm about the upper arm `along` (a unit vector), in both senses."""
-    straight = sum(a * b for a, b in zip(along, forearm, strict=True))
-    across = tuple(b - straight * a for a, b in zip(along, forearm, strict=True))
+def _shoulder_and_elbow(upper: _Vector, forearm: _Vector) -> tuple[dict[LimbAngle, float], dict[LimbAngle, float]]:
+    """Return the angles of either; where the upper arm is upright, the forearm's way gives the heading."""
+    length, reach = math.hypot(*upper), math.hypot(*forearm)
+    along = (upper[0] / length, upper[1] / length, upper[2] / length)
+    level = math.hypot(along[0], along[1])
+    pitch = math.atan2(along[2], level)
+    shoulder = {LimbAngle.PITCH: pitch}
+    if level >= _STEEP:
+        shoulder[LimbAngle.YAW] = math.atan2(-along[0], along[1])
+    if reach < _SHORT_M:
+        return shoulder, {}
+    straight = _dot(along, forearm)
+    across = tuple(f - straight * a for f, a in zip(forearm, along, strict=True))
     aside = math.hypot(*across)
-    bend = math.atan2(aside, straight)
-    if level < _STEEP or aside < _STRAIGHT * math.hypot(*forearm):
-        return [({LimbAngle.BEND: bend}, {}), ({LimbAngle.BEND: -bend}, {})]
-    x, y, z = along
-    rising = (-x * z / level, -y * z / level, level)
-    sideways = (y / level, -x / level, 0.0)  # along times rising
-    twist = math.atan2(
-        sum(a * b for a, b in zip(across, sideways, strict=True)),
-        sum(a * b for a, b in zip(across, rising, strict=True)),
-    )
-    return [
-        ({LimbAngle.BEND: bend}, {LimbAngle.TWIST: twist}),
-        ({LimbAngle.BEND: -bend}, {LimbAngle.TWIST: twist + math.pi}),
-    ]
+    elbow = {LimbAngle.BEND: math.atan2(aside, straight)}
+    if aside < _STRAIGHT * reach:
+        return shoulder, elbow
+    if level < _STEEP:
+        # Upwards from a hanging upper arm is ahead, from a raised one it is back.
+        pitch = math.copysign(math.pi / 2, pitch)
+        yaw = math.atan2(-across[0], across[1]) + (math.pi if pitch > 0.0 else 0.0)
+        shoulder = {LimbAngle.PITCH: pitch, LimbAngle.YAW: yaw}
+    yaw = shoulder[LimbAngle.YAW]
+    rising = (math.sin(yaw) * math.sin(pitch), -math.cos(yaw) * math.sin(pitch), math.cos(pitch))
+    sideways = (math.cos(yaw), math.sin(yaw), 0.0)  # along times rising
+    elbow[LimbAngle.TWIST] = math.atan2(_dot(across, sideways), _dot(across, rising))
+    return shoulder, elbow
+
+
+def _twisted(elbow: Mapping[LimbAngle, float]) -> dict[LimbAngle, float]:
+    """Return the elbow with half a turn more of twist, where it has one."""
+    return {angle: value + math.pi if angle is LimbAngle.TWIST else value for angle, value in elbow.items()}
+
+
+def _dot(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 def _segments(limb: Limb) -> tuple[_Vector, _Vector, _Vector]:
