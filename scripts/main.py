@@ -104,6 +104,24 @@ def _episodes_record(words: Sequence[str]) -> int:
     return run(_parse("episodes record", EpisodesRecordArgs, words))
 
 
+def _episodes_label(words: Sequence[str]) -> int:
+    from scripts.episodes_label import EpisodesLabelArgs, run_label
+
+    return run_label(_parse("episodes label", EpisodesLabelArgs, words))
+
+
+def _episodes_trim(words: Sequence[str]) -> int:
+    from scripts.episodes_label import EpisodesTrimArgs, run_trim
+
+    return run_trim(_parse("episodes trim", EpisodesTrimArgs, words))
+
+
+def _episodes_stats(words: Sequence[str]) -> int:
+    from scripts.episodes_stats import EpisodesStatsArgs, run
+
+    return run(_parse("episodes stats", EpisodesStatsArgs, words))
+
+
 def _episodes_list(words: Sequence[str]) -> int:
     from scripts.episodes import EpisodesListArgs, run_list
 
@@ -300,6 +318,9 @@ COMMANDS: dict[str, Command] = {
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
     "episodes record": Command("record demonstrations: a policy's, or yours at the keys", _episodes_record),
+    "episodes label": Command("say which attempts of a recording succeeded", _episodes_label),
+    "episodes trim": Command("leave out the idle ends of a recording's attempts", _episodes_trim),
+    "episodes stats": Command("count demonstrations, and draw a contact sheet of them", _episodes_stats),
     "episodes list": Command("list the recordings that runs on an arm have left", _episodes_list),
     "episodes show": Command(
         "show a recording: the loop and the joints in numbers and a picture, events", _episodes_show
