@@ -19,7 +19,7 @@ from urdf.pose import Array
 
 #: A radian beyond a limit weighs as much as this many radians of motion: an arm turns over to copy a limb at ease, and
 #: not for a hair's breadth at a limit.
-_BEYOND = 5.0
+_BEYOND = 2.0
 #: An arm is turned by half a turn rather than leaned back, unless that is so many radians more.
 _TURNED = 1.0
 
