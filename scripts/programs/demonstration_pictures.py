@@ -22,7 +22,7 @@ from scripts.programs.demonstration_record import SCENE
 Image = NDArray[np.uint8]
 
 #: The middle of the scene's pictures, where the arm is: left, top, right, bottom as shares.
-_SCENE_CROP = (0.16, 0.06, 0.84, 0.74)
+_SCENE_CROP = (0.13, 0.0, 0.87, 0.87)
 #: Where nothing kept a picture.
 _NOTHING_RGB = (244, 246, 248)
 #: What a skill does after the last decision is part of the attempt: so long after it a picture may still be of it.
