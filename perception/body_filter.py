@@ -26,8 +26,9 @@ class Gates:
     """What is believed of landmarks.
 
     One that lies further from where it was believed last than `slack_m` and `max_speed_m_s` explain is not, until
-    `confirmations` pictures in a row say so: a real move is caught up with. A landmark that is not believed goes on as it moved for `bridge_s`; then it is lost: its visibility is 0. After
-    `forget_s` it begins anew. No wrist is quicker than 6 m/s in what one does before a camera; a fist in boxing is.
+    `confirmations` pictures in a row say so: a real move is caught up with. A landmark that is not believed goes on as
+    it moved for `bridge_s`; then it is lost: its visibility is 0. After `forget_s` it begins anew. No wrist is quicker
+    than 6 m/s in what one does before a camera; a fist in boxing is.
     """
 
     min_visibility: float = MIN_VISIBILITY
@@ -85,14 +86,15 @@ class BodyFilter:
     def _believable(self, stamp_ns: int, body: BodyPose) -> NDArray[np.bool_]:
         """Return which landmarks are measured, by visibility and by how far they jumped."""
         gates = self._gates
-        finite = np.isfinite(body.world_m).all(axis=1) & np.isfinite(body.image).all(axis=1)
+        finite = np.asarray(np.isfinite(np.hstack((body.world_m, body.image))).all(axis=1), dtype=np.bool_)
         world_m = np.where(finite[:, None], body.world_m, 0.0)
         measured = finite & (body.visibility >= gates.min_visibility)
-        elapsed_s = 1e-9 * (stamp_ns - self._world.stamp_ns)
+        since_s = 0.0 if self._stamp_ns is None else 1e-9 * (stamp_ns - self._stamp_ns)
+        # While in doubt no time counts: a landmark that jumps to and fro would explain itself by waiting.
+        elapsed_s: Array = np.where(self._doubts > 0, since_s, 1e-9 * (stamp_ns - self._world.stamp_ns))
         jumped = self._world.started & ~(
             _distance(world_m, self._believed_m) <= gates.slack_m + gates.max_speed_m_s * elapsed_s
         )
-        since_s = 0.0 if self._stamp_ns is None else 1e-9 * (stamp_ns - self._stamp_ns)
         again = _distance(world_m, self._doubted_m) <= gates.slack_m + gates.max_speed_m_s * since_s
         doubted = measured & jumped
         self._doubts = np.where(doubted, np.where(again, self._doubts + 1, 1), 0)

@@ -32,11 +32,16 @@ class OneEuroSettings:
             raise ValueError(f"expected cutoffs above 0 Hz and beta of 0 or more, got {self}")
 
 
+#: Of the velocity: a third of the way in every picture of a camera.
+_VELOCITY_CUTOFF_HZ = 2.0
+
+
 class OneEuroFilter:
     """One-Euro on points (rows, dimensions), each row in its own time: rows may be missing from an update.
 
     The cutoff follows the length of a point's speed, so that directions are filtered alike; in one dimension this is
-    the published filter.
+    the published filter. Its speed is no velocity to predict with: it is taken against the filtered point, which lags
+    behind, and is several times too high. `velocity` is that of the filtered point.
     """
 
     def __init__(self, settings: OneEuroSettings, rows: int, dimensions: int) -> None:
@@ -49,11 +54,13 @@ class OneEuroFilter:
         if rows is None:
             self.position: Array = np.zeros(self._shape)
             self.velocity: Array = np.zeros(self._shape)
+            self._speed: Array = np.zeros(self._shape)
             self.stamp_ns = np.zeros(self._shape[0], dtype=np.int64)
             #: Whether a point has a past. No stamp says so: 0 is a time like any other.
             self.started = np.zeros(self._shape[0], dtype=np.bool_)
         else:
             self.velocity[rows] = 0.0
+            self._speed[rows] = 0.0
             self.started[rows] = False
 
     def update(self, stamp_ns: int, points: Array, rows: NDArray[np.bool_] | None = None) -> Array:
@@ -77,11 +84,13 @@ class OneEuroFilter:
 
     def _advance(self, stamp_ns: int, points: Array, rows: NDArray[np.bool_]) -> None:
         elapsed_s: Array = 1e-9 * (stamp_ns - self.stamp_ns[rows].astype(np.float64))[:, None]
-        speed = (points[rows] - self.position[rows]) / elapsed_s
-        self.velocity[rows] += _share(self.settings.speed_cutoff_hz, elapsed_s) * (speed - self.velocity[rows])
-        length: Array = np.sqrt((self.velocity[rows] ** 2).sum(axis=1, keepdims=True))
-        share = _share(self.settings.min_cutoff_hz + self.settings.beta * length, elapsed_s)
-        self.position[rows] += share * (points[rows] - self.position[rows])
+        ahead = points[rows] - self.position[rows]
+        slow = _share(self.settings.speed_cutoff_hz, elapsed_s)
+        self._speed[rows] += slow * (ahead / elapsed_s - self._speed[rows])
+        length: Array = np.sqrt((self._speed[rows] ** 2).sum(axis=1, keepdims=True))
+        step = _share(self.settings.min_cutoff_hz + self.settings.beta * length, elapsed_s) * ahead
+        self.position[rows] += step
+        self.velocity[rows] += _share(_VELOCITY_CUTOFF_HZ, elapsed_s) * (step / elapsed_s - self.velocity[rows])
 
 
 def _share(cutoff_hz: Array | float, elapsed_s: Array) -> Array:
