@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PerceptionError(Exception):
@@ -72,3 +73,18 @@ class NoLimbRules(PerceptionError):
         super().__init__(
             f"{arm}: its arm.toml has no [limb.{copying}]; expected one rule for each joint (docs/arms.md)"
         )
+
+
+class ModelMissing(PerceptionError):
+    """The file of a landmark model is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no landmark model {path}: `tandem models fetch` gets one (docs/models.md)")
+
+
+class ModelUnfit(PerceptionError):
+    """A landmark model whose bytes are not those that are known here, or that finds something else."""
+
+
+class BadLandmarks(PerceptionError):
+    """A file is no recording of landmarks, or one of another version."""
