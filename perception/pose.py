@@ -23,7 +23,8 @@ from perception.landmark_models import Finds, read_model
 from perception.quiet import without_chatter
 
 if TYPE_CHECKING:
-    from mediapipe.tasks.python.vision import HandLandmarker, HandLandmarkerResult, PoseLandmarker
+    from mediapipe.tasks.python.vision.hand_landmarker import HandLandmarker, HandLandmarkerResult
+    from mediapipe.tasks.python.vision.pose_landmarker import PoseLandmarker
 
 #: Stamps that rise by more than this, or do not rise, say nothing about the time between two pictures.
 _LONGEST_STEP_NS, _USUAL_STEP_MS = 1_000_000_000, 33
