@@ -28,6 +28,8 @@ _FADE_M = (1.2, 4.2)
 #: ... and below this share of the picture's height.
 _FADE_ROWS = 0.78
 _GRAIN = 2.0
+#: Stamps are whole nanoseconds: a picture that comes so early, in frames, is not left for the next.
+_EARLY = 0.01
 _TEXT, _QUIET = (226, 230, 238), (140, 150, 166)
 
 
@@ -51,7 +53,7 @@ def film_twin(
             steps.append(twin.see(sighting))
             person = figure.draw(steps[-1].body, sighting.aspect)
             elapsed_s = 1e-9 * (sighting.stamp_ns - sightings[0].stamp_ns)
-            if elapsed_s * FRAMES_PER_S >= len(frames):
+            if elapsed_s * FRAMES_PER_S >= len(frames) - _EARLY:
                 frames.append(_sheet(person, twin_picture(twin.world, SIZE_PX), steps[-1], caption))
             on_progress("film", (k + 1) / len(sightings))
     finally:
