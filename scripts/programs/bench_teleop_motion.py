@@ -115,14 +115,15 @@ def posture_rows() -> list[Row]:
     return [at_most(POSTURE_FIGURE, worst_deg, "deg", 2, f"{len(POSES)} poses worked out by hand, {names}")]
 
 
-def speed_rows(on_progress: Callable[[str, float], None]) -> Iterator[Row]:
+def speed_rows(on_progress: Callable[[str, float], None], arms: Sequence[str] = ARMS) -> Iterator[Row]:
     """Yield a row for each arm: processor time from landmarks to joint targets, 95th percentile."""
-    for k, arm in enumerate(ARMS):
-        for what, times_s in (("tool", _tool_times_s(arm)), ("arm", _posture_times_s(arm))):
+    track = _track()
+    for k, arm in enumerate(arms):
+        for what, times_s in (("tool", _tool_times_s(arm, track)), ("arm", _posture_times_s(arm, track))):
             middle_ms, late_ms = 1e3 * np.percentile(times_s, (50, 95))
             baseline = f"processor time, one core, 95th percentile; median {middle_ms:.2f} ms"
             yield at_most(f"{SPEED_FIGURE}, {what} {arm}", float(late_ms), "ms", 1.0, baseline)
-        on_progress(SPEED_FIGURE, (k + 1) / len(ARMS))
+        on_progress(SPEED_FIGURE, (k + 1) / len(arms))
 
 
 def _track() -> tuple[PeopleSighting, ...]:
@@ -133,14 +134,13 @@ def _track() -> tuple[PeopleSighting, ...]:
     return pose_track(waypoints, Side.RIGHT, rng, hands=False)
 
 
-def _tool_times_s(arm: str) -> list[float]:
+def _tool_times_s(arm: str, track: Sequence[PeopleSighting]) -> list[float]:
     description = load_arm(arm)
     rig = description.rig("table")
     kinematics, retarget = PinocchioKinematics(description, rig), ToolRetarget(rig)
     joints_rad = rig.home_rad
     position_m, heading_rad, _ = kinematics.tool_in_desk(joints_rad)
     target = ToolTarget(position_m, heading_rad, closing=False)
-    track = _track()
     first = limb_of(track[0].bodies[0], Side.RIGHT, track[0].aspect)
     assert first is not None
     latch = retarget.latch(first, target, natural_scale(rig))
@@ -155,12 +155,12 @@ def _tool_times_s(arm: str) -> list[float]:
     return times_s
 
 
-def _posture_times_s(arm: str) -> list[float]:
+def _posture_times_s(arm: str, track: Sequence[PeopleSighting]) -> list[float]:
     description = load_arm(arm)
     retarget = JointRetarget(description, Copying.ARM)
     joints_rad = description.rig("table").home_rad
     times_s: list[float] = []
-    for sighting in _track():
+    for sighting in track:
         began_s = time.thread_time()
         limb = limb_of(sighting.bodies[0], Side.RIGHT, sighting.aspect)
         assert limb is not None
