@@ -5,7 +5,6 @@ Ref: https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker/pytho
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class _Point(Protocol):
 
 
 class PoseEstimator:
-    """Finds people in the pictures of one camera. A context; one thread at a time.
+    """Finds people in the pictures of one camera. A context, or to be closed; one thread at a time.
 
     `pose_model` and `hand_model` are files of `tandem models fetch`; without the second no hands are looked for.
     Raises ModelMissing or ModelUnfit.
@@ -72,8 +71,6 @@ class PoseEstimator:
         with without_chatter():
             self._pose = _pose_landmarker(pose_bytes, pose_model, settings)
             self._hand = None if hand_bytes is None else _hand_landmarker(hand_bytes, hand_model, settings)
-        # A landmarker that is left to the end of the interpreter complains there.
-        self._closed = weakref.finalize(self, _close, self._pose, self._hand)
 
     def __enter__(self) -> PoseEstimator:
         return self
@@ -82,8 +79,10 @@ class PoseEstimator:
         self.close()
 
     def close(self) -> None:
-        """Let the models go."""
-        self._closed()
+        """Let the models go. MediaPipe complains loudly about one that is still there when the interpreter ends."""
+        self._pose.close()
+        if self._hand is not None:
+            self._hand.close()
 
     def detect(self, frame: Frame) -> PeopleSighting:
         """Return who is in the picture. A stamp that repeats or jumps costs smoothness, nothing else."""
@@ -174,12 +173,6 @@ def _hand_landmarker(data: bytes, path: Path | None, settings: PoseSettings) -> 
         return vision.HandLandmarker.create_from_options(options)
     except (RuntimeError, ValueError) as error:
         raise ModelUnfit(f"MediaPipe takes no {path}: {error}") from error
-
-
-def _close(pose: PoseLandmarker, hand: HandLandmarker | None) -> None:
-    pose.close()
-    if hand is not None:
-        hand.close()
 
 
 def _body(image: Sequence[_Point], world: Sequence[_Point]) -> BodyPose:
