@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -167,7 +167,7 @@ def _attempt(episode: EpisodeData, number: int, names: list[str], folder: Path) 
     if missing:
         raise PolicyMismatch(f"{folder}: episode {number} has no part {missing[0]!r}; it has {', '.join(seen)}")
     count = len(episode.rewards)
-    stamps = episode.infos.get(_STAMP)
+    stamps = _told(episode).get(_STAMP)
     return RecordedAttempt(
         number=number,
         stamp_ns=np.arange(count, dtype=np.int64) if stamps is None else np.asarray(stamps[:count], dtype=np.int64),
@@ -180,9 +180,14 @@ def _attempt(episode: EpisodeData, number: int, names: list[str], folder: Path) 
     )
 
 
+def _told(episode: EpisodeData) -> Mapping[str, Sequence[int]]:
+    """Return the infos; Minari has None where nobody kept any."""
+    return episode.infos or {}
+
+
 def _verdict(episode: EpisodeData) -> Verdict:
     """Return what the last step's info says; Minari's own collector keeps the environment's `is_success`."""
-    told = episode.infos.get(_SUCCESS)
+    told = _told(episode).get(_SUCCESS)
     if told is None or len(told) == 0:
         return UNKNOWN
     number = int(told[-1])
