@@ -13,8 +13,10 @@ from perception.filters import OneEuroFilter, OneEuroSettings
 from perception.limb import MIN_VISIBILITY
 from urdf.pose import Array
 
-#: Metres: on a real video the wrist's path has a third of its jerk left, 45 ms late (`tandem bench teleop`).
-WORLD = OneEuroSettings(min_cutoff_hz=1.0, beta=0.7)
+#: Metres, across the picture and along the view. Depth is guessed and two to four times as noisy: filtered together its
+#: noise would open the filter for the rest. On a real video the wrist's path has a quarter of its jerk left, 43 ms late
+#: (`tandem bench teleop`).
+ACROSS, DEPTH = OneEuroSettings(min_cutoff_hz=1.0, beta=1.4), OneEuroSettings(min_cutoff_hz=0.8, beta=0.6)
 #: Shares of the picture's height: a person fills it with 1.7 m or so.
 PICTURE = OneEuroSettings(min_cutoff_hz=1.0, beta=1.2)
 #: Fingers: a pinch is over in a tenth of a second.
@@ -42,16 +44,17 @@ class Gates:
 class BodyFilter:
     """One person's landmarks, smoothed. Pictures without the person are passed as None."""
 
-    def __init__(self, gates: Gates | None = None, world: OneEuroSettings = WORLD) -> None:
+    def __init__(self, gates: Gates | None = None) -> None:
         self._gates = gates or Gates()
-        self._world = OneEuroFilter(world, LANDMARKS, 3)
+        self._across = OneEuroFilter(ACROSS, LANDMARKS, 2)
+        self._depth = OneEuroFilter(DEPTH, LANDMARKS, 1)
         self._image = OneEuroFilter(PICTURE, LANDMARKS, 2)
         self.reset()
 
     def reset(self) -> None:
         """Forget the person."""
-        self._world.reset()
-        self._image.reset()
+        for filtered in (self._across, self._depth, self._image):
+            filtered.reset()
         self._visibility = np.zeros(LANDMARKS)
         self._believed_m = np.zeros((LANDMARKS, 3))
         self._doubted_m = np.full((LANDMARKS, 3), np.nan)
@@ -70,7 +73,8 @@ class BodyFilter:
         self._forget(stamp_ns)
         if body is not None and stamp_ns != self._stamp_ns:
             rows = self._believable(stamp_ns, body)
-            self._world.update(stamp_ns, body.world_m, rows)
+            self._across.update(stamp_ns, body.world_m[:, :2], rows)
+            self._depth.update(stamp_ns, body.world_m[:, 2:], rows)
             self._image.update(stamp_ns, body.image * [aspect, 1.0], rows)
             self._believed_m[rows] = body.world_m[rows]
             self._visibility[rows] = body.visibility[rows]
@@ -78,9 +82,9 @@ class BodyFilter:
         return self._at(stamp_ns, aspect)
 
     def _forget(self, stamp_ns: int) -> None:
-        old = self._world.started & (1e-9 * (stamp_ns - self._world.stamp_ns) > self._gates.forget_s)
-        self._world.reset(old)
-        self._image.reset(old)
+        old = self._across.started & (1e-9 * (stamp_ns - self._across.stamp_ns) > self._gates.forget_s)
+        for filtered in (self._across, self._depth, self._image):
+            filtered.reset(old)
         self._doubts[old] = 0
 
     def _believable(self, stamp_ns: int, body: BodyPose) -> NDArray[np.bool_]:
@@ -91,8 +95,8 @@ class BodyFilter:
         measured = finite & (body.visibility >= gates.min_visibility)
         since_s = 0.0 if self._stamp_ns is None else 1e-9 * (stamp_ns - self._stamp_ns)
         # While in doubt no time counts: a landmark that jumps to and fro would explain itself by waiting.
-        elapsed_s: Array = np.where(self._doubts > 0, since_s, 1e-9 * (stamp_ns - self._world.stamp_ns))
-        jumped = self._world.started & ~(
+        elapsed_s: Array = np.where(self._doubts > 0, since_s, 1e-9 * (stamp_ns - self._across.stamp_ns))
+        jumped = self._across.started & ~(
             _distance(world_m, self._believed_m) <= gates.slack_m + gates.max_speed_m_s * elapsed_s
         )
         again = _distance(world_m, self._doubted_m) <= gates.slack_m + gates.max_speed_m_s * since_s
@@ -104,14 +108,16 @@ class BodyFilter:
         return measured & (~jumped | confirmed)
 
     def _at(self, stamp_ns: int, aspect: float) -> BodyPose | None:
-        age_s = np.where(self._world.started, 1e-9 * (stamp_ns - self._world.stamp_ns), np.inf)
+        age_s = np.where(self._across.started, 1e-9 * (stamp_ns - self._across.stamp_ns), np.inf)
         known = age_s <= self._gates.bridge_s
         if not known.any():
             return None
         ahead_s = np.where(known, age_s, 0.0)[:, None]
-        image = (self._image.position + ahead_s * self._image.velocity) / [aspect, 1.0]
-        world_m = self._world.position + ahead_s * self._world.velocity
-        return BodyPose(image, world_m, np.where(known, self._visibility, 0.0))
+        image, across_m, depth_m = (
+            filtered.position + ahead_s * filtered.velocity for filtered in (self._image, self._across, self._depth)
+        )
+        world_m = np.hstack((across_m, depth_m))
+        return BodyPose(image / [aspect, 1.0], world_m, np.where(known, self._visibility, 0.0))
 
 
 class HandFilter:
