@@ -62,7 +62,7 @@ def _fetch(url: str, part: Path, on_bytes: OnBytes) -> None:
                 file.write(piece)
                 have += len(piece)
                 if have > _MOST_BYTES:
-                    file.truncate(0)
+                    part.unlink()
                     raise WrongBytes(f"{url} gives more than {_MOST_BYTES >> 20} MB: that is no landmark model")
                 on_bytes(have, total)
         if total and have < total:
