@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
-from perception.body import Side
+from perception.body import PeopleSighting, Side
+from perception.body_filter import BodyFilter
+from perception.limb import limb_of
+from perception.pose import PoseEstimator
 from scripts.programs.bench_teleop_motion import filter_rows, jerk_rms, lag_s, posture_rows, speed_rows, tool_paths
 from scripts.programs.pose_track import Waypoint, pose_track
+from tests.landmark_models import frame_of, pose_data
 
 
 def test_the_jerk_of_a_cubic_is_six_times_its_factor_at_any_rate() -> None:
@@ -51,6 +58,21 @@ def test_the_filter_smooths_a_noisy_person_and_says_how_late() -> None:
     assert lag.value is not None
     assert 5 < lag.value < 150
     assert "a scripted track" in jerk.baseline
+
+
+def test_on_a_real_video_both_bars_hold_and_no_arm_is_lost(landmark_models: tuple[Path, Path]) -> None:
+    film = cv2.VideoCapture(str(pose_data("pose_1.mp4")))
+    track: list[PeopleSighting] = []
+    with PoseEstimator(landmark_models[0]) as estimator:
+        while (read := film.read())[0]:
+            rgb = np.asarray(read[1][:, :, ::-1], dtype=np.uint8)
+            track.append(estimator.detect(frame_of(rgb, len(track))))
+    assert [row.figure for row in filter_rows(track, "the video") if not row.holds] == []
+    landmarks = BodyFilter()
+    for sighting in track:
+        body = landmarks.update(sighting.stamp_ns, sighting.bodies[0], sighting.aspect)
+        assert body is not None
+        assert all(limb_of(body, side, sighting.aspect) is not None for side in Side)
 
 
 def test_every_known_pose_holds() -> None:
