@@ -9,6 +9,7 @@ from perception.body import BodyPose, PeopleSighting, Side
 from perception.body_filter import BodyFilter
 from perception.errors import StampNotRising
 from perception.limb import Limb, limb_of
+from perception.person_tracker import Person, PersonTracker
 from perception.retarget_joints import Copying, JointRetarget
 from sim.twin_world import TwinWorld, reference_limits
 from urdf.description import load_arm
@@ -19,6 +20,8 @@ _ARM_OF = {Side.LEFT: 0, Side.RIGHT: 1}
 RATE_HZ = 30.0
 #: A gap in the pictures is caught up with so far; longer, the arms stood still.
 _LONGEST_GAP_S = 0.25
+#: Who has been out of sight for so long is no longer waited for.
+_AWAY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class KukaTwin:
         self.world = TwinWorld(description, 1 / RATE_HZ)
         self._retarget = JointRetarget(description, Copying.PLANAR)
         self._mirrored = mirrored
+        self._people = PersonTracker()
         self._filter = BodyFilter()
+        self._seen_ns = 0
         self._clock_ns: int | None = None
 
     def close(self) -> None:
@@ -50,10 +55,11 @@ class KukaTwin:
         self.world.close()
 
     def see(self, sighting: PeopleSighting) -> TwinStep:
-        """Take in one picture, its first person, and let as much time pass as since the one before."""
+        """Take in one picture, and let as much time pass as since the one before."""
+        person = self._person(sighting)
         try:
-            body = self._filter.update(sighting.stamp_ns, next(iter(sighting.bodies), None), sighting.aspect)
-            why = "" if body is not None else "nobody is in the picture"
+            body = self._filter.update(sighting.stamp_ns, person.body, sighting.aspect)
+            why = "" if body is not None else person.why
         except StampNotRising as error:
             body, why, self._clock_ns = None, str(error), None
         limbs: dict[Side, Limb] = {}
@@ -67,6 +73,16 @@ class KukaTwin:
         arms = {side: self.world.commanded_rad(arm) for side, arm in _ARM_OF.items()}
         reached = {side: self.world.position_rad(arm) for side, arm in _ARM_OF.items()}
         return TwinStep(sighting.stamp_ns, body, limbs, arms, reached, why)
+
+    def _person(self, sighting: PeopleSighting) -> Person:
+        """Return who is copied: whoever came first, until they have been away for a while."""
+        person = self._people.find(sighting)
+        if person.body is not None:
+            self._people.lock()
+            self._seen_ns = sighting.stamp_ns
+        elif not 0 <= sighting.stamp_ns - self._seen_ns <= _AWAY_NS:
+            self._people.release()
+        return person
 
     def _move(self, limbs: Mapping[Side, Limb]) -> None:
         for side, arm in _ARM_OF.items():

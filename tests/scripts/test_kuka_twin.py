@@ -73,6 +73,17 @@ def test_nobody_holds_both_and_says_why(twin: KukaTwin) -> None:
         np.testing.assert_array_equal(steps[10].sent_rad[side], steps[-1].sent_rad[side])
 
 
+def test_who_came_first_is_copied_until_they_have_been_away_for_a_while(twin: KukaTwin) -> None:
+    first, stranger = person(0.0, 0.0), person(80.0, 0.0)
+    before_rad = shown(twin, [first] * 30).sent_rad[Side.LEFT][3]
+    stranger.image[:] = (stranger.image - 0.5) * 1.5 + [0.95, 0.5]  # larger, and elsewhere
+    for k in range(30, 40):
+        both = replace(seen(k, first), bodies=(stranger, first))
+        assert abs(twin.see(both).sent_rad[Side.LEFT][3] - before_rad) < math.radians(1)
+    assert shown(twin, [stranger] * 20, first=40).why_held.startswith("the person in control")
+    assert abs(shown(twin, [stranger] * 80, first=60).sent_rad[Side.LEFT][3] - before_rad) > math.radians(40)
+
+
 def test_a_clock_that_goes_back_holds_and_is_gone_on_from(twin: KukaTwin) -> None:
     shown(twin, [person(0.0, 0.0)] * 10, first=100)
     jumped = twin.see(seen(3, person(0.0, 0.0)))
