@@ -57,6 +57,8 @@ class KukaTwin:
     def see(self, sighting: PeopleSighting) -> TwinStep:
         """Take in one picture, and let as much time pass as since the one before."""
         person = self._person(sighting)
+        if person.new:
+            self._filter.reset()
         try:
             body = self._filter.update(sighting.stamp_ns, person.body, sighting.aspect)
             why = "" if body is not None else person.why
