@@ -59,8 +59,8 @@ class Film:
         return Wishes()
 
 
-@pytest.mark.parametrize(("x_m", "y_m", "seed"), [(0.0, 0.155, 1), (0.03, 0.165, 2)])
-def test_a_scripted_person_grasps_and_lifts_the_block(x_m: float, y_m: float, seed: int) -> None:
+def lifted(x_m: float, y_m: float, seed: int) -> tuple[float, int]:
+    """Let the person grasp the block there; return how high it is lifted [m] and how many jaws touch it."""
     world = ArmWorld(ARM, RIG)
     robot = SimRobot(world, 1 / FREE_HZ)
     robot.reset(np.array(RIG.home_rad), Pose.from_rotvec([x_m, y_m, BLOCK_SIZE_M / 2], [0.0, 0.0, 0.0]))
@@ -77,8 +77,21 @@ def test_a_scripted_person_grasps_and_lifts_the_block(x_m: float, y_m: float, se
     )  # fmt: skip
     with pytest.raises(PersonLeft):
         run_episode(ControlLoop(robot, robot, NoBlock(), attempt), policy, 1)
-    lifted_m = world.block_pose().position_m[2] - BLOCK_SIZE_M / 2
-    jaws = world.jaws_touching()
+    result = float(world.block_pose().position_m[2]) - BLOCK_SIZE_M / 2, world.jaws_touching()
     world.close()
-    assert lifted_m > 0.04
+    return result
+
+
+@pytest.mark.parametrize(("x_m", "y_m", "seed"), [(0.0, 0.155, 1), (0.03, 0.165, 2)])
+def test_a_scripted_person_grasps_and_lifts_the_block(x_m: float, y_m: float, seed: int) -> None:
+    height_m, jaws = lifted(x_m, y_m, seed)
+    assert height_m > 0.04
     assert jaws == 2
+
+
+@pytest.mark.deep
+def test_wherever_in_its_area_the_block_lies_it_is_lifted() -> None:
+    half_m = RIG.area_size_m / 2
+    places = RIG.area_center_m + np.random.default_rng(0).uniform(-half_m, half_m, (24, 2))
+    heights_m = [lifted(float(x), float(y), seed)[0] for seed, (x, y) in enumerate(places)]
+    assert sum(height > 0.04 for height in heights_m) >= 23
