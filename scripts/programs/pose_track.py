@@ -12,7 +12,7 @@ import numpy as np
 from perception.body import LANDMARKS, BodyPose, HandPose, PeopleSighting, Side
 from scripts.programs.synthetic_person import (
     Gesture,
-    Studio,
+    LevelCamera,
     body_points_m,
     body_pose,
     hand_points_m,
@@ -63,7 +63,7 @@ def pose_track(
     side: Side,
     rng: np.random.Generator,
     noise: LandmarkNoise | None = None,
-    studio: Studio | None = None,
+    camera: LevelCamera | None = None,
     start_ns: int = 0,
     hands: bool = True,
 ) -> tuple[PeopleSighting, ...]:
@@ -74,18 +74,18 @@ def pose_track(
     times_s = [point.time_s for point in waypoints]
     if len(waypoints) < 2 or any(b <= a for a, b in pairwise(times_s)):
         raise ValueError(f"expected two waypoints or more at rising times, got {times_s}")
-    noise, studio = noise or LandmarkNoise(), studio or Studio()
+    noise, camera = noise or LandmarkNoise(), camera or LevelCamera()
     wander = np.zeros((LANDMARKS, 3))
     keep = math.exp(-1.0 / (RATE_HZ * noise.wander_s))
     sightings: list[PeopleSighting] = []
     for seq in range(round((times_s[-1] - times_s[0]) * RATE_HZ) + 1):
         wander = keep * wander + math.sqrt(1 - keep**2) * rng.normal(0.0, noise.wander_m, wander.shape)
         point, gesture = _moment(waypoints, times_s[0] + seq / RATE_HZ)
-        body = _body(side, gesture, studio, noise, wander, rng)
+        body = _body(side, gesture, camera, noise, wander, rng)
         stamp_ns = start_ns + round(1e9 * seq / RATE_HZ)
         bodies = (body,) if point.present else ()
-        seen_hands = _hands(side, gesture, studio, noise, rng) if hands and point.present else ()
-        sightings.append(PeopleSighting(seq, stamp_ns, studio.width_px, studio.height_px, bodies, seen_hands))
+        seen_hands = _hands(side, gesture, camera, noise, rng) if hands and point.present else ()
+        sightings.append(PeopleSighting(seq, stamp_ns, camera.width_px, camera.height_px, bodies, seen_hands))
     return tuple(sightings)
 
 
@@ -104,9 +104,9 @@ def _moment(waypoints: Sequence[Waypoint], time_s: float) -> tuple[Waypoint, Ges
 
 
 def _body(
-    side: Side, gesture: Gesture, studio: Studio, noise: LandmarkNoise, wander: Array, rng: np.random.Generator
+    side: Side, gesture: Gesture, camera: LevelCamera, noise: LandmarkNoise, wander: Array, rng: np.random.Generator
 ) -> BodyPose:
-    true = body_pose(body_points_m(side, gesture), studio, np.full(LANDMARKS, 0.98))
+    true = body_pose(body_points_m(side, gesture), camera, np.full(LANDMARKS, 0.98))
     spread = [noise.world_m, noise.world_m, noise.depth_m]
     return BodyPose(
         true.image + rng.normal(0.0, noise.picture, true.image.shape),
@@ -116,7 +116,7 @@ def _body(
 
 
 def _hands(
-    side: Side, gesture: Gesture, studio: Studio, noise: LandmarkNoise, rng: np.random.Generator
+    side: Side, gesture: Gesture, camera: LevelCamera, noise: LandmarkNoise, rng: np.random.Generator
 ) -> tuple[HandPose, ...]:
     points_m = body_points_m(side, gesture)
     hands: list[HandPose] = []
@@ -124,5 +124,5 @@ def _hands(
         roll_rad = gesture.roll_rad if which is side else 0.0
         hand_m = hand_points_m(which, roll_rad, gesture.pinching and which is side)
         hand_m = hand_m + rng.normal(0.0, noise.world_m / 2, hand_m.shape)
-        hands.append(hand_pose(which, points_m[wrist_row(which)], hand_m, studio))
+        hands.append(hand_pose(which, points_m[wrist_row(which)], hand_m, camera))
     return tuple(hands)

@@ -34,7 +34,7 @@ _HAND_ROWS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Studio:
+class LevelCamera:
     """The camera: `distance_m` in front of the hips and `height_m` above them, and its picture."""
 
     width_px: int = 640
@@ -115,15 +115,15 @@ def hand_points_m(side: Side, roll_rad: float, pinching: bool) -> Array:
     return points
 
 
-def body_pose(points_m: Array, studio: Studio, visibility: Array) -> BodyPose:
+def body_pose(points_m: Array, camera: LevelCamera, visibility: Array) -> BodyPose:
     """Return the landmarks as the pose model gives them."""
-    return BodyPose(studio.project(points_m), points_m @ _CAMERA_FROM_PERSON.T, visibility)
+    return BodyPose(camera.project(points_m), points_m @ _CAMERA_FROM_PERSON.T, visibility)
 
 
-def hand_pose(side: Side, wrist_m: Array, hand_m: Array, studio: Studio) -> HandPose:
+def hand_pose(side: Side, wrist_m: Array, hand_m: Array, camera: LevelCamera) -> HandPose:
     """Return a hand as the hand model gives it: `hand_m` (21, 3) about the wrist, which is at `wrist_m`."""
     about = hand_m - hand_m.mean(axis=0)
-    return HandPose(side, studio.project(hand_m + wrist_m), about @ _CAMERA_FROM_PERSON.T, 0.95)
+    return HandPose(side, camera.project(hand_m + wrist_m), about @ _CAMERA_FROM_PERSON.T, 0.95)
 
 
 def wrist_row(side: Side) -> Landmark:

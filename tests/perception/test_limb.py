@@ -9,7 +9,7 @@ import pytest
 from perception.body import BodyPose, HandPose, Landmark, PeopleSighting, Side
 from perception.hand import Grip, HandReading, closing, hand_of, read_hand
 from perception.limb import limb_of
-from scripts.programs.synthetic_person import Studio, hand_points_m, hand_pose
+from scripts.programs.synthetic_person import LevelCamera, hand_points_m, hand_pose
 from tests.perception.limbs import body_with, limb_along
 
 #: Shoulder, elbow and wrist in the model's axes: x right in the picture, y down, z away from the camera.
@@ -57,7 +57,7 @@ def test_a_hidden_or_impossible_landmark_makes_no_limb() -> None:
 
 
 def hand_at(x_m: float, roll_rad: float = 0.0, pinching: bool = False, side: Side = Side.LEFT) -> HandPose:
-    return hand_pose(side, np.array([x_m, 0.2, 0.3]), hand_points_m(side, roll_rad, pinching), Studio())
+    return hand_pose(side, np.array([x_m, 0.2, 0.3]), hand_points_m(side, roll_rad, pinching), LevelCamera())
 
 
 def reading(hand: HandPose) -> HandReading:
