@@ -54,6 +54,14 @@ def test_a_hidden_landmark_goes_on_as_it_moved_and_is_then_lost() -> None:
     assert max(float(wrist(body)[0]) for body in hidden) < at_m + 0.08, "what is predicted is bounded"
 
 
+@pytest.mark.parametrize(("speed_m_s", "late_ms"), [(0.1, 102), (0.5, 56), (1.0, 39), (2.0, 26)])
+def test_steady_motion_is_followed_as_late_as_the_docs_say(speed_m_s: float, late_ms: float) -> None:
+    landmarks = BodyFilter()
+    last_ns = moved(landmarks, 90, speed_m_s)
+    behind_m = speed_m_s * 89 / 30 - float(wrist(landmarks.update(last_ns, None, 1.0))[0])
+    assert 1e3 * behind_m / speed_m_s == pytest.approx(late_ms, abs=1.0)
+
+
 def test_nobody_for_a_moment_is_bridged_and_then_nobody_is_left() -> None:
     landmarks = BodyFilter()
     last_ns = moved(landmarks, 30)
