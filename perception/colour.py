@@ -19,7 +19,7 @@ from perception.board_watch import BoardWatch
 from perception.cloud import rays
 from perception.colour_model import ColourModel, Image, Mask, chromaticity, learn
 from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit, misplaced
-from perception.errors import NothingStandsOut, NotTheBlock
+from perception.errors import NothingStandsOut, NotTheBlock, TooLittleSeen
 from perception.locate import CameraFix
 from perception.on_desk import by_camera, on_desk
 from perception.systematic import EXACT, Systematic, lens_slopes
@@ -32,6 +32,8 @@ _BESIDE_M = 0.03
 _AROUND_PX = 6
 _FEWEST_PIXELS = 60
 _JOIN_PX = 9
+#: Of the block at least so much is seen, in shares of one of its faces: less is a speck of its colour.
+_LEAST_SHARE = 0.15
 _MOST_CANDIDATES = 3
 #: A standing block is taken for a lifted one when that explains the outline better by this much (log-likelihood).
 _LIFTED_GAIN = 40.0
@@ -75,7 +77,7 @@ def locate_by_colour(
 ) -> ColourFix:
     """Return where a cube of `size_m` and the model's colour is; its yaw is that of the face nearest to the x axis.
 
-    Raises NothingStandsOut where too little is of its colour, NotTheBlock where that is no cube.
+    Raises NothingStandsOut or TooLittleSeen where too little is of its colour, NotTheBlock where that is no cube.
     """
     shares = chromaticity(rgb)
     block = model.shows_block(shares)
@@ -99,17 +101,20 @@ def locate_by_colour(
         shown = (labels == 1 + k)[box]
         evidence = _evidence(shown, desk[box], rays(intrinsics)[box], intrinsics, desk_from_camera)
         fit = _fit(evidence, shown, rays(intrinsics)[box], size_m)
-        if fit is not None:
+        if fit is not None and shown.sum() > _LEAST_SHARE * _face_pixels(fit[0], evidence, size_m):
             found.append((*fit, evidence, labels == 1 + k))
             if misplaced(evidence, size_m, fit[0].values) < _SURELY_PLACED:
                 break
-    return _best(found, intrinsics, size_m)
+    return _best(found, size_m)
 
 
-def _best(found: list[tuple[CuboidFit, bool, Evidence, Mask]], intrinsics: Intrinsics, size_m: float) -> ColourFix:
+def _best(found: list[tuple[CuboidFit, bool, Evidence, Mask]], size_m: float) -> ColourFix:
     """Return the candidate whose outline is a cube's; raises NotTheBlock where none's is."""
     if not found:
-        raise NotTheBlock("what is of the block's colour lies above the horizon: nothing that stands on the desk")
+        raise TooLittleSeen(
+            "what is of the block's colour is far too small for it where it stands, or lies above the horizon: is the "
+            "block in sight?"
+        )
     fit, standing, evidence, mask = min(found, key=lambda one: one[0].cost)
     wrong = misplaced(evidence, size_m, fit.values)
     if wrong > _MOST_MISPLACED:
@@ -158,6 +163,12 @@ def _descend(evidence: Evidence, size_m: float, places: list[Array], standing: b
     starts.sort(key=lambda values: misfit(evidence, size_m, values))
     first, second = (fit_cuboid(evidence, size_m, start, standing) for start in starts[:2])
     return min(first, second, key=lambda fit: fit.cost)
+
+
+def _face_pixels(fit: CuboidFit, evidence: Evidence, size_m: float) -> float:
+    """Return how many pixels one face of a cube would have there, seen straight on."""
+    distance = float(np.linalg.norm(fit.values[:3] - evidence.desk_from_camera.position_m))
+    return (size_m * evidence.focal_px / distance) ** 2
 
 
 def _covariance(fit: CuboidFit, standing: bool, evidence: Evidence, size_m: float) -> Array:
