@@ -8,7 +8,7 @@ from pathlib import Path
 from policies.artifact import LayoutRecord, PolicyManifest
 from policies.config import TrainConfig
 from policies.demonstrations import Demonstration, Demonstrations
-from policies.errors import UnfitDemonstrations
+from policies.errors import BadConfig, UnfitDemonstrations
 from scripts.programs.demonstration_notes import read_noted
 from scripts.programs.demonstration_set import DemonstrationSet, gathered
 from scripts.programs.episode_files import resolve_episode
@@ -18,9 +18,11 @@ from urdf.description import load_arm
 def read_demonstrated(config: TrainConfig, manifest: PolicyManifest, data: Path) -> Demonstrations | None:
     """Return what a run learns from, None where it names no recording.
 
-    Raises UnknownName, BadEpisode, PolicyMismatch or UnfitDemonstrations.
+    Raises UnknownName, BadEpisode, PolicyMismatch or UnfitDemonstrations, and BadConfig where one is needed.
     """
     if not config.demonstrations:
+        if config.algo == "bc":
+            raise BadConfig("bc learns from demonstrations alone: name recordings with --demonstrations")
         return None
     paths = [resolve_episode(name, data) for name in config.demonstrations]
     shown = gathered([read_noted(path) for path in paths], only_successes=True)
