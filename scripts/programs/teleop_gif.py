@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from PIL import ImageDraw
 from perception.body import PeopleSighting, Side
 from scripts.programs.footage import Image
 from scripts.programs.gif import write_gif
-from scripts.programs.kuka_twin import KukaTwin, TwinStep
+from scripts.programs.kuka_twin import RATE_HZ, KukaTwin, TwinStep
 from scripts.programs.lettering import font
 from scripts.programs.stick_figure import GROUND, LIMB_COLOURS, StickFigure, window_of
 from sim.twin_world import TwinWorld
@@ -30,6 +31,7 @@ _FADE_ROWS = 0.78
 _GRAIN = 2.0
 #: Stamps are whole nanoseconds: a picture that comes so early, in frames, is not left for the next.
 _EARLY = 0.01
+_TAKE_UP_S = 1.0
 _TEXT, _QUIET = (226, 230, 238), (140, 150, 166)
 
 
@@ -49,6 +51,7 @@ def film_twin(
     frames: list[Image] = []
     try:
         dress(twin.world)
+        _take_up(twin, sightings[0])
         for k, sighting in enumerate(sightings):
             steps.append(twin.see(sighting))
             person = figure.draw(steps[-1].body, sighting.aspect)
@@ -60,6 +63,12 @@ def film_twin(
         twin.close()
     write_gif(path, frames, FRAMES_PER_S)
     return steps
+
+
+def _take_up(twin: KukaTwin, first: PeopleSighting) -> None:
+    """Let the arms come to where the person holds theirs before the film begins."""
+    for k in range(round(_TAKE_UP_S * RATE_HZ), 0, -1):
+        twin.see(replace(first, stamp_ns=first.stamp_ns - round(1e9 * k / RATE_HZ)))
 
 
 def dress(world: TwinWorld) -> None:
