@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.errors import BridgeError
-from urdf.description import Rig
+from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
 #: The tool may leave the block area by this much on every side (and reach as far as home).
@@ -70,6 +70,17 @@ def decode_tool(action: NDArray[np.float32]) -> ToolAction:
     values = checked(action, TOOL_ACTION)
     turn = MAX_TURN_RAD * max(-1.0, min(1.0, float(values[3])))
     return ToolAction(shortened(MAX_STEP_M * values[:3], MAX_STEP_M), turn, bool(values[4] > 0.0))
+
+
+def joint_action(description: ArmDescription) -> ActionLayout:
+    """Return the layout of joint steps: each a share of what the joint can travel in a control period."""
+    return ActionLayout(f"joints-{description.name}", 1, description.joint_names)
+
+
+def decode_joints(action: NDArray[np.float32], description: ArmDescription, period_s: float) -> Array:
+    """Return the joint steps (n,) [rad] of one control period: no joint is asked to go faster than it can."""
+    shares = checked(action, joint_action(description))
+    return np.clip(shares, -1.0, 1.0) * description.max_speed_rad_s * period_s
 
 
 def decode_lateral(action: NDArray[np.float32]) -> Array:

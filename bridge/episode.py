@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bridge.episode_decisions import Decision, DemonstrationHeader, Outcome
 from bridge.episode_format import EpisodeEnding, EpisodeHeader, Level, utc_name
 from bridge.episode_messages import EpisodeMessages, Event, Item, Picture
 from bridge.episode_output import DurableFile
@@ -56,10 +57,16 @@ class EpisodeWriter:
     """Records one run; a `bridge.loop.Recorder`. May be called from several threads, and never makes one wait."""
 
     def __init__(
-        self, path: Path, header: EpisodeHeader, clock: Clock, on_trouble: Callable[[str], None] = _ignore
+        self,
+        path: Path,
+        header: EpisodeHeader,
+        clock: Clock,
+        on_trouble: Callable[[str], None] = _ignore,
+        demonstration: DemonstrationHeader | None = None,
     ) -> None:
         """Make the file and have its header on the disk; raises OSError where that is not possible.
 
+        `demonstration` says of what `demonstrate` will be told, where it will be.
         `on_trouble` is told once, from the thread that finds out, that something is being lost, and why.
         """
         self.path = path
@@ -77,7 +84,7 @@ class EpisodeWriter:
         self._failure: BaseException | None = None
         self._file = DurableFile(path)
         try:
-            self._messages = EpisodeMessages(self._file, header)
+            self._messages = EpisodeMessages(self._file, header, demonstration)
             self._messages.take(Event(clock.now_ns(), Level.INFO, "recording", "begins"))
             self._messages.flush()
             self._file.commit()
@@ -106,6 +113,15 @@ class EpisodeWriter:
         else:
             self._drop()
 
+    def demonstrate(self, item: Decision | Outcome) -> None:
+        """Take in a policy's decision, or what came of one."""
+        self._put(item)
+
+    def wait_for_room(self) -> None:
+        """Wait until most of what came has been written: for a simulation, which can wait; an arm cannot."""
+        while len(self._queue) > MAX_QUEUED // 4 and self._thread.is_alive():
+            time.sleep(CHUNK_S / 4)
+
     def close(self, ending: str = "done", outcome: str = "") -> EpisodeTally:
         """Write the end of the file and close it; return what it holds. Calling it twice is harmless.
 
@@ -124,7 +140,7 @@ class EpisodeWriter:
             self.path, counted.steps, counted.pictures, self._dropped, self._lost, self._file.on_disk, self._whole
         )
 
-    def _put(self, item: LoopStep | Event) -> None:
+    def _put(self, item: LoopStep | Event | Decision | Outcome) -> None:
         if len(self._queue) < MAX_QUEUED:
             self._queue.append(item)
         else:

@@ -6,6 +6,7 @@
     /block      where the block was seen, in the frame of the arm's base
     /events     what happened, in words
     /camera/…   pictures, JPEG
+    /decision, /outcome   in a demonstration alone: `bridge/episode_decisions.py`
 
 Every message is JSON, every channel says by a schema what it holds. Times of messages are UTC as the clock of the run
 counts it on from the start, so that a clock that is set meanwhile bends nothing. Names that start with `foxglove.` are
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntEnum
-from typing import TypeVar
+from typing import TypeVar, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -30,7 +31,7 @@ PROFILE = "tandem"
 STATE, SENT, STEP, BLOCK, EVENTS, CAMERA_PREFIX = "/state", "/sent", "/step", "/block", "/events", "/camera/"
 HEADER, ENDING, REPAIR = "tandem.episode", "tandem.ending", "tandem.repair"
 
-Metadata = TypeVar("Metadata", bound="EpisodeHeader | EpisodeEnding | EpisodeRepair")
+Metadata = TypeVar("Metadata", bound=Struct)
 
 
 class EpisodeHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,6 +186,8 @@ def _property(kind: object) -> dict[str, object]:
         return {"type": "string", "contentEncoding": "base64"}
     if isinstance(kind, type) and issubclass(kind, Struct):
         return _object(kind)
+    if get_origin(kind) is dict:
+        return {"type": "object"}
     if isinstance(kind, type) and kind in _JSON_TYPES:
         return {"type": _JSON_TYPES[kind]}
     # What is left are tuples of numbers or of words, with or without an end.
@@ -192,7 +195,7 @@ def _property(kind: object) -> dict[str, object]:
     return {"type": "array", "items": {"type": _JSON_TYPES[item]}}
 
 
-def to_metadata(values: EpisodeHeader | EpisodeEnding | EpisodeRepair) -> dict[str, str]:
+def to_metadata(values: Struct) -> dict[str, str]:
     """Return the texts by name that a metadata record holds: words as they are, everything else as JSON."""
     plain: dict[str, object] = msgspec.to_builtins(values)
     return {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in plain.items()}

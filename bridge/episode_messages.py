@@ -9,6 +9,17 @@ import msgspec
 from mcap.writer import CompressionType, Writer
 
 from bridge.encoding import Phase
+from bridge.episode_decisions import (
+    DECISION,
+    DEMONSTRATION,
+    DEMONSTRATION_CHANNELS,
+    OUTCOME,
+    Decision,
+    DemonstrationHeader,
+    Outcome,
+    OutcomeMessage,
+    to_message,
+)
 from bridge.episode_format import (
     BLOCK,
     CAMERA_PREFIX,
@@ -59,14 +70,16 @@ class Picture:
     jpeg: bytes
 
 
-Item = LoopStep | Event | Picture
+Item = LoopStep | Event | Picture | Decision | Outcome
 
 
 class EpisodeMessages:
     """Writes MCAP into a stream; the caller has it flushed chunk by chunk, and keeps the stream."""
 
-    def __init__(self, stream: IO[bytes], header: EpisodeHeader) -> None:
-        """Write the header."""
+    def __init__(
+        self, stream: IO[bytes], header: EpisodeHeader, demonstration: DemonstrationHeader | None = None
+    ) -> None:
+        """Write the header; `demonstration` says what the decisions are of, where there will be some."""
         self.steps = self.pictures = 0
         self._utc_from_clock_ns = header.start_utc_ns - header.start_clock_ns
         self._encoder = msgspec.json.Encoder()
@@ -77,6 +90,10 @@ class EpisodeMessages:
         self._sequences: dict[str, int] = {}
         for topic, name, kind in CHANNELS:
             self._open(topic, name, kind)
+        if demonstration is not None:
+            self._writer.add_metadata(DEMONSTRATION, to_metadata(demonstration))
+            for topic, name, kind in DEMONSTRATION_CHANNELS:
+                self._open(topic, name, kind)
         self._phase: Phase | None = None
         self._fault = ""
         self._holding = False
@@ -89,6 +106,10 @@ class EpisodeMessages:
         elif isinstance(item, Event):
             utc_ns = self._utc_ns(item.stamp_ns)
             self._add(EVENTS, utc_ns, EventMessage(to_stamp(utc_ns), item.level, item.name, item.text))
+        elif isinstance(item, Decision):
+            self._add(DECISION, self._utc_ns(item.stamp_ns), to_message(item))
+        elif isinstance(item, Outcome):
+            self._take_outcome(item)
         else:
             self._take_picture(item)
 
@@ -149,6 +170,10 @@ class EpisodeMessages:
         a, b, c, w = pose.quat_xyzw.tolist()
         value = PoseValue(Vector(x, y, z), Quaternion(a, b, c, w))
         self._add(BLOCK, utc_ns, PoseMessage(to_stamp(utc_ns), "base", value))
+
+    def _take_outcome(self, o: Outcome) -> None:
+        message = OutcomeMessage(o.stamp_ns, o.attempt, o.number, o.reward, o.terminated, o.truncated, o.verdict)
+        self._add(OUTCOME, self._utc_ns(o.stamp_ns), message)
 
     def _take_picture(self, picture: Picture) -> None:
         self.pictures += 1

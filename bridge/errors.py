@@ -15,6 +15,10 @@ class StaleFrame(BridgeError):
     """The newest camera frame is older than the caller accepts."""
 
 
+class PolicyWaits(BridgeError):
+    """A policy cannot decide now; the message says what it waits for, and the arm stands still meanwhile."""
+
+
 class RobotLost(BridgeError):
     """The robot's server does not answer."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.attempt import Attempt
 from bridge.encoding import Phase
-from bridge.errors import StaleFrame
+from bridge.errors import PolicyWaits, StaleFrame
 from bridge.messages import JointCommand, RobotState
 from bridge.ports import BlockSighting, BlockSource, Clock, Policy, Robot
 from bridge.skills import MoveJoints
@@ -165,7 +165,8 @@ class ControlLoop:
 def run_episode(loop: ControlLoop, policy: Policy, action_repeat: int) -> None:
     """Run one attempt to its end. The policy decides every `action_repeat` periods of the descent.
 
-    While the pictures that it reads are too old it cannot decide: the arm stands still, as while the block is not seen.
+    While the pictures that it reads are too old it cannot decide, and a policy may say itself that it waits: the arm
+    stands still, as while the block is not seen.
     """
     loop.begin()
     action, age = loop.no_action, action_repeat
@@ -177,5 +178,7 @@ def run_episode(loop: ControlLoop, policy: Policy, action_repeat: int) -> None:
                     action, age = policy.act(observation), 0
                 except StaleFrame as error:
                     loop.waiting_for = f"no fresh picture: {error}"
+                except PolicyWaits as error:
+                    loop.waiting_for = str(error)
             age += 1
         loop.apply(action)

@@ -10,12 +10,14 @@ import re
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from bridge.ports import Intrinsics
 from calibration.artifacts import SCHEMA_VERSION, Artifact, load_artifact, save_artifact, utc_now
 from calibration.errors import BadArtifact, CalibrationError, ForeignCalibration
 from calibration.intrinsics import CameraResult
 from urdf.description import ArmDescription
+from urdf.pose import Array
 
 METHOD = "reprojection least squares, lens model by cross-validation"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
@@ -40,6 +42,8 @@ class CameraCalibration(
 ):
     """A camera's geometry. `sigma` are the standard deviations of fx fy cx cy [px] and of the coefficients.
 
+    `correlation` is theirs, row by row below the diagonal; empty in files from before it was kept: then they count as
+    independent, which makes what is seen with the camera seem less sure than it is.
     The header's residual is the root mean square error of a coordinate on held-out views.
     """
 
@@ -53,6 +57,7 @@ class CameraCalibration(
     cy_px: float
     distortion: tuple[float, ...]
     sigma: tuple[float, ...]
+    correlation: tuple[float, ...] = ()
     fit_rms_px: float
     scores: tuple[LensScore, ...]
     board: str
@@ -69,6 +74,10 @@ class CameraCalibration(
             raise BadArtifact(f"pictures of {self.width_px} x {self.height_px} px")
         if len(self.sigma) != 4 + len(self.distortion) or min(self.sigma) < 0:
             raise BadArtifact(f"{len(self.sigma)} standard deviations for {4 + len(self.distortion)} numbers")
+        if self.correlation and len(self.correlation) != len(self.sigma) * (len(self.sigma) - 1) // 2:
+            raise BadArtifact(f"{len(self.correlation)} correlations for {len(self.sigma)} numbers")
+        if not all(abs(v) <= 1.0 for v in self.correlation):
+            raise BadArtifact("correlations must lie between -1 and 1")
         try:
             self.intrinsics()
         except ValueError as error:
@@ -79,6 +88,14 @@ class CameraCalibration(
         return Intrinsics(
             self.width_px, self.height_px, self.fx_px, self.fy_px, self.cx_px, self.cy_px, self.distortion, self.model
         )
+
+    def covariance(self) -> Array:
+        """Return the covariance (k, k) of fx fy cx cy and the coefficients."""
+        sigma = np.array(self.sigma)
+        whole = np.eye(len(sigma))
+        if self.correlation:
+            whole[np.tril_indices(len(sigma), -1)] = self.correlation
+        return np.outer(sigma, sigma) * (whole + np.tril(whole, -1).T)
 
     def intrinsics_for(self, width_px: int, height_px: int) -> Intrinsics:
         """Return it for pictures of this size; raises ForeignCalibration where it was measured with another."""
@@ -95,6 +112,8 @@ class CameraCalibration(
     ) -> CameraCalibration:
         """Return what was measured as a file of one robot."""
         i = result.intrinsics
+        below = np.tril_indices(len(result.sigma), -1)
+        correlation = (result.fit.covariance / np.outer(result.sigma, result.sigma))[below]
         return CameraCalibration(
             schema_version=SCHEMA_VERSION,
             robot_serial=serial,
@@ -114,6 +133,7 @@ class CameraCalibration(
             cy_px=i.cy_px,
             distortion=i.distortion,
             sigma=tuple(float(s) for s in result.sigma),
+            correlation=tuple(float(c) for c in correlation.clip(-1.0, 1.0)),
             fit_rms_px=result.fit.rms_px,
             scores=tuple(LensScore(s.model, s.held_out_px) for s in result.scores),
             board=board,

@@ -27,6 +27,7 @@ from calibration.hand_eye_sample import (
     rotation_span,
 )
 from calibration.hand_eye_start import BoardSight, Start, best_start, check_mix_up, see_board
+from calibration.hand_eye_steps import within_steps
 from urdf.pose import Array, Pose
 
 #: A good sample is farther than this from what the others say once in 20,000: chi squared, six degrees of freedom.
@@ -227,16 +228,19 @@ def _result(
     start: Start,
 ) -> HandEyeResult:
     inflation = max(1.0, found.chi_squared() / max(found.freedom(), 1.0))
-    covariance = inflation * found.covariance()
+    guess, covariance = found.guess, found.covariance()
+    if found.noise.step_rad is not None:
+        guess, covariance = within_steps(model.only(kept), found, found.noise.step_rad)
+    covariance = inflation * covariance
     count = len(found.guess.offset_rad)
     verdicts = [_verdict(model, found, k, kept, why, sights[k]) for k in range(len(model.samples))]
     return HandEyeResult(
         mount=model.mount,
-        pose=found.guess.mount_from_camera,
+        pose=guess.mount_from_camera,
         covariance=covariance[:6, :6],
-        board=found.guess.carrier_from_board,
+        board=guess.carrier_from_board,
         board_covariance=covariance[6:12, 6:12],
-        offset_rad=found.guess.offset_rad,
+        offset_rad=guess.offset_rad,
         offset_sigma_rad=np.sqrt(np.diag(covariance)[12 : 12 + count]),
         pixel_px=found.noise.pixel_px,
         joint_factor=factor,

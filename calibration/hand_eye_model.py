@@ -28,19 +28,21 @@ class HandEyeNoise:
     """Standard deviations: of a corner [px], of each joint's reading `joint_rad` (n,), and of the print's scale.
 
     `offset_rad` (n,): how far off each joint's zero may be; joints with 0 have theirs taken as right. `board_scale`
-    as a share, 0.001 is 0.1 mm in 100.
+    as a share, 0.001 is 0.1 mm in 100. `step_rad` (n,): readings come in steps, and the joint is anywhere within its
+    own; that is a part of `joint_rad`, whose error is normal where this is None.
     """
 
     pixel_px: float
     joint_rad: Array
     offset_rad: Array
     board_scale: float = 0.0
+    step_rad: Array | None = None
 
     @staticmethod
     def of_read_back(pixel_px: float, step_rad: Sequence[float] | Array) -> HandEyeNoise:
         """Return the noise of joints that are read in steps of `step_rad` (n,): each anywhere within its step."""
-        joint_rad = np.asarray(step_rad, dtype=np.float64) / math.sqrt(12)
-        return HandEyeNoise(pixel_px, joint_rad, np.zeros_like(joint_rad))
+        step = np.asarray(step_rad, dtype=np.float64)
+        return HandEyeNoise(pixel_px, step / math.sqrt(12), np.zeros_like(step), step_rad=step)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PerceptionError(Exception):
@@ -54,3 +55,36 @@ class ViewTooNarrow(PerceptionError):
 
 class LocatorUnfit(PerceptionError):
     """A learned locator that is damaged, of another version, or was trained for another camera."""
+
+
+class StampNotRising(PerceptionError):
+    """A picture is older than the one before it: a clock jumped, or two sources are mixed."""
+
+    def __init__(self, stamp_ns: int, before_ns: int) -> None:
+        super().__init__(
+            f"a picture of {stamp_ns} ns came after one of {before_ns} ns: expected rising stamps of one clock"
+        )
+
+
+class NoLimbRules(PerceptionError):
+    """An arm's arm.toml does not say how it copies a person's arm."""
+
+    def __init__(self, arm: str, copying: str) -> None:
+        super().__init__(
+            f"{arm}: its arm.toml has no [limb.{copying}]; expected one rule for each joint (docs/arms.md)"
+        )
+
+
+class ModelMissing(PerceptionError):
+    """The file of a landmark model is not there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no landmark model {path}: `tandem models fetch` gets one (docs/models.md)")
+
+
+class ModelUnfit(PerceptionError):
+    """A landmark model whose bytes are not those that are known here, or that finds something else."""
+
+
+class BadLandmarks(PerceptionError):
+    """A file is no recording of landmarks, or one of another version."""

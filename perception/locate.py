@@ -7,9 +7,8 @@ What they count is told in docs/perception.md.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from perception.markers import (
     solve,
     turn_between,
 )
+from perception.systematic import EXACT, Systematic, lens_slopes, scale_slopes
 from urdf.pose import Array, Pose
 
 #: Markers of the board that a camera pose needs: two hold the planar twin off by their distance.
@@ -59,10 +59,26 @@ class BlockFix:
 
 @dataclass(frozen=True, slots=True)
 class CameraFix:
-    """Where the camera is, and how sure that is."""
+    """Where the camera is, and how sure that is.
+
+    `covariance` is what the corners leave open. `by_systematic` (6, k + 1): how the camera is found elsewhere where a
+    number of the lens, or the scale of the board's print, is another; the same errors meet the block.
+    """
 
     desk_from_camera: Pose
     covariance: Array
+    by_systematic: Array
+
+    @staticmethod
+    def known(desk_from_camera: Pose, intrinsics: Intrinsics, covariance: Array | None = None) -> CameraFix:
+        """Return that of a camera whose place is known from elsewhere, whatever its lens: exactly, or so well."""
+        spread = np.zeros((6, 6)) if covariance is None else covariance
+        return CameraFix(desk_from_camera, spread, np.zeros((6, 5 + len(intrinsics.distortion))))
+
+    def whole_covariance(self, systematic: Systematic, intrinsics: Intrinsics) -> Array:
+        """Return the covariance (6, 6) with what lens and print leave open."""
+        unknown = systematic.covariance(1, intrinsics)
+        return self.covariance + self.by_systematic @ unknown @ self.by_systematic.T
 
 
 def _corners(
@@ -83,17 +99,27 @@ def locate_free(
     fits: Mapping[int, PrintFit] = _NO_FITS,
     target: Target = BLOCK,
     expected: Pose | None = None,
+    systematic: Systematic = EXACT,
 ) -> PoseEstimate:
     """Return `camera_from_target` of a thing that may be anywhere, turned as it likes: no desk, no board.
 
-    `expected` is where it was a moment ago. Raises TargetNotSeen or PoseUncertain.
+    `expected` is where it was a moment ago. `systematic`: how well lens and print are known, for the covariance.
+    Raises TargetNotSeen or PoseUncertain.
     """
     corners = _corners(target, seen_px, 1, fits)
     found = estimate(corners, intrinsics, expected)
     if found is None:
         raise PoseUncertain(f"marker {corners.ids} of the {target.name}: no pose in front of the camera explains it")
     _believe(corners, found.camera_from_target, intrinsics, target)
-    return found
+    if systematic.is_exact:
+        return found
+    pose = found.camera_from_target
+    weights = np.linalg.inv(corners.whole_covariance())
+    moved = slopes(corners, intrinsics, lambda offset: _moved(pose, offset), np.zeros(6))
+    gain = np.linalg.solve(moved.T @ weights @ moved, moved.T @ weights)
+    by_systematic = gain @ _systematic_slopes(corners, pose, intrinsics)
+    more = by_systematic @ systematic.covariance(1, intrinsics) @ by_systematic.T
+    return replace(found, covariance=found.covariance + more)
 
 
 def locate_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose) -> Pose:
@@ -123,7 +149,14 @@ def fix_camera(
         return _moved(desk_from_camera, offset).inverse() @ desk_from_board
 
     spread = np.linalg.pinv(slopes(corners, intrinsics, seen_from, np.zeros(6)))
-    return CameraFix(desk_from_camera, spread @ _stacked(corners) @ spread.T)
+    by_systematic = spread @ _systematic_slopes(corners, camera_from_board, intrinsics)
+    return CameraFix(desk_from_camera, spread @ corners.whole_covariance() @ spread.T, by_systematic)
+
+
+def _systematic_slopes(corners: Corners, camera_from_target: Pose, intrinsics: Intrinsics) -> Array:
+    """Return how the corners' pixels (2 n, k + 1) move with the numbers of the lens and the scale of the print."""
+    pose, points_m = camera_from_target, corners.object_m
+    return np.hstack([lens_slopes(points_m, pose, intrinsics), scale_slopes(points_m, pose, intrinsics)])
 
 
 def _moved(pose: Pose, offset: Array) -> Pose:
@@ -132,29 +165,23 @@ def _moved(pose: Pose, offset: Array) -> Pose:
     return Pose(pose.position_m + offset[:3], turn.quat_xyzw)
 
 
-def _stacked(corners: Corners) -> Array:
-    """Return the covariance (2 n, 2 n) of all corners' pixels."""
-    whole = np.zeros((2 * len(corners.image_px),) * 2)
-    for k, block in enumerate(corners.covariances()):
-        whole[8 * k : 8 * k + 8, 8 * k : 8 * k + 8] = block
-    return whole
-
-
 def locate_block(
     seen_px: Mapping[int, Array],
     intrinsics: Intrinsics,
-    desk_from_camera: Pose,
+    camera: CameraFix,
     fits: Mapping[int, PrintFit] = _NO_FITS,
-    camera_covariance: Array | None = None,
     target: Target = BLOCK,
+    systematic: Systematic = EXACT,
 ) -> BlockFix:
     """Return where the block is; raises TargetNotSeen or PoseUncertain.
 
     All corners of all its markers count together. Upright on the desk it has three degrees of freedom, which is what
     one small marker can tell; only corners that contradict this are taken for a lifted, perhaps tilted block.
-    `camera_covariance` is how surely the camera is where it is said to be (None: surely); it counts for the block.
+    How surely the camera is where it is said to be counts for the block, and so does `systematic`, how well lens and
+    prints are known.
     """
     corners = _corners(target, seen_px, 1, fits)
+    desk_from_camera = camera.desk_from_camera
     height_m = target.size_m[2] / 2
     camera_from_desk = desk_from_camera.inverse()
     twins = [desk_from_camera @ fit.camera_from_target for fit in solve(corners, intrinsics)]
@@ -169,7 +196,7 @@ def locate_block(
     stands = standing.cost - lifted.cost < _LIFTED_GAIN
     found = standing if stands else lifted
     residual = _believe(corners, camera_from_desk @ found.pose, intrinsics, target)
-    covariance = _spread(found, corners, intrinsics, desk_from_camera, camera_covariance)
+    covariance = _spread(found, corners, intrinsics, camera, systematic)
     return BlockFix(found.pose, stands, corners.ids, residual, covariance)
 
 
@@ -220,21 +247,32 @@ def _fit_lifted(
 
 
 def _spread(
-    found: _Found, corners: Corners, intrinsics: Intrinsics, desk_from_camera: Pose, camera_covariance: Array | None
+    found: _Found, corners: Corners, intrinsics: Intrinsics, camera: CameraFix, systematic: Systematic
 ) -> Array:
-    """Return the covariance of a fit: what corners, camera, prior and desk leave open."""
+    """Return the covariance of a fit: what corners, camera, prior, desk, lens and prints leave open."""
+    desk_from_camera = camera.desk_from_camera
     camera_from_desk = desk_from_camera.inverse()
     by_values = slopes(corners, intrinsics, lambda v: camera_from_desk @ found.place(v), found.values)
-    pixels = _stacked(corners)
-    if camera_covariance is not None:
-        by_camera = slopes(
-            corners, intrinsics, lambda offset: _moved(desk_from_camera, offset).inverse() @ found.pose, np.zeros(6)
-        )
-        pixels = pixels + by_camera @ camera_covariance @ by_camera.T
+    by_camera = slopes(
+        corners, intrinsics, lambda offset: _moved(desk_from_camera, offset).inverse() @ found.pose, np.zeros(6)
+    )
+    pixels = corners.whole_covariance() + by_camera @ camera.covariance @ by_camera.T
+    if not systematic.is_exact:
+        # The lens, the board's print, the block's print. A wrong lens puts the camera elsewhere too: what that does to
+        # the block goes against what the lens does to the block's own corners, and much of it cancels.
+        own = _systematic_slopes(corners, camera_from_desk @ found.pose, intrinsics)
+        through = by_camera @ camera.by_systematic
+        both = np.hstack([own[:, :-1] - through[:, :-1], -through[:, -1:], own[:, -1:]])
+        pixels = pixels + both @ systematic.covariance(2, intrinsics) @ both.T
     certain = np.zeros(len(found.values)) if found.prior is None else found.prior.sigma**-2
     inverse = np.linalg.inv(by_values.T @ by_values / CORNER_SIGMA_PX**2 + np.diag(certain))
     gain = inverse @ by_values.T / CORNER_SIGMA_PX**2
     values = gain @ pixels @ gain.T + inverse @ np.diag(certain) @ inverse
+    return _by_pose(found, values)
+
+
+def _by_pose(found: _Found, values: Array) -> Array:
+    """Return the covariance (6, 6) of a fit's pose, `values` being that of its parameters."""
     pose = found.pose
     moves = np.stack(
         [
@@ -255,30 +293,3 @@ def _believe(corners: Corners, camera_from_target: Pose, intrinsics: Intrinsics,
             "check its printed size and that it is flat"
         )
     return residual
-
-
-class CameraFilter:
-    """The pose of a camera that stands still: the median over the newest sightings, so that one bad frame is nothing.
-
-    A camera that was bumped is believed after half the window.
-    """
-
-    def __init__(self, window: int = 15) -> None:
-        self._poses: deque[Pose] = deque(maxlen=window)
-        self._newest_ns = 0
-
-    def add(self, desk_from_camera: Pose, stamp_ns: int) -> Pose:
-        """Take in one sighting; return the filtered pose."""
-        self._poses.append(desk_from_camera)
-        self._newest_ns = stamp_ns
-        return self.pose()
-
-    def age_s(self, now_ns: int) -> float:
-        """Return how long ago the board was seen; infinite when it never was."""
-        return (now_ns - self._newest_ns) * 1e-9 if self._poses else math.inf
-
-    def pose(self) -> Pose:
-        """Return `desk_from_camera`, component-wise median around the newest sighting."""
-        anchor = self._poses[-1]
-        offsets = np.array([(anchor.inverse() @ pose).log() for pose in self._poses])
-        return anchor @ Pose.exp(np.median(offsets, axis=0))

@@ -48,6 +48,13 @@ class Corners:
             return self.covariance_px2
         return np.tile(CORNER_SIGMA_PX**2 * np.eye(8), (len(self.ids), 1, 1))
 
+    def whole_covariance(self) -> Array:
+        """Return that of all corners together (2 n, 2 n)."""
+        whole = np.zeros((2 * len(self.image_px),) * 2)
+        for k, block in enumerate(self.covariances()):
+            whole[8 * k : 8 * k + 8, 8 * k : 8 * k + 8] = block
+        return whole
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:

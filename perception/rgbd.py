@@ -1,26 +1,20 @@
-"""DepthBlockSource: keeps up with a depth camera in the background and always knows the newest place of the block."""
+"""A camera that the arm carries, and the block by its shape in that camera's depth."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.clock import MonotonicClock
-from bridge.errors import StaleFrame
-from bridge.ports import BlockSighting, Camera, Clock, Frame, Intrinsics
+from bridge.ports import BlockSighting, Frame, Intrinsics
 from calibration.boards import BLOCK_SIZE_M
 from perception.arm_track import ArmTrack
+from perception.block_source import sighting_in_base
 from perception.cloud import depth_of
 from perception.depth import DepthFix, locate_in_depth
-from perception.errors import PerceptionError
 from urdf.description import DESK, ArmDescription, CameraMount, Rig
 from urdf.pose import Array, Pose
-
-_POLL_NS = 10_000_000
 
 
 class ArmMask(Protocol):
@@ -65,6 +59,13 @@ class MountedCamera:
         link = Pose.from_motion(self.description.chain.link_matrix(self.mount.link, angles))
         return self.rig.desk_from_base @ link @ self.link_from_camera
 
+    def covariance_on_desk(self, desk_from_camera: Pose) -> Array:
+        """Return the mounting's covariance (6, 6) along and about the desk's axes; zero where it was not measured."""
+        if self.covariance is None:
+            return np.zeros((6, 6))
+        turn = np.kron(np.eye(2), desk_from_camera.rotation)
+        return turn @ self.covariance @ turn.T
+
     def block_covariance(self, fix: DepthFix) -> Array:
         """Return the covariance (6, 6) of a block's pose in the desk frame: the picture's and the mounting's.
 
@@ -75,9 +76,7 @@ class MountedCamera:
         if self.covariance is None:
             return total
         camera = fix.desk.desk_from_camera
-        turn = np.zeros((6, 6))
-        turn[:3, :3] = turn[3:, 3:] = camera.rotation
-        own = turn @ self.covariance @ turn.T
+        own = self.covariance_on_desk(camera)
         dx, dy, _ = fix.desk_from_block.position_m - camera.position_m
         # Columns: x, y of the camera and its turn about the vertical.
         onto_block = np.zeros((6, 3))
@@ -85,65 +84,21 @@ class MountedCamera:
         return total + onto_block @ own[np.ix_([0, 1, 5], [0, 1, 5])] @ onto_block.T
 
 
-class DepthBlockSource:
-    """A BlockSource around a depth camera. Only the newest frame is processed; a sighting bears that frame's stamp.
+class DepthLocator:
+    """A BlockLocator by the block's shape in depth.
 
     A camera on the arm is where the arm was when the picture was taken: give `track` the arm's states as they are read.
-    `locate` turns a depth picture into a place (default: `locate_in_depth`).
     """
 
+    name = "depth"
+
     def __init__(
-        self,
-        camera: Camera,
-        mounted: MountedCamera,
-        track: ArmTrack,
-        arm_mask: ArmMask | None = None,
-        size_m: float = BLOCK_SIZE_M,
-        max_frame_age_s: float = 0.5,
-        clock: Clock | None = None,
-        on_fix: Callable[[Frame, DepthFix], None] | None = None,
+        self, mounted: MountedCamera, track: ArmTrack, arm_mask: ArmMask | None = None, size_m: float = BLOCK_SIZE_M
     ) -> None:
-        self._camera, self._mounted, self._track, self._arm_mask = camera, mounted, track, arm_mask
-        self._size_m, self._max_frame_age_s = size_m, max_frame_age_s
-        self._clock, self._on_fix = clock or MonotonicClock(), on_fix
-        self._base_from_desk = mounted.rig.desk_from_base.inverse()
-        self._lock = threading.Lock()
-        self._sighting: BlockSighting | None = None
-        self._missing = "no picture yet"
-        self._failure: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="depth block source", daemon=True)
-        self._thread.start()
+        self._mounted, self._track, self._arm_mask, self._size_m = mounted, track, arm_mask, size_m
 
-    def read_block(self) -> BlockSighting | None:
-        """Return the newest sighting, None when the block has never been seen; its age is the caller's to judge."""
-        self._check()
-        with self._lock:
-            return self._sighting
-
-    def missing(self) -> str:
-        """Say in words why the newest picture told nothing; empty if it did."""
-        self._check()
-        with self._lock:
-            return self._missing
-
-    def close(self) -> None:
-        """Stop the thread; the camera stays its owner's. Calling it twice is harmless."""
-        self._stop.set()
-        self._thread.join(timeout=2.0)
-
-    def process(self, frame: Frame) -> BlockSighting | None:
-        """Locate the block in one frame and remember it; return None, with the reason in `missing`, where it is not."""
-        try:
-            sighting, reason = self._locate(frame), ""
-        except PerceptionError as error:
-            sighting, reason = None, str(error)
-        with self._lock:
-            self._missing = reason
-            self._sighting = sighting or self._sighting
-        return sighting
-
-    def _locate(self, frame: Frame) -> BlockSighting:
+    def locate(self, frame: Frame) -> BlockSighting:
+        """Return where the block is; raises PerceptionError."""
         depth = depth_of(frame)
         joints = self._track.at(frame.stamp_ns)
         desk_from_camera = self._mounted.pose(joints)
@@ -151,31 +106,5 @@ class DepthBlockSource:
         if self._arm_mask is not None:
             mask = self._arm_mask(depth, frame.intrinsics, desk_from_camera, joints)
         fix = locate_in_depth(depth, frame.intrinsics, desk_from_camera, mask, self._size_m)
-        if self._on_fix is not None:
-            self._on_fix(frame, fix)
-        turn = np.zeros((6, 6))
-        turn[:3, :3] = turn[3:, 3:] = self._base_from_desk.rotation
-        covariance = turn @ self._mounted.block_covariance(fix) @ turn.T
-        return BlockSighting(self._base_from_desk @ fix.desk_from_block, frame.stamp_ns, (), covariance)
-
-    def _run(self) -> None:
-        last_seq: int | None = None
-        try:
-            while not self._stop.is_set():
-                try:
-                    frame = self._camera.read(self._max_frame_age_s)
-                except StaleFrame as error:
-                    with self._lock:
-                        self._missing = f"no fresh picture: {error}"
-                else:
-                    if frame.seq != last_seq:
-                        self.process(frame)
-                        last_seq = frame.seq
-                self._clock.sleep_until(self._clock.now_ns() + _POLL_NS)
-        except BaseException as error:  # a dead thread must not look like a block that stands still
-            self._failure = error
-            raise
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise PerceptionError(f"the depth block source stopped: {self._failure}") from self._failure
+        covariance = self._mounted.block_covariance(fix)
+        return sighting_in_base(self._mounted.rig, fix.desk_from_block, covariance, frame.stamp_ns)

@@ -13,7 +13,7 @@ from typing import Literal
 from policies.errors import BadConfig
 from urdf.errors import UnknownName
 
-Algorithm = Literal["sac", "ppo", "distill", "sb3-sac", "sb3-ppo"]
+Algorithm = Literal["sac", "ppo", "distill", "bc", "sb3-sac", "sb3-ppo"]
 
 
 class EncoderKind(StrEnum):
@@ -34,6 +34,15 @@ class Head(StrEnum):
     """Its spread is learned, but the same whatever is seen; what is drawn beyond the bounds is clipped to them."""
     BETA = "beta"
     """Bounded, and with one peak: both of its parameters are above 1."""
+
+
+class BcHead(StrEnum):
+    """What behaviour cloning tells."""
+
+    GAUSSIAN = "gaussian"
+    """The action to do now, and how sure it is of it."""
+    CHUNK = "chunk"
+    """The next several actions; the first is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +81,16 @@ class SacConfig:
     """Two more channels that tell every pixel where it is (Liu et al., CoordConv, arXiv 1807.03247)."""
     shift_px: int = 0
     """Pictures are moved at random by up to so many pixels in training."""
+    demonstration_share: float = 0.5
+    """Share of every batch that comes from demonstrations, if there are any (Ball et al., RLPD, arXiv 2302.02948)."""
+    warm_start: int = 0
+    """Gradient steps by which the policy learns to do what was demonstrated before it acts for the first time."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "target_rate", "averaging_rate"):
             _check(name, value := getattr(self, name), 0.0 < value <= 1.0, "more than 0, at most 1")
+        _check("demonstration_share", self.demonstration_share, 0.0 <= self.demonstration_share < 1.0, "in [0, 1)")
+        _check("warm_start", self.warm_start, self.warm_start >= 0, "0 or more")
         for name in ("batch_size", "steps", "capacity", "picture_features"):
             _check(name, value := getattr(self, name), value >= 1, "1 or more")
         _check("hidden", self.hidden, all(width >= 1 for width in self.hidden), "widths of 1 or more")
@@ -162,6 +177,36 @@ class DistillConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BcConfig:
+    """Settings of behaviour cloning (policies/bc.py)."""
+
+    head: BcHead = BcHead.GAUSSIAN
+    chunk: int = 8
+    """How many actions a chunk has: at 3 control periods a decision, 8 are 1.2 s."""
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    updates_per_decision: float = 4.0
+    """Gradient steps per decision of the worlds, in which nothing but the policy's success is looked at."""
+    averaging_rate: float = 0.002
+    encoder: EncoderKind = EncoderKind.STRIDED
+    picture_features: int = 64
+    spatial_softmax: bool = False
+    coordinates: bool = False
+    shift_px: int = 0
+    """Pictures are moved at random by up to so many pixels."""
+
+    def __post_init__(self) -> None:
+        for name in ("chunk", "batch_size", "picture_features"):
+            _check(name, value := getattr(self, name), value >= 1, "1 or more")
+        for name in ("learning_rate", "averaging_rate"):
+            _check(name, value := getattr(self, name), 0.0 < value <= 1.0, "more than 0, at most 1")
+        _check("hidden", self.hidden, all(width >= 1 for width in self.hidden), "widths of 1 or more")
+        _check("updates_per_decision", self.updates_per_decision, 0.0 < self.updates_per_decision < math.inf, "above 0")
+        _check("shift_px", self.shift_px, self.shift_px >= 0, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """One training run: what is trained on, by which algorithm, and when it is good enough.
 
@@ -206,6 +251,10 @@ class TrainConfig:
     """Settings of ppo and sb3-ppo."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """Settings of distill's student; its teacher reads what critic_sees names and learns by sac's."""
+    bc: BcConfig = field(default_factory=BcConfig)
+    """Settings of bc."""
+    demonstrations: tuple[str, ...] = ()
+    """Recordings whose successful attempts bc and sac learn from (`tandem episodes record`): names, or files."""
     max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""
@@ -266,6 +315,8 @@ class TrainConfig:
             raise BadConfig(f"algo {self.algo} learns on the CPU; valid devices: auto, cpu")
         if self.algo == "distill" and not self.critic_sees:
             raise BadConfig("distill needs critic_sees: what its teacher reads, such as state")
+        if self.demonstrations and self.algo not in ("sac", "bc"):
+            raise BadConfig(f"demonstrations are for sac and bc; {self.algo} learns from none")
         if "privileged" in self.sees:
             raise BadConfig("sees names `privileged`, which only a simulator knows; it belongs into critic_sees")
         if self.critic_sees and self.algo.startswith("sb3"):
@@ -306,6 +357,7 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         "depth": _TAUGHT,
         "depth-distill": _TAUGHT,
         "depth-sac": dataclasses.replace(_SEEN, curriculum="reference", max_decisions=40_000),
+        "bc": dataclasses.replace(_GRASP, algo="bc", evaluate_every=500, max_decisions=4_000),
         # A hundred decisions an episode, and a long way from the first push to the last: a longer horizon, rewards of
         # three decisions summed, and networks with room for all of it.
         "pick-place": dataclasses.replace(

@@ -23,6 +23,10 @@ class UnfitWorlds(PolicyError):
     """Worlds that the learner cannot work with; the message names the setting and what it must be."""
 
 
+class UnfitDemonstrations(PolicyError):
+    """Demonstrations of something else than what is to be learnt; the message says what differs."""
+
+
 class SimulationFailed(PolicyError):
     """The processes that simulate gave up while they were needed."""
 

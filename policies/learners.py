@@ -5,8 +5,11 @@ from __future__ import annotations
 import gymnasium
 import torch
 
+from policies.bc import BehaviourCloning
 from policies.config import TrainConfig
+from policies.demonstrations import Demonstrations
 from policies.distill import Distill
+from policies.errors import BadConfig
 from policies.learner import Learner
 from policies.off_policy import OffPolicy
 from policies.ppo import Ppo
@@ -16,17 +19,31 @@ from policies.sb3_sac import Sb3Sac
 from policies.workers import Worlds
 
 
-def make_learner(config: TrainConfig, worlds: Worlds, seed: int) -> Learner:
-    """Return the learner that a run asks for; raises UnfitWorlds where it cannot work with these worlds."""
+def make_learner(
+    config: TrainConfig, worlds: Worlds, seed: int, demonstrations: Demonstrations | None = None
+) -> Learner:
+    """Return the learner that a run asks for.
+
+    Raises UnfitWorlds where it cannot work with these worlds, UnfitDemonstrations where the demonstrations are of
+    others, BadConfig where they are missing.
+    """
     space, actions, count = worlds.single_observation_space, worlds.single_action_space, worlds.num_envs
     # One part alone is no dict, and has no name.
     named = isinstance(space, gymnasium.spaces.Dict)
     sees, critic_sees = (config.sees, config.critic_sees) if named else ((), ())
     device = choose_device(config.device, space)
+    if demonstrations is not None:
+        demonstrations = demonstrations.fitted(space, actions, config.sees)
     match config.algo:
         case "sac":
-            sac = config.sac
-            return OffPolicy(space, actions, count, sac, config.discount, seed, sees, critic_sees, device)
+            learner = OffPolicy(space, actions, count, config.sac, config.discount, seed, sees, critic_sees, device)
+            if demonstrations is not None:
+                learner.learn_from(demonstrations, config.reward_scale)
+            return learner
+        case "bc":
+            if demonstrations is None:
+                raise BadConfig("bc learns from demonstrations alone: name recordings with --demonstrations")
+            return BehaviourCloning(space, actions, count, demonstrations, config.bc, seed, sees)
         case "ppo":
             rng = torch.Generator().manual_seed(seed)
             return Ppo(space, actions, config.ppo, rng, count, config.discount, device, sees, critic_sees)

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from policies.bc import check_same_demonstrations, gaussian_loss
 from policies.config import SacConfig
+from policies.demonstrations import Demonstrations
 from policies.errors import CheckpointError
 from policies.learner import LearnerState, WorldStep, updates_due
 from policies.parts import Parts, Tensors
-from policies.replay import Replay
+from policies.replay import Batch, Replay, joined
 from policies.sac import DeterministicPolicy, Losses, Sac
 
 
@@ -45,6 +47,24 @@ class OffPolicy:
         self.average: DeterministicPolicy = copy.deepcopy(self.sac.policy).requires_grad_(False)
         self.decisions = self.updates = 0
         self._losses: list[Losses] = []
+        self._space, self._discount = space, discount
+        self._demonstrated: Replay | None = None
+        self._demonstrations_sha256 = ""
+
+    def learn_from(self, demonstrations: Demonstrations, reward_scale: float) -> None:
+        """Have `demonstration_share` of every batch come from these, and the policy begin with what they show."""
+        config = self._config
+        self._demonstrated = demonstrations.replay(
+            self._space, self.sac.action_size, self._discount, config.steps, reward_scale
+        )
+        self._demonstrations_sha256 = demonstrations.sha256
+        if config.warm_start:
+            warm_start(self.sac, self._demonstrated, self._draws)
+            self.average = copy.deepcopy(self.sac.policy).requires_grad_(False)
+
+    @property
+    def _begins_warm(self) -> bool:
+        return self._demonstrated is not None and self._config.warm_start > 0
 
     @property
     def policy(self) -> DeterministicPolicy:
@@ -57,8 +77,11 @@ class OffPolicy:
         self.replay.begin(observations)
 
     def act(self, observations: Parts) -> NDArray[np.float32]:
-        """Return actions (n, a): uniform ones during the warm-up, then the policy's with its noise."""
-        if self.decisions < self._config.warm_up:
+        """Return actions (n, a): uniform ones during the warm-up, then the policy's with its noise.
+
+        A policy that begins with what was demonstrated has something better to try than uniform ones.
+        """
+        if self.decisions < self._config.warm_up and not self._begins_warm:
             return self._draws.uniform(-1.0, 1.0, (self._worlds, self.sac.action_size)).astype(np.float32)
         return self.sac.act(observations)
 
@@ -68,14 +91,20 @@ class OffPolicy:
         if count == 0 or self.decisions < self._config.warm_up or len(self.replay) == 0:
             return
         for _ in range(count):
-            batch = self.replay.sample(self._config.batch_size, self._draws)
-            self._losses.append(self.sac.update(batch.to(self._device)))
+            self._losses.append(self.sac.update(self._batch().to(self._device)))
         self.updates += count
         # The average begins where the policy begins to learn: nearly all of it, then less and less.
         share = min(1.0, count * max(self._config.averaging_rate, 1.0 / (count + self.updates)))
         with torch.no_grad():
             for mine, live in zip(self.average.parameters(), self.sac.policy.parameters(), strict=True):
                 mine.lerp_(live, share)
+
+    def _batch(self) -> Batch:
+        size = self._config.batch_size
+        if self._demonstrated is None:
+            return self.replay.sample(size, self._draws)
+        shown = round(self._config.demonstration_share * size)
+        return joined(self.replay.sample(size - shown, self._draws), self._demonstrated.sample(shown, self._draws))
 
     def take_in(self, step: WorldStep) -> None:
         """Remember one step of all worlds."""
@@ -115,6 +144,7 @@ class OffPolicy:
         adams = (self.sac.critic_adam, self.sac.actor_adam, self.sac.temperature_adam)
         facts = {
             "layout": self._layout,
+            "demonstrations": self._demonstrations_sha256,
             "counters": json.dumps([self.decisions, self.updates, *(adam.steps for adam in adams)]),
             "draws": json.dumps(self._draws.bit_generator.state),
         }
@@ -128,6 +158,7 @@ class OffPolicy:
                 f"the checkpoint's networks are {state.facts.get('layout')}, this run's {self._layout}: "
                 "resume it with the settings that it was begun with"
             )
+        check_same_demonstrations(state, self._demonstrations_sha256)
         adams = (self.sac.critic_adam, self.sac.actor_adam, self.sac.temperature_adam)
         self.replay.restore(state.arrays)
         with torch.no_grad():
@@ -138,3 +169,20 @@ class OffPolicy:
         for adam, count in zip(adams, steps, strict=True):
             adam.steps = count
         self._draws.bit_generator.state = json.loads(state.facts["draws"])
+
+
+def warm_start(sac: Sac, demonstrated: Replay, rng: np.random.Generator) -> None:
+    """Have the actor learn for `warm_start` steps to do what was demonstrated; the critics know nothing yet."""
+    config = sac.config
+    weights = [*sac.actor.parameters(), *sac.actor_encoder.parameters()]
+    adam = torch.optim.Adam(weights, config.learning_rate)
+    for _ in range(config.warm_start):
+        batch = demonstrated.sample(config.batch_size, rng).to(sac.device)
+        mean, log_std = sac.actor(sac.actor_encoder(batch.observations))
+        loss = gaussian_loss(mean, log_std, batch.actions)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    for weight in weights:
+        weight.grad = None
+    sac.targets.copy_(sac.critic_adam.row)  # an encoder that critics and actor share has moved

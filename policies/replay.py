@@ -41,6 +41,17 @@ class Batch(NamedTuple):
         return Batch(now, self.actions.to(device), self.rewards.to(device), self.discounts.to(device), then)
 
 
+def joined(one: Batch, other: Batch) -> Batch:
+    """Return the transitions of both."""
+    return Batch(
+        {name: torch.cat([part, other.observations[name]]) for name, part in one.observations.items()},
+        torch.cat([one.actions, other.actions]),
+        torch.cat([one.rewards, other.rewards]),
+        torch.cat([one.discounts, other.discounts]),
+        {name: torch.cat([part, other.following[name]]) for name, part in one.following.items()},
+    )
+
+
 class Replay:
     """The last `capacity` observations of `worlds` worlds that step together."""
 

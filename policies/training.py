@@ -26,6 +26,7 @@ from bridge.ports import StatefulEnv
 from policies.artifact import PolicyManifest
 from policies.checkpoint import Checkpoint, Recovered, oldest_decisions, read_newest, remove_beyond, save_checkpoint
 from policies.config import TrainConfig
+from policies.demonstrations import Demonstrations
 from policies.errors import CheckpointError, NotFinite
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy, network_actions
@@ -98,17 +99,21 @@ def train(
     hooks: Hooks | None = None,
     resume: bool = False,
     curriculum: Curriculum | None = None,
+    demonstrations: Demonstrations | None = None,
 ) -> TrainResult:
     """Train into `folder` (checkpoints, metrics, tensorboard, films, policy) and return how it ended.
 
     Learns in `simulations`, whose state is kept with the run where they are a StatefulEnv, and judges policies in
     `judges`; both stay the caller's to close. `curriculum` is the one that `simulations` follow, if any: its stage is
-    logged. `resume` goes on from the newest sound checkpoint. A run that is stopped by `hooks.should_stop` leaves one.
+    logged. `demonstrations` are what bc and sac learn from besides. `resume` goes on from the newest sound checkpoint.
+    A run that is stopped by `hooks.should_stop` leaves one.
     Raises NotFinite where an observation, a reward or a loss is no number: nothing that it spoilt is kept.
     """
     torch.set_num_threads(config.torch_threads)
     choose_precision()
-    run = _Run(config, simulations, judges, folder, manifest, seed, hooks or Hooks(), resume, curriculum)
+    run = _Run(
+        config, simulations, judges, folder, manifest, seed, hooks or Hooks(), resume, curriculum, demonstrations
+    )
     try:
         return run.finish(run.learn())
     finally:
@@ -127,12 +132,13 @@ class _Run:
         hooks: Hooks,
         resume: bool,
         curriculum: Curriculum | None,
+        demonstrations: Demonstrations | None,
     ) -> None:
         self._config, self._folder, self._manifest, self._seed, self._hooks = config, folder, manifest, seed, hooks
         self._judges, self._curriculum = judges, curriculum
         self._stepper = Stepper(simulations)
         # What may be refused comes before anything is written.
-        self._learner = make_learner(config, simulations, seed)
+        self._learner = make_learner(config, simulations, seed, demonstrations)
         self._named = isinstance(simulations.single_observation_space, gymnasium.spaces.Dict)
         self._checkpoints = folder / _CHECKPOINTS
         # A run that was killed before its first checkpoint begins again, and learns what it would have learnt.

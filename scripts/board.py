@@ -22,6 +22,15 @@ _MEASURE = (
 )
 
 
+SheetKind = Literal["charuco", "aruco", "chessboard", "grid", "desk", "block-stickers", "gripper"]
+#: Sheets to cut up: no boards, so that nobody measures anything with their rulers.
+_CUT_UP = {
+    "block-stickers": "a sticker must be 30 mm wide. Cut out, fold, glue.",
+    "gripper": "the marker must be 34 mm wide. Cut one out, and stick it on the front of the gripper's servo, edges in "
+    "line with the fingers, its middle 69 mm above the grip point.",
+}
+
+
 @dataclass(frozen=True)
 class BoardArgs:
     """List the boards that were printed here, and say how to tell the length that their rulers came out at."""
@@ -34,9 +43,10 @@ class BoardArgs:
 class BoardMakeArgs:
     """Make a board to print at exact size, as PDF and PNG with rulers to check the printer, in data/boards/."""
 
-    kind: Annotated[Literal["charuco", "aruco", "chessboard", "grid", "desk", "block-stickers"], tyro.conf.Positional]
+    kind: Annotated[SheetKind, tyro.conf.Positional]
     """What: charuco (for cameras and hand-eye), aruco (a grid of markers), chessboard, grid (an XY grid in mm with
-    markers at its corners), desk (the reference board around the blocks) or block-stickers (the block's faces)."""
+    markers at its corners), desk (the reference board around the blocks), block-stickers (the block's faces) or
+    gripper (the marker that goes on the front of the gripper)."""
     paper: Paper = "A4"
     """Size of the sheet, upright."""
     name: str = ""
@@ -111,18 +121,20 @@ def run(args: BoardArgs) -> int:
 
 def run_make(args: BoardMakeArgs) -> int:
     """Write the sheets; return the exit code."""
-    from scripts.programs.board_sheet import board_sheet, stickers_sheet
+    from scripts.programs.board_sheet import board_sheet, gripper_sheet, stickers_sheet
 
     name = args.name or args.kind
     check_name(name)
     folder = data_root() / "boards"
     board: Board | None = None
     record: Path | None = None
-    if args.kind != "block-stickers":
+    if args.kind not in _CUT_UP:
         board = _board(args)
+        sheet = board_sheet(board, args.paper, name)
     elif _changes(args):
-        raise BoardError("the stickers are those of the block: their sizes cannot be changed")
-    sheet = stickers_sheet(args.paper) if board is None else board_sheet(board, args.paper, name)
+        raise BoardError(f"the {args.kind} are what they are: their sizes cannot be changed")
+    else:
+        sheet = gripper_sheet(args.paper) if args.kind == "gripper" else stickers_sheet(args.paper)
     pictures = folder / f"{name}_{args.paper}.pdf", folder / f"{name}_{args.paper}.png"
     for path, data in zip(pictures, (sheet.pdf(), sheet.png()), strict=True):
         write_atomic(path, data)
@@ -130,9 +142,7 @@ def run_make(args: BoardMakeArgs) -> int:
         record = BoardFile.of(name, board, args.paper).save(data_root())
     say(f"Made {pictures[0]} and {pictures[1].name}, {sheet.width_mm:g} x {sheet.height_mm:g} mm.", args.json)
     say(
-        _MEASURE.format(name=name)
-        if record
-        else "Print it at 100 %: a sticker must be 30 mm wide. Cut out, fold, glue.",
+        _MEASURE.format(name=name) if record else f"Print it at 100 %: {_CUT_UP[args.kind]}",
         args.json,
     )
     emit_json({"pdf": pictures[0], "png": pictures[1], "board": record}, args.json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -197,7 +197,8 @@ def _setup(
     count = description.arm_joint_count
     read = HandEyeNoise.of_read_back(_PIXEL_PX, step_rad[:count])
     joint_rad = np.hypot(read.joint_rad, math.radians(args.joint_sigma_deg))
-    noise = HandEyeNoise(_PIXEL_PX, joint_rad, np.full(count, math.radians(args.joint_offsets_deg)))
+    offset_rad = np.full(count, math.radians(args.joint_offsets_deg))
+    noise = replace(read, joint_rad=joint_rad, offset_rad=offset_rad)
     intrinsics = camera.read(5.0).intrinsics
     mount = Mount(args.mount.replace("-", "_"))
     return HandEyeSetup(description, args.robot, name, intrinsics, mount, args.board, noise)

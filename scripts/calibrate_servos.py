@@ -84,7 +84,7 @@ class CalibrateServosArgs:
     arm: str = "dofbot"
     """By hand: which arm this is, dofbot, or dofbot-se whose jaws open 37 to 40 mm."""
     fresh: bool = False
-    """By hand: start over instead of going on where a stopped calibration ended."""
+    """Start over instead of going on where a stopped calibration ended."""
     sight: Annotated[SightArgs, tyro.conf.arg(name="")] = field(default_factory=SightArgs)
     """With a camera."""
     json: bool = False
@@ -109,7 +109,7 @@ def run(args: CalibrateServosArgs) -> int:
     if args.sight.camera:
         from scripts.programs.servo_camera import measure  # OpenCV and matplotlib, which the Pi has not
 
-        return measure(args.robot, args.sight, args.json)
+        return measure(args.robot, args.sight, args.fresh, args.json)
     return _by_hand(args)
 
 

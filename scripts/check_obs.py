@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from calibration.servo import ServoCalibration
-from perception.tracker import BlockTracker
+from perception.block_source import CameraBlockSource
+from perception.marker_locator import MarkerLocator
 from scripts.calibrate_all import CalibrateAllArgs, workplace_of
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
@@ -136,7 +137,7 @@ def check_observation(place: Workplace, bench: Bench, advance: Callable[[str], N
         arm.move_to(np.array(rig.home_rad))
         bench.place_block()
     motion = MotionChecker(description, rig, arm, bench.camera, lens).run(advance)
-    with closing(BlockTracker(camera, rig, clock=place.clock)) as tracker:
+    with closing(CameraBlockSource(camera, MarkerLocator(rig), clock=place.clock)) as tracker:
         place.settle()
         seen = observe_arm(bench.robot, tracker, arm, description, rig, place.clock)
         place.unsettle(tracker.close)

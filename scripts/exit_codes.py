@@ -9,8 +9,9 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _EXTRAS = {
     "workstation": (
-        "cv2", "gymnasium", "imageio", "matplotlib", "onnx", "onnxruntime", "PIL", "pinocchio", "pybullet",
-        "pyrealsense2", "rich", "safetensors", "scipy", "stable_baselines3", "tensorboard", "torch",
+        "av", "cv2", "gymnasium", "h5py", "imageio", "matplotlib", "mediapipe", "minari", "onnx", "onnxruntime",
+        "PIL", "pinocchio", "pyarrow", "pybullet", "pyrealsense2", "rich", "safetensors", "scipy",
+        "stable_baselines3", "tensorboard", "torch",
     ),
 }  # fmt: skip
 
@@ -33,13 +34,19 @@ EXIT_CODES = {
     "calibration.errors.CalibrationError": BAD_INPUT,
     "calibration.errors.RoutineStopped": INTERRUPTED,
     "perception.errors.PerceptionError": FAILED,
+    "perception.errors.BadLandmarks": BAD_INPUT,
     "perception.errors.LocatorUnfit": BAD_INPUT,
+    "perception.errors.ModelMissing": BAD_INPUT,
+    "perception.errors.ModelUnfit": BAD_INPUT,
     "perception.errors.ViewTooNarrow": BAD_INPUT,
     "policies.errors.PolicyError": FAILED,
     "policies.errors.ArtifactError": BAD_INPUT,
     "policies.errors.BadConfig": BAD_INPUT,
     "policies.errors.CheckpointError": BAD_INPUT,
+    "policies.errors.UnfitDemonstrations": BAD_INPUT,
     "policies.errors.UnfitWorlds": BAD_INPUT,
+    "scripts.programs.model_errors.SourceUnreachable": FAILED,
+    "scripts.programs.model_errors.WrongBytes": FAILED,
     "sim.errors.SimError": BAD_INPUT,
     "sim.errors.WorkerError": FAILED,
 }

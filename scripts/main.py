@@ -29,7 +29,8 @@ class Command:
 def _parse(name: str, kind: type[Args], words: Sequence[str]) -> Args:
     import tyro  # 40 ms that `tandem --help` does not need
 
-    return tyro.cli(kind, prog=f"tandem {name}", args=list(words))
+    # What is one of several words is written as the word, `--eyes depth`, not as Python calls it.
+    return tyro.cli(kind, prog=f"tandem {name}", args=list(words), config=(tyro.conf.EnumChoicesFromValues,))
 
 
 def _train(words: Sequence[str]) -> int:
@@ -68,6 +69,18 @@ def _policies(words: Sequence[str]) -> int:
     return run(_parse("policies", PoliciesArgs, words))
 
 
+def _models_list(words: Sequence[str]) -> int:
+    from scripts.models import ModelsListArgs, run_list
+
+    return run_list(_parse("models list", ModelsListArgs, words))
+
+
+def _models_fetch(words: Sequence[str]) -> int:
+    from scripts.models import ModelsFetchArgs, run_fetch
+
+    return run_fetch(_parse("models fetch", ModelsFetchArgs, words))
+
+
 def _ship(words: Sequence[str]) -> int:
     from scripts.ship import ShipArgs, run
 
@@ -96,6 +109,42 @@ def _run(words: Sequence[str]) -> int:
     from scripts.run import RunArgs, run
 
     return run(_parse("run", RunArgs, words))
+
+
+def _episodes_record(words: Sequence[str]) -> int:
+    from scripts.episodes_record import EpisodesRecordArgs, run
+
+    return run(_parse("episodes record", EpisodesRecordArgs, words))
+
+
+def _episodes_label(words: Sequence[str]) -> int:
+    from scripts.episodes_label import EpisodesLabelArgs, run_label
+
+    return run_label(_parse("episodes label", EpisodesLabelArgs, words))
+
+
+def _episodes_trim(words: Sequence[str]) -> int:
+    from scripts.episodes_label import EpisodesTrimArgs, run_trim
+
+    return run_trim(_parse("episodes trim", EpisodesTrimArgs, words))
+
+
+def _episodes_stats(words: Sequence[str]) -> int:
+    from scripts.episodes_stats import EpisodesStatsArgs, run
+
+    return run(_parse("episodes stats", EpisodesStatsArgs, words))
+
+
+def _episodes_export(words: Sequence[str]) -> int:
+    from scripts.episodes_export import EpisodesExportArgs, run_export
+
+    return run_export(_parse("episodes export", EpisodesExportArgs, words))
+
+
+def _episodes_import(words: Sequence[str]) -> int:
+    from scripts.episodes_export import EpisodesImportArgs, run_import
+
+    return run_import(_parse("episodes import", EpisodesImportArgs, words))
 
 
 def _episodes_list(words: Sequence[str]) -> int:
@@ -288,11 +337,19 @@ COMMANDS: dict[str, Command] = {
     "plot": Command("draw the learning curves of several runs in one picture", _plot),
     "presets": Command("list the named settings of training, curricula and randomisation", _presets),
     "policies": Command("list the ready-trained policies and how each was made", _policies),
+    "models list": Command("list the models that find people and hands, and whether they are here", _models_list),
+    "models fetch": Command("fetch those models, or build them from a package", _models_fetch),
     "ship": Command("put the policy of a finished run among the ready-trained ones", _ship),
     "observe": Command("watch a policy, the oracle or yourself act in any environment: window or film", _observe),
     "env list": Command("list the registered environments", _env_list),
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
+    "episodes record": Command("record demonstrations: a policy's, or yours at the keys", _episodes_record),
+    "episodes label": Command("say which attempts of a recording succeeded", _episodes_label),
+    "episodes trim": Command("leave out the idle ends of a recording's attempts", _episodes_trim),
+    "episodes stats": Command("count demonstrations, and draw a contact sheet of them", _episodes_stats),
+    "episodes export": Command("write demonstrations as arrays, for Minari or for LeRobot", _episodes_export),
+    "episodes import": Command("read demonstrations that Minari or LeRobot wrote", _episodes_import),
     "episodes list": Command("list the recordings that runs on an arm have left", _episodes_list),
     "episodes show": Command(
         "show a recording: the loop and the joints in numbers and a picture, events", _episodes_show

@@ -14,6 +14,7 @@ from rich.console import Console
 from bridge.actions import LATERAL_ACTION
 from bridge.clock import MonotonicClock
 from bridge.encoding import GRASP_STATE
+from bridge.episode_witness import Demonstrator, WitnessedPolicy, demonstration_header
 from bridge.errors import BridgeError, PolicyMismatch
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
@@ -226,8 +227,11 @@ def run_on(
     eyes: EyesKind = EyesKind.AUTO,
     lens: Intrinsics | None = None,
     robot_name: str = ROBOT_NAME,
+    demonstrate: bool = False,
 ) -> RunOutcome:
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
+
+    `demonstrate`: the recording holds what the policy saw and did as well, so that others can learn from it.
 
     `recorded_as` is the robot's name in the recording of the run; None leaves none. `robot_name`: its folder under
     data/robots, for what was measured of its wrist camera. `lens`: what was measured of the
@@ -235,7 +239,8 @@ def run_on(
     """
     address, description = link.address, link.description
     rig = description.rig(address.rig)
-    policy = make_policy(choice, description, rig)
+    policy = WitnessedPolicy(make_policy(choice, description, rig))
+    header = demonstration_header("grasp", choice.spec, GRASP_STATE, LATERAL_ACTION, choice.action_repeat, description)
     with ExitStack() as stack:
         stack.enter_context(settled_memory())
         robot = link.connect()
@@ -251,13 +256,20 @@ def run_on(
         record = None
         if recorded_as is not None:
             run = RecordedRun(recorded_as, description, rig, 1.0 / CONTROL_HZ, choice.name)
-            record = stack.enter_context(recording(data_root(), run, MonotonicClock(), lambda t: _say(console, t)))
+            clock, demonstration = MonotonicClock(), header if demonstrate else None
+            record = stack.enter_context(recording(data_root(), run, clock, lambda t: _say(console, t), demonstration))
             stack.callback(PictureFeed(seen.camera, record.writer).close)
             watch_attempts(runner.watcher, record.writer)
+            if demonstrate:
+                policy.demonstrator = Demonstrator(record.writer, header, clock)
         runner.go_home()
         attempts: list[AttemptRecord] = []
         for _ in range(episodes):
+            if policy.demonstrator is not None:
+                policy.demonstrator.begin()
             attempts.append(runner.attempt(stage))
+            if policy.demonstrator is not None:
+                policy.demonstrator.end(attempts[-1].success, truncated=bool(runner.loop.gave_up))
             advance(attempts[-1])
             if record is not None:
                 record.writer.event("attempt", describe_attempt(attempts[-1]))

@@ -24,7 +24,8 @@ from calibration.actuator_file import ActuatorCalibration
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
 from policies.config import PRESETS, TrainConfig, find_preset
-from policies.errors import BadConfig, SimulationFailed, UnfitWorlds
+from policies.demonstrations import Demonstrations
+from policies.errors import BadConfig, SimulationFailed, UnfitDemonstrations, UnfitWorlds
 from policies.films import newest_film
 from policies.metrics import read_metrics
 from policies.training import Hooks, TrainResult, can_be_resumed, train
@@ -33,6 +34,7 @@ from scripts.cli import data_root, emit_json, resolve_run
 from scripts.counted_progress import minutes
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.learning_curve import draw_learning_curve
+from scripts.programs.demonstrated import read_demonstrated
 from scripts.programs.episode_film import EpisodeFilmer
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig, RunRecord
@@ -205,6 +207,7 @@ def train_once(
     # Built before the folder is made, so that a rig that does not exist leaves nothing behind; judges show what a
     # policy reads and no more.
     manifest = manifest_for(config, judged_in)
+    demonstrations = read_demonstrated(config.train, manifest, data_root())
     resumed = folder is not None
     if folder is None:
         folder = run_folder.create_run_folder(data_root(), config)
@@ -214,8 +217,8 @@ def train_once(
     with StopOnSignal() as stop, TrainingProgress(console, _about(config, folder)) as progress, filmer or nullcontext():
         hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked, filmer)
         try:
-            result = _train(config, factory, judged_in, folder, manifest, hooks, resumed)
-        except (UnfitWorlds, BadConfig, SimError):
+            result = _train(config, factory, judged_in, folder, manifest, hooks, resumed, demonstrations)
+        except (UnfitWorlds, UnfitDemonstrations, BadConfig, SimError):
             if not resumed and not can_be_resumed(folder):  # refused before the first step: there is no run
                 shutil.rmtree(folder)
             raise
@@ -244,6 +247,7 @@ def _train(
     manifest: PolicyManifest,
     hooks: Hooks,
     resumed: bool,
+    demonstrations: Demonstrations | None,
 ) -> TrainResult:
     """Train in worlds made by `factory` and judge in others."""
     try:
@@ -251,8 +255,10 @@ def _train(
             closing(training_worlds(factory, config.train)) as simulations,
             closing(judging_worlds(judged_in, config.train)) as judges,
         ):
-            curriculum = simulations.curriculum
-            return train(config.train, simulations, judges, folder, manifest, config.seed, hooks, resumed, curriculum)
+            return train(
+                config.train, simulations, judges, folder, manifest, config.seed, hooks, resumed,
+                simulations.curriculum, demonstrations,
+            )  # fmt: skip
     except WorkerError as error:
         raise SimulationFailed(f"{error}\n{_how_to_go_on(folder)}") from error
 

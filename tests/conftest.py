@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("deep") is not None:
                 item.add_marker(pytest.mark.skip(reason="deep: set TANDEM_DEEP=1"))
+
+
+@pytest.fixture(scope="session")
+def landmark_models(request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """The pose and the hand model as files: real ones, built once and kept for the next session."""
+    from tests.landmark_models import built_models  # needs what the Pi half does without
+
+    return built_models(request.config)

@@ -23,6 +23,7 @@ from urdf.chain import Chain, Joint, parse_urdf
 from urdf.compose import urdf_file
 from urdf.errors import ArmError, PackageMissing, UnknownName
 from urdf.gripper import Gripper, read_gripper
+from urdf.limb import LimbRules, read_limb
 from urdf.pose import Array, Pose
 from urdf.rig import DESK, CameraMount, Guard, Rig, read_camera, read_guards, read_rig
 from urdf.tables import (
@@ -43,7 +44,7 @@ Mounted = TypeVar("Mounted", CameraMount, Rig)
 _HERE = Path(__file__).parent
 _KEYS = (
     *("extends", "urdf", "drop_links", "drawn_rgba", "attach", "limits", "joints", "limit_margin_deg", "tool"),
-    *("gripper", "physics", "actuator", "cameras", "rigs", "guards"),
+    *("gripper", "physics", "actuator", "cameras", "rigs", "guards", "limb"),
 )
 
 
@@ -95,6 +96,7 @@ class ArmDescription:
     guard_pairs: tuple[tuple[int, int], ...]
     physics: PhysicsTuning
     actuator: ActuatorFacts
+    limb: LimbRules
     sha256: str
 
     @property
@@ -207,6 +209,7 @@ def _build(name: str, path: Path, table: dict[str, object]) -> ArmDescription:
         guard_pairs=pairs,
         physics=_physics(table_in(table, "physics", optional=True)),
         actuator=actuator_facts(table.get("actuator"), len(lower)),
+        limb=read_limb(table_in(table, "limb", optional=True), names),
         sha256=_meaning(joints, arm_joints, gripper, tool),
     )
 

@@ -1,7 +1,7 @@
 """How late a picture is where a policy can use it: `tandem camera serve` in a process of its own, with keys, over TCP.
 
 A recorded camera plays a picture of the lab's desk, 640x480, 30 times a second; each is stamped when it is due. It goes
-as JPEG through loopback and CURVE to a RemoteCamera here, and a BlockTracker finds the block in it. Measured is from
+as JPEG through loopback and CURVE to a RemoteCamera here, and a MarkerLocator finds the block in it. Measured is from
 that stamp until `read_block` gives a sighting that bears it: what an observation would be made of.
 """
 
@@ -25,7 +25,8 @@ from bridge.keys import ClientKey, KeyRing
 from bridge.ports import Frame
 from hardware.cameras.recorded import FolderWriter
 from hardware.cameras.remote import RemoteCamera
-from perception.tracker import BlockTracker
+from perception.block_source import CameraBlockSource
+from perception.marker_locator import MarkerLocator
 from scripts.programs.figures import Row, at_most
 from scripts.programs.lab import LabFailed
 from scripts.programs.process_tree import before_exec
@@ -108,7 +109,7 @@ def _latencies(
     frames_ms: list[float] = []
     sightings_ms: list[float] = []
     with RemoteCamera(endpoint, key=key) as camera:
-        tracker = BlockTracker(camera, rig)
+        tracker = CameraBlockSource(camera, MarkerLocator(rig))
         try:
             camera.wait(10.0)
             time.sleep(_WARM_S)

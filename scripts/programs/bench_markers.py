@@ -16,7 +16,7 @@ import numpy as np
 
 from calibration.boards import detect_markers, see_markers
 from perception.errors import PerceptionError
-from perception.locate import locate_block, locate_free
+from perception.locate import CameraFix, locate_block, locate_free
 from perception.markers import Corners, solve
 from scripts.programs.figures import Row, at_least, at_most
 from scripts.programs.marker_scenes import DESK_LENS, WIDE_LENS, Scene, SceneRange, card, draw_scene
@@ -72,7 +72,8 @@ def outcome_of(scene: Scene, drawn_from: SceneRange) -> Outcome:
     )
     try:
         free = locate_free(seen_px, scene.intrinsics, fits, target)
-        desk = locate_block(seen_px, scene.intrinsics, desk_from_camera, fits, target=target)
+        camera = CameraFix.known(desk_from_camera, scene.intrinsics)
+        desk = locate_block(seen_px, scene.intrinsics, camera, fits, target=target)
     except PerceptionError:
         return missed
     error = free.camera_from_target.position_m - truth.position_m

@@ -17,10 +17,10 @@ from calibration.board_file import PAPER_MM, Paper
 from calibration.board_spec import Board
 from calibration.boards import Image
 from calibration.lens import undistort
-from scripts.programs.board_sheet import board_sheet
+from scripts.programs.board_sheet import printed
 from urdf.pose import Pose
 
-_DPI = 220.0
+_SHRINK = 3  # of 600 dots an inch
 _FINER = 3
 _PAPER: Paper = "A4"
 _WHITE, _BLACK = 222.0, 26.0
@@ -69,11 +69,11 @@ def board_picture(
 @cache
 def _print_of(board: Board) -> tuple[NDArray[np.float32], tuple[float, float], float]:
     """Return the sheet (0 black, 1 white), where the board's middle is on it [px], and pixels per metre."""
-    page = np.asarray(board_sheet(board, _PAPER, board.kind).raster(_DPI), dtype=np.float32) / np.float32(255)
-    per_mm = _DPI / 25.4
+    grey, px_per_m = printed(board, _SHRINK, _PAPER)
+    page, per_mm = grey.astype(np.float32) / np.float32(255), px_per_m / 1000
     width_mm, height_mm = PAPER_MM[_PAPER]
     # The foot of the sheet holds its rulers; pixel centres are whole.
-    return page, (width_mm / 2 * per_mm - 0.5, (height_mm - 24.0) / 2 * per_mm - 0.5), 1000 * per_mm
+    return page, (width_mm / 2 * per_mm - 0.5, (height_mm - 24.0) / 2 * per_mm - 0.5), px_per_m
 
 
 @cache

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.board_file import PAPER_MM, RULER_ACROSS_MM, RULER_DOWN_MM, Paper, is_turned
 from calibration.board_spec import Board
-from calibration.boards import BLOCK, BLOCK_SIZE_M
+from calibration.boards import BLOCK, BLOCK_SIZE_M, DICTIONARY, GRIPPER
 from calibration.errors import BoardError
-from scripts.programs.sheet import Sheet
+from scripts.programs.sheet import DPI, Sheet
 
 Rectangle = tuple[float, float, float, float]
 
@@ -17,6 +18,8 @@ _FOOT_MM, _SIDE_MM = 24.0, 15.0
 _RULER_LEFT_MM = 7.0
 _TOP_MM = 5.0
 _NETS = 3
+#: Sheets that are cut up, rulers and all.
+_CUT_UP = ("block-stickers", "gripper")
 
 
 def board_sheet(board: Board, paper: Paper, name: str) -> Sheet:
@@ -52,6 +55,28 @@ def describe(board: Board) -> str:
         return f"ChArUco board, {size} squares of {pitch} mm, {markers}"
     what = "desk board" if board.kind == "desk" else "ArUco board"
     return f"{what}, {size}, every {pitch} mm, {markers}"
+
+
+def printed(board: Board, shrink: int, paper: Paper = "A4") -> tuple[NDArray[np.uint8], float]:
+    """Return the sheet of a board as a picture (H, W), and its pixels per metre: the print's, `shrink` in one."""
+    page = board_sheet(board, paper, board.kind).raster(DPI).reduce(shrink)
+    return np.asarray(page, dtype=np.uint8), DPI / 0.0254 / shrink
+
+
+def gripper_sheet(paper: Paper) -> Sheet:
+    """Return the sheet of the marker for the front of the gripper, several times, with the outline to cut along."""
+    sheet = Sheet(*PAPER_MM[paper], title=f"Tandem gripper marker, {paper}")
+    marker = GRIPPER.markers[0]
+    side, whole = 1000 * marker.size_m, 1000 * GRIPPER.size_m[0]
+    across, down = 3, 4
+    gap_x, gap_y = sheet.width_mm / across, (sheet.height_mm - _FOOT_MM) / down
+    for row in range(down):
+        for column in range(across):
+            x, y = (column + 0.5) * gap_x - whole / 2, (row + 0.5) * gap_y - whole / 2
+            _draw_face(sheet, marker.id, (x, y), whole, side)
+    what = f"marker of {side:g} mm, DICT_4X4_50, id {marker.id}; cut along the outline, stick it on, edges in line"
+    _draw_foot(sheet, "gripper", what)
+    return sheet
 
 
 def stickers_sheet(paper: Paper) -> Sheet:
@@ -149,18 +174,23 @@ def _draw_net(sheet: Sheet, left: float, top: float, face: float) -> None:
     markers = {m.name: m for m in BLOCK.markers}
     side = 1000 * BLOCK.markers[0].size_m
     for name, column, row in (("+z", 0, 0), ("-y", 0, 1), ("+x", 1, 1), ("+y", 2, 1), ("-x", 3, 1)):
-        x, y = left + column * face, top + row * face
-        black = black_cells("DICT_4X4_50", markers[name].id)
-        cell, inset = side / len(black), (face - side) / 2
-        sheet.fill([
-            (x + inset + c * cell, y + inset + r * cell, (e - c) * cell, cell)
-            for r, cells in enumerate(black) for c, e in _runs(cells)
-        ])  # fmt: skip
-        hair = 0.12
-        sheet.fill([
-            (x, y, face, hair), (x, y + face - hair, face, hair), (x, y, hair, face), (x + face - hair, y, hair, face)
-        ], 0.65)  # fmt: skip
+        _draw_face(sheet, markers[name].id, (left + column * face, top + row * face), face, side)
     sheet.write("top +z; below it -y, then +x, +y, -x", left + face + 4, top + face - 4, 3.0)
+
+
+def _draw_face(sheet: Sheet, marker_id: int, at_mm: tuple[float, float], face: float, side: float) -> None:
+    """Draw a marker of `side` in the middle of a square `face`, whose outline is a hair."""
+    x, y = at_mm
+    black = black_cells(DICTIONARY, marker_id)
+    cell, inset = side / len(black), (face - side) / 2
+    sheet.fill([
+        (x + inset + c * cell, y + inset + r * cell, (e - c) * cell, cell)
+        for r, cells in enumerate(black) for c, e in _runs(cells)
+    ])  # fmt: skip
+    hair = 0.12
+    sheet.fill([
+        (x, y, face, hair), (x, y + face - hair, face, hair), (x, y, hair, face), (x + face - hair, y, hair, face)
+    ], 0.65)  # fmt: skip
 
 
 def _draw_foot(sheet: Sheet, name: str, what: str) -> None:
@@ -183,11 +213,8 @@ def _draw_foot(sheet: Sheet, name: str, what: str) -> None:
     sheet.write(f"Tandem {name}", left, line, 3.2, bold=True)
     sheet.write(what, left + 3.2 * 0.6 * len(f"Tandem {name}"), line, 2.6)
     rulers = f"This ruler must be {RULER_ACROSS_MM:g} mm long, the one at the left {RULER_DOWN_MM:g} mm."
-    sheet.write(
-        f"Print at 100 % (actual size). {rulers} Tell what yours are: "
-        + ("1 mm off: print again." if name == "block-stickers" else f"tandem board measured {name} --help"),
-        left, line + 4.2, 2.35,
-    )  # fmt: skip
+    told = "1 mm off: print again." if name in _CUT_UP else f"tandem board measured {name} --help"
+    sheet.write(f"Print at 100 % (actual size). {rulers} Tell what yours are: {told}", left, line + 4.2, 2.35)
 
 
 def _tick_mm(millimetre: int) -> float:

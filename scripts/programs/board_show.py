@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 from bridge.ports import Intrinsics
 from calibration.board_file import PAPER_MM, Paper
 from calibration.board_spec import find_board
-from scripts.programs.board_sheet import board_sheet
-from scripts.programs.sheet import DPI
+from scripts.programs.board_sheet import printed
 from urdf.pose import Array, Pose
 
 BOARD = "charuco"
@@ -24,11 +22,8 @@ _TILT_RAD, _ROLL_RAD = (math.radians(10.0), math.radians(42.0)), math.radians(25
 
 def sheet_print(name: str) -> tuple[NDArray[np.uint8], float]:
     """Return the printed sheet of a standard board (H, W, 3), and its pixels per metre; raises UnknownName."""
-    from PIL import Image
-
-    page = Image.open(io.BytesIO(board_sheet(find_board(name), PAPER, name).png())).convert("L").reduce(_SHRINK)
-    grey = np.asarray(page, dtype=np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2), DPI / 0.0254 / _SHRINK
+    grey, px_per_m = printed(find_board(name), _SHRINK, PAPER)
+    return np.repeat(grey[:, :, None], 3, axis=2), px_per_m
 
 
 def held_poses(count: int, lens: Intrinsics, rng: np.random.Generator) -> list[Pose]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 
 from bridge.episode import EpisodeTally, EpisodeWriter
+from bridge.episode_decisions import DemonstrationHeader
 from bridge.episode_format import EpisodeHeader, Level, utc_name
 from bridge.errors import StaleFrame
 from bridge.loop import LoopStep
@@ -52,9 +53,18 @@ class RecordedRun:
 
 
 @contextmanager
-def recording(data: Path, run: RecordedRun, clock: Clock, tell: Callable[[str], None]) -> Generator[Recording]:
-    """Record for as long as the context lasts; how it is left is how the recording says that the run ended."""
-    ongoing = Recording(_open(episodes_folder(data), _header(data, run, clock), clock, tell))
+def recording(
+    data: Path,
+    run: RecordedRun,
+    clock: Clock,
+    tell: Callable[[str], None],
+    demonstration: DemonstrationHeader | None = None,
+) -> Generator[Recording]:
+    """Record for as long as the context lasts; how it is left is how the recording says that the run ended.
+
+    `demonstration`: of what a Demonstrator will write the decisions into it.
+    """
+    ongoing = Recording(_open(episodes_folder(data), _header(data, run, clock), clock, tell, demonstration))
     try:
         yield ongoing
     except KeyboardInterrupt:
@@ -93,11 +103,17 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
 
 
-def _open(folder: Path, header: EpisodeHeader, clock: Clock, tell: Callable[[str], None]) -> EpisodeWriter:
+def _open(
+    folder: Path,
+    header: EpisodeHeader,
+    clock: Clock,
+    tell: Callable[[str], None],
+    demonstration: DemonstrationHeader | None,
+) -> EpisodeWriter:
     for number in range(1, 1000):
         name = header.start_utc if number == 1 else f"{header.start_utc}_{number}"
         try:
-            return EpisodeWriter(folder / f"{name}.mcap", header, clock, tell)
+            return EpisodeWriter(folder / f"{name}.mcap", header, clock, tell, demonstration)
         except FileExistsError:  # two runs started within one second
             continue
     raise FileExistsError(f"{folder / header.start_utc}.mcap and 998 more exist")

@@ -48,9 +48,9 @@ class UnitMeasurement:
         data = self._home / ("uncalibrated" if stage == "before" else "calibrated")
         lab = QuickLab(self._unit, data, self._home / stage)
         try:
-            lab.camera.says = CameraCalibration.load(DESK_CAMERA, SERIAL, lab.description, data).intrinsics()
+            lab.painter.says = CameraCalibration.load(DESK_CAMERA, SERIAL, lab.description, data).intrinsics()
         except NotCalibrated:
-            lab.camera.says = LAB_INTRINSICS
+            lab.painter.says = LAB_INTRINSICS
         return lab
 
     def _attempts(self, stage: Stage) -> None:

@@ -1,9 +1,10 @@
-"""QuickCamera: the lab's camera on a simulated clock. It takes a picture where somebody is going to look at it."""
+"""QuickCamera: a camera of the lab on a simulated clock. It takes a picture where somebody is going to look at it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,35 @@ from urdf.pose import Pose
 
 #: From the scene to the picture at whoever reads it: what rendering and sending take in the lab of several processes.
 LATENCY_NS = 60_000_000
+
+
+class LabPainter(Protocol):
+    """Whoever draws what a camera of the lab sees: `DeskPainter`, or `sim.lab_depth.LabDepthEye` at the wrist."""
+
+    def draw(self, joint_angles_rad: Mapping[str, float], desk_from_block: Pose, seq: int, stamp_ns: int) -> Frame:
+        """Return the frame of a scene."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it draws with."""
+        ...
+
+
+class DeskPainter:
+    """Draws what the camera before the arm sees, with its sensor's grain; frames carry the lens that it `says`."""
+
+    def __init__(self, renderer: LabRenderer, says: Intrinsics, noise_rgb: float, seed: int) -> None:
+        self.says, self._renderer = says, renderer
+        self._noise = SensorNoise((says.height_px, says.width_px), np.random.default_rng([seed, 4]), noise_rgb)
+
+    def draw(self, joint_angles_rad: Mapping[str, float], desk_from_block: Pose, seq: int, stamp_ns: int) -> Frame:
+        """Return the frame of a scene."""
+        picture = self._noise.add_to(self._renderer.draw(joint_angles_rad, desk_from_block))
+        return Frame(CAMERA_NAME, seq, stamp_ns, picture, self.says)
+
+    def close(self) -> None:
+        """Give the renderer back."""
+        self._renderer.close()
 
 
 @dataclass(slots=True)
@@ -33,15 +63,9 @@ class QuickCamera:
     `wanted` says whether pictures are looked at now: drawing them is nearly all that this lab costs.
     """
 
-    def __init__(
-        self, renderer: LabRenderer, world: LabWorld, clock: TurnClock, says: Intrinsics, noise_rgb: float, seed: int
-    ) -> None:
-        """`says` are the intrinsics that every frame carries."""
-        self.says = says
+    def __init__(self, painter: LabPainter, world: LabWorld, clock: TurnClock) -> None:
         self.wanted: Callable[[], bool] = lambda: True
-        self.drawn = 0
-        self._renderer, self._world, self._clock = renderer, world, clock
-        self._noise = SensorNoise((says.height_px, says.width_px), np.random.default_rng([seed, 4]), noise_rgb)
+        self._painter, self._world, self._clock = painter, world, clock
         self._period_ns = round(1e9 / FRAMES_PER_S)
         self._due_ns = self._seq = 0
         self._shots: list[_Shot] = []
@@ -63,16 +87,12 @@ class QuickCamera:
             raise StaleFrame("the lab is closed")
         ready = [shot for shot in self._shots if shot.stamp_ns + LATENCY_NS <= now_ns]
         if ready and (self._newest is None or ready[-1].seq != self._newest.seq):
-            self._newest = self._draw(ready[-1])
+            shot = ready[-1]
+            self._newest = self._painter.draw(shot.angles_rad, shot.desk_from_block, shot.seq, shot.stamp_ns)
         if self._newest is None or (now_ns - self._newest.stamp_ns) * 1e-9 > max_age_s:
             raise StaleFrame("the lab's camera has taken no picture of late")
         return self._newest
 
     def close(self) -> None:
-        """Give the renderer back."""
-        self._renderer.close()
-
-    def _draw(self, shot: _Shot) -> Frame:
-        self.drawn += 1
-        picture = self._noise.add_to(self._renderer.draw(shot.angles_rad, shot.desk_from_block))
-        return Frame(CAMERA_NAME, shot.seq, shot.stamp_ns, picture, self.says)
+        """Give the painter back."""
+        self._painter.close()

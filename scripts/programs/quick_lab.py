@@ -29,12 +29,13 @@ from scripts.programs.calibrate_chain import Bench, Workplace
 from scripts.programs.calibrated_camera import DESK_CAMERA
 from scripts.programs.lab_plant import LabPlant
 from scripts.programs.lab_unit import LabUnit, nominal_calibration, take_up
-from scripts.programs.quick_camera import QuickCamera
+from scripts.programs.quick_camera import DeskPainter, QuickCamera
 from scripts.programs.quick_link import DirectRobot, DirectSockets
 from scripts.programs.turn_clock import TurnClock
 from scripts.serve import PERIOD_S
 from sim.lab import LabWorld
 from sim.lab_camera import HeldBoard, LabRenderer
+from sim.lab_depth import LabDepthEye
 from sim.lab_scene import LAB_INTRINSICS, nominal_camera
 from sim.lab_truth import LabTruth
 from sim.world import PHYSICS_HZ
@@ -48,8 +49,11 @@ _STEP_NS = round(1e9 / PHYSICS_HZ)
 class QuickLab:
     """One unit, told apart by seed and level; `data` is the folder with its calibrations, as for every robot."""
 
-    def __init__(self, unit: LabUnit, data: Path, out: Path) -> None:
-        """Set up everything but the robot, which `connect` takes hold of. The truth is written to `out`."""
+    def __init__(self, unit: LabUnit, data: Path, out: Path, wrist: bool = False) -> None:
+        """Set up everything but the robot, which `connect` takes hold of. The truth is written to `out`.
+
+        `wrist`: with a depth camera at the arm's wrist, `self.wrist`.
+        """
         self.description = load_arm(unit.arm)
         self.rig = self.description.rig(unit.rig)
         self.unit, self.data = unit, data
@@ -69,9 +73,11 @@ class QuickLab:
             self.description, self.rig, LAB_INTRINSICS, truth.desk_from_camera(nominal_camera(self.rig)),
             out / "cache", np.random.default_rng(unit.seed), truth.camera, face,
         )  # fmt: skip
-        self.camera = QuickCamera(
-            self.renderer, self.world, self.clock, LAB_INTRINSICS, truth.camera.noise_rgb, unit.seed
-        )
+        self.painter = DeskPainter(self.renderer, LAB_INTRINSICS, truth.camera.noise_rgb, unit.seed)
+        self.camera = QuickCamera(self.painter, self.world, self.clock)
+        self.wrist: QuickCamera | None = None
+        if wrist:
+            self.wrist = QuickCamera(LabDepthEye(self.description, self.rig, truth), self.world, self.clock)
         self._hand = np.random.default_rng([unit.seed, 1])
         self.servos: ServoRobot | None = None
         self.bus: WiredDofbotBus | None = None
@@ -83,9 +89,13 @@ class QuickLab:
     def _advance(self, now_ns: int) -> None:
         self.board.step(now_ns)
         self.world.step(1 / PHYSICS_HZ)
-        self.camera.tick(now_ns)
+        for camera in self._cameras():
+            camera.tick(now_ns)
         if self._server is not None:
             self._server.turn(0)
+
+    def _cameras(self) -> list[QuickCamera]:
+        return [self.camera] if self.wrist is None else [self.camera, self.wrist]
 
     # Robot ---------------------------------------------------------------------------------------
     def connect(self) -> DirectRobot:
@@ -164,6 +174,7 @@ class QuickLab:
         """End everything."""
         self.disconnect()
         self.clock.close()
-        self.camera.close()
+        for camera in self._cameras():
+            camera.close()
         self.board.close()
         self.world.close()

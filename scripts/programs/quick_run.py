@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.encoding import Phase
-from bridge.errors import BridgeError, StaleFrame
+from bridge.errors import BridgeError
 from bridge.grasp import GraspAttempt
-from bridge.ports import BlockSighting
 from hardware.errors import HardwareError
-from perception.tracker import BlockTracker
+from perception.block_source import CameraBlockSource
+from perception.marker_locator import MarkerLocator
 from scripts.evaluate import PolicyChoice
 from scripts.programs.quick_lab import QuickLab
 from scripts.programs.robot_run import AttemptRecord, RobotRun
@@ -27,35 +27,6 @@ class QuickAttempt:
     really: bool
 
 
-class TurnTracker(BlockTracker):
-    """A BlockTracker without a thread: it takes in the newest picture when it is asked.
-
-    A thread that looks a hundred times a second would have a hundred turns a second, each of which waits for the
-    operating system to wake it.
-    """
-
-    _last_seq = -1
-
-    def _run(self) -> None:
-        """Nothing: there is no thread to speak of."""
-
-    def read_block(self) -> BlockSighting | None:
-        """Return the newest sighting, from a picture of now where there is one."""
-        self._look()
-        return super().read_block()
-
-    def _look(self) -> None:
-        try:
-            frame = self._camera.read(self._max_frame_age_s)
-        except StaleFrame as error:
-            with self._lock:
-                self._missing = f"no fresh picture: {error}"
-            return
-        if frame.seq != self._last_seq:
-            self._last_seq = frame.seq
-            self.process(frame)
-
-
 class QuickRun:
     """Runs attempts one after the other; connects again after a fault, as a person would."""
 
@@ -63,7 +34,7 @@ class QuickRun:
         self.lab, self._choice = lab, choice
         self._policy = make_policy(choice, lab.description, lab.rig)
         self._runner: RobotRun | None = None
-        self._tracker: TurnTracker | None = None
+        self._tracker: CameraBlockSource | None = None
         self._between = True
         self._fault = ""
         lab.camera.wanted = self._is_looked_at
@@ -102,7 +73,9 @@ class QuickRun:
         if self._runner is None:
             robot = self.lab.connect()
             if self._tracker is None:
-                self._tracker = TurnTracker(self.lab.camera, self.lab.rig, clock=self.lab.clock)
+                self._tracker = CameraBlockSource(
+                    self.lab.camera, MarkerLocator(self.lab.rig), clock=self.lab.clock, own_thread=False
+                )
             runner = RobotRun(
                 robot, self.lab.rig, self._tracker, self._policy, self._choice.spec, self._choice.action_repeat,
                 self.lab.clock,

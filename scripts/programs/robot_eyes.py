@@ -20,14 +20,20 @@ from calibration.errors import NotCalibrated
 from calibration.hand_eye_file import HandEyeCalibration
 from hardware.cameras.remote import RemoteCamera
 from perception.arm_track import ArmTrack
+from perception.block_source import BlockLocator, CameraBlockSource
+from perception.colour import ColourLocator
+from perception.learned import LearnedLocator
+from perception.learned_eye import LearnedEye
+from perception.marker_locator import MarkerLocator
 from perception.pictures import CameraPictures
-from perception.rgbd import DepthBlockSource, MountedCamera
-from perception.tracker import BlockTracker
+from perception.rgbd import DepthLocator, MountedCamera
+from perception.systematic import EXACT, Systematic
 from perception.view import check_view
 from scripts.cli import data_root
 from scripts.programs.arm_mask import RenderedArmMask
-from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera
+from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera, how_well_known
 from scripts.programs.camera_choice import open_robot_camera
+from scripts.programs.locator_run import find_run
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from urdf.description import ArmDescription, Rig
 
@@ -38,11 +44,22 @@ _FIRST_PICTURE_S, _ANY_AGE_S = 5.0, 60.0
 
 
 class EyesKind(StrEnum):
-    """By what the block is found: markers in a camera's picture, or its shape in the depth camera's."""
+    """By what the block is found.
+
+    By its markers or its colour in the desk camera's pictures; by its shape, or by a locator that was trained for it,
+    in those of the camera at the wrist.
+    """
 
     AUTO = "auto"
     MARKERS = "markers"
+    COLOUR = "colour"
     DEPTH = "depth"
+    LEARNED = "learned"
+
+    @property
+    def at_wrist(self) -> bool:
+        """Whether it needs the camera at the wrist."""
+        return self in (EyesKind.DEPTH, EyesKind.LEARNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +72,9 @@ class Eyes:
     on_state: Callable[[RobotState], None] | None
 
 
-def needs_wrist(spec: ObservationSpec, kind: EyesKind, by_depth: bool = False) -> bool:
+def needs_wrist(spec: ObservationSpec, kind: EyesKind, by_wrist: bool = False) -> bool:
     """Return whether a run needs the depth camera at the wrist."""
-    return bool(spec.views) or kind is EyesKind.DEPTH or by_depth
+    return bool(spec.views) or kind.at_wrist or by_wrist
 
 
 def check_views(spec: ObservationSpec) -> None:
@@ -90,33 +107,50 @@ def open_eyes(
     """
     check_views(spec)
     has_desk, has_wrist = address.camera or address.camera_endpoint, address.wrist or address.wrist_endpoint
-    by_depth = kind is EyesKind.DEPTH or (kind is EyesKind.AUTO and (bool(spec.views) or not has_desk))
+    by_wrist = kind.at_wrist or (kind is EyesKind.AUTO and (bool(spec.views) or not has_desk))
     wrist = (
-        _open(address, WRIST, robot, description, stack) if has_wrist and needs_wrist(spec, kind, by_depth) else None
+        _open(address, WRIST, robot, description, stack) if has_wrist and needs_wrist(spec, kind, by_wrist) else None
     )
-    if (by_depth or spec.views) and wrist is None:
+    if (by_wrist or spec.views) and wrist is None:
         raise RobotFileError(
             f"robot.toml of this {address.arm} names neither wrist nor wrist_endpoint: a depth camera at the wrist "
             'is needed here, such as wrist = "realsense" (the lab has one when it is started with --wrist)'
         )
     pictures = CameraPictures({WRIST: wrist}, spec, description, rig) if spec.views and wrist is not None else None
-    if by_depth and wrist is not None:
+    if by_wrist and wrist is not None:
         for view in spec.views:
             check_view(view, description.camera(WRIST, rig), _first(wrist).intrinsics)
-        mounted = _mounted(wrist, robot, description, rig)
-        mask, track = RenderedArmMask(description, rig), ArmTrack()
-        stack.callback(mask.close)
-        source = DepthBlockSource(wrist, mounted, track, mask)
-        stack.callback(source.close)
-        return Eyes(source, pictures, wrist, track.add)
+        track = ArmTrack()
+        locator = wrist_locator(kind, _mounted(wrist, robot, description, rig), track, stack)
+        return Eyes(_source(wrist, locator, stack), pictures, wrist, track.add)
     if not has_desk:
         raise RobotFileError(
             f"robot.toml of this {address.arm} names neither camera nor camera_endpoint: a policy needs eyes"
         )
     camera = _open(address, DESK, robot, description, stack)
-    tracker = BlockTracker(CalibratedCamera(camera, lens), rig)
-    stack.callback(tracker.close)
-    return Eyes(tracker, pictures, camera, None)
+    known = how_well_known(DESK, robot, description, data_root())
+    source = _source(CalibratedCamera(camera, lens), desk_locator(kind, rig, known), stack)
+    return Eyes(source, pictures, camera, None)
+
+
+def _source(camera: Camera, locator: BlockLocator, stack: ExitStack) -> CameraBlockSource:
+    source = CameraBlockSource(camera, locator)
+    stack.callback(source.close)
+    return source
+
+
+def desk_locator(kind: EyesKind, rig: Rig, systematic: Systematic = EXACT) -> BlockLocator:
+    """Return who finds the block in the desk camera's pictures."""
+    return ColourLocator(rig, systematic) if kind is EyesKind.COLOUR else MarkerLocator(rig, systematic)
+
+
+def wrist_locator(kind: EyesKind, mounted: MountedCamera, track: ArmTrack, stack: ExitStack) -> BlockLocator:
+    """Return who finds the block in the wrist camera's pictures; raises UnknownName or LocatorUnfit."""
+    if kind is EyesKind.LEARNED:
+        return LearnedEye(LearnedLocator(find_run(data_root(), "newest")), mounted, track)
+    mask = RenderedArmMask(mounted.description, mounted.rig)
+    stack.callback(mask.close)
+    return DepthLocator(mounted, track, mask)
 
 
 def _open(address: RobotFile, role: str, robot: str, description: ArmDescription, stack: ExitStack) -> Camera:

@@ -28,10 +28,11 @@ from scripts.programs.robot_file import RobotFile
 from scripts.programs.robot_link import RobotLink
 from scripts.programs.servo_plot import SightPicture, draw_sight
 from scripts.programs.servo_sight import ServoSight, SightSetup
+from scripts.programs.sight_log import SightLog
 from scripts.run import find_robot
 from scripts.settled_memory import settled_memory
 from urdf.description import ArmDescription, Rig
-from urdf.pose import Array, Pose
+from urdf.pose import Pose
 
 if TYPE_CHECKING:
     from scripts.calibrate_servos import SightArgs
@@ -59,8 +60,11 @@ class ServoSightResult(msgspec.Struct, frozen=True):
     scale_std: dict[str, float]
 
 
-def measure(robot: str, args: SightArgs, json: bool) -> int:
-    """Measure the servos of a served arm with a camera; return the exit code."""
+def measure(robot: str, args: SightArgs, fresh: bool, json: bool) -> int:
+    """Measure the servos of a served arm with a camera; return the exit code.
+
+    What an earlier run that was stopped has seen counts, unless `fresh`.
+    """
     trouble = _refused(args)
     if trouble:
         say(f"tandem calibrate servos: {trouble}", json)
@@ -78,12 +82,16 @@ def measure(robot: str, args: SightArgs, json: bool) -> int:
         stack.enter_context(settled_memory())
         arm = stack.enter_context(link.connect())
         step_rad = np.array([1.0 / abs(j.ticks_per_rad) for j in before.joints])
-        sight = ServoSight(setup, PosedArm(arm, step_rad, arm.period_s), camera)
+        sight, log = ServoSight(setup, PosedArm(arm, step_rad, arm.period_s), camera), SightLog(robot, data_root())
+        if fresh:
+            log.forget()
         try:
-            _visit_all(sight, args, console, json)
+            _visit_all(sight, log, args, console, json)
         finally:
             arm.hold()
-    return _finish(robot, args, sight, address, json)
+    done = _finish(robot, args, sight, address, json)
+    log.finish()
+    return done
 
 
 def _refused(args: SightArgs) -> str:
@@ -126,12 +134,20 @@ def _open_camera(args: SightArgs, robot: str, address: RobotFile, description: A
     return open_robot_camera(text, role, robot, description, key=args.key)
 
 
-def _visit_all(sight: ServoSight, args: SightArgs, console: Console, json: bool) -> None:
-    poses_rad: Array = sight.plan(args.poses, args.seed)
-    say(f"{len(poses_rad)} poses to look at, slowly. Keep clear of the arm; Ctrl-C holds it.", json)
-    with CountedProgress(console, "looking", len(poses_rad)) as progress:
-        for pose_rad in poses_rad:
-            progress.advance(sight.visit(pose_rad))
+def _visit_all(sight: ServoSight, log: SightLog, args: SightArgs, console: Console, json: bool) -> None:
+    with ExitStack() as stack:
+        progress: list[CountedProgress] = []
+
+        def advance(visited: int, planned: int, words: str) -> None:
+            if progress:
+                progress[0].advance(words)
+                return
+            if visited:
+                say(f"Going on after {visited} of {planned} poses; --fresh starts over.", json)
+            say(f"{planned - visited} poses to look at, slowly. Keep clear of the arm; Ctrl-C holds it.", json)
+            progress.append(stack.enter_context(CountedProgress(console, "looking", planned - visited)))
+
+        log.visit(sight, args.poses, args.seed, advance)
 
 
 def _finish(robot: str, args: SightArgs, sight: ServoSight, address: RobotFile, json: bool) -> int:

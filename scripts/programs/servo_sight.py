@@ -88,6 +88,14 @@ class ServoSight:
         error_rad = np.hypot(self._step_rad[: self._count] / math.sqrt(12), math.radians(0.2))
         return planner.plan(self._arm.target_rad, poses, np.random.default_rng(seed), error_rad).poses_rad
 
+    def look_again(self) -> None:
+        """Look once before going on with what was `seen` before; raises CalibrationError where the camera was moved."""
+        standing, frames = self._stand()
+        self._check_counts(standing)
+        self._intrinsics(frames[0])
+        self._note_board([detect_markers(frame.rgb) for frame in frames])
+        self.seen.picture = frames[-1].rgb
+
     def visit(self, pose_rad: Array) -> str:
         """Go to one pose and look; return in words what came of it. Raises CalibrationError where nothing can."""
         start_rad = self._arm.target_rad

@@ -15,6 +15,7 @@ import msgspec
 from policies.config import TrainConfig
 from policies.ledger import Progress
 from policies.training import Hooks, train
+from scripts.programs.demonstrated import read_demonstrated
 from scripts.programs.figures import machine
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder, utc_now
@@ -85,6 +86,7 @@ def time_to(
     commit = git_commit()
     record = RunConfig(SCHEMA, asked.preset, _RIG, asked.seed, config, commit, versions(), utc_now())
     manifest = manifest_for(record, judged_in)
+    demonstrations = read_demonstrated(config, manifest, data)
     folder = create_run_folder(data, record)
     with (
         closing(training_worlds(factory, config)) as simulations,
@@ -93,7 +95,10 @@ def time_to(
         watch = _Stopwatch(asked, on_share)
         hooks = Hooks(watch.follow, should_stop=watch.is_over, evaluation_seed=asked.evaluation_seed)
         curriculum = simulations.curriculum
-        train(config, simulations, judges, folder, manifest, asked.seed, hooks, curriculum=curriculum)
+        train(
+            config, simulations, judges, folder, manifest, asked.seed, hooks, curriculum=curriculum,
+            demonstrations=demonstrations,
+        )  # fmt: skip
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the replay is most of what a run leaves
     return TimedRun(
         asked, commit, machine(), utc_now(), watch.reached, watch.at.learnt_s, watch.at.judged_s, watch.at.decisions,

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bridge.encoding import GRASP_STATE, Phase
+from bridge.errors import PolicyWaits
 from bridge.loop import LoopStatistics, run_episode
 from bridge.observation import Observed, state_of
 from tests.bridge.desk import PERIOD_NS, PERIOD_S, RIG, START_NS, Bench, bench
@@ -267,3 +268,22 @@ def test_travel_begins_where_the_arm_is_measured_to_be() -> None:
     at.loop.move_to(RIG.home_rad, speed_rad_s=0.5, settle_s=0.0)
     assert np.abs(np.array(at.arm.commands[0].position_rad) - RIG.rest_rad).max() <= 0.5 * PERIOD_S
     assert len(at.tape.steps) == len(at.arm.commands)
+
+
+class Waiting(Counting):
+    """A policy that waits in its first periods."""
+
+    def act(self, observation: Observed) -> Action:
+        if len(self.asked_ns) < 5:
+            self.asked_ns.append(self._at.clock.now_ns())
+            raise PolicyWaits("nobody is in the picture")
+        return super().act(observation)
+
+
+def test_while_a_policy_waits_the_arm_stands_and_the_record_says_why() -> None:
+    at = bench()
+    run_episode(at.loop, Waiting(at), 1)
+    assert {step.waiting_for for step in at.tape.steps[:5]} == {"nobody is in the picture"}
+    assert not at.tape.steps[5].waiting_for
+    assert [step.sent.position_rad for step in at.tape.steps[:5]] == [at.tape.steps[0].sent.position_rad] * 5
+    assert at.loop.statistics.commands_held == 5

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from calibration.boards import BLOCK, DESK_BOARD, desk_from_board, detect_markers, see_markers
+from perception.board_watch import CameraFilter
 from perception.errors import PoseUncertain, TargetNotSeen
-from perception.locate import BlockFix, CameraFilter, fix_camera, locate_block, locate_camera, locate_free
+from perception.locate import BlockFix, CameraFix, fix_camera, locate_block, locate_camera, locate_free
 from scripts.programs.marker_scenes import DESK_LENS, SceneRange, draw_scene
 from sim.lab_scene import LAB_INTRINSICS
 from tests.perception.lab_pictures import RIG, STRAIGHT_UP, LabEye, somewhere
@@ -32,7 +33,7 @@ def eye(cache: Path) -> Iterator[LabEye]:
 
 
 def locate(seen_px: dict[int, Array]) -> BlockFix:
-    return locate_block(seen_px, LAB_INTRINSICS, locate_camera(seen_px, LAB_INTRINSICS, BOARD))
+    return locate_block(seen_px, LAB_INTRINSICS, fix_camera(seen_px, LAB_INTRINSICS, BOARD))
 
 
 def test_block_and_camera_are_found_over_the_whole_area_wherever_the_camera_was_pushed(
@@ -45,8 +46,9 @@ def test_block_and_camera_are_found_over_the_whole_area_wherever_the_camera_was_
         for _ in range(10):
             truth = somewhere(rng)
             seen_px = detect_markers(eye.picture(truth))
-            camera = locate_camera(seen_px, LAB_INTRINSICS, BOARD)
-            fix = locate_block(seen_px, LAB_INTRINSICS, camera)
+            seen = fix_camera(seen_px, LAB_INTRINSICS, BOARD)
+            fix = locate_block(seen_px, LAB_INTRINSICS, seen)
+            camera = seen.desk_from_camera
             assert fix.standing
             found = fix.desk_from_block
             xy_mm.append(1000 * float(np.linalg.norm(found.position_m[:2] - truth.position_m[:2])))
@@ -170,7 +172,7 @@ def test_a_block_s_place_is_as_wrong_as_it_is_said_to_be(height_m: float) -> Non
         turned = Pose.from_rotvec(np.zeros(3), off[3:]) @ Pose(np.zeros(3), camera.quat_xyzw)
         believed = Pose(camera.position_m + off[:3], turned.quat_xyzw)
         seen_px, fits = see_markers(scene.rgb, DESK_LENS)
-        fix = locate_block(seen_px, DESK_LENS, believed, fits, np.diag(sigma**2))
+        fix = locate_block(seen_px, DESK_LENS, CameraFix.known(believed, DESK_LENS, np.diag(sigma**2)), fits)
         assert fix.standing == (height_m < 0.02)
         error = fix.desk_from_block.position_m - truth.position_m
         scaled.append(float(error @ np.linalg.solve(fix.covariance[:3, :3], error)))

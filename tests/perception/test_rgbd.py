@@ -15,9 +15,10 @@ from bridge.observation import CameraView, ImageKind, ObservationSpec, Observed
 from bridge.ports import Frame, Intrinsics
 from bridge.sensing import SensingPolicy
 from perception.arm_track import ArmTrack
+from perception.block_source import CameraBlockSource
 from perception.errors import ArmUnknown, ViewTooNarrow
 from perception.pictures import CameraPictures
-from perception.rgbd import DepthBlockSource, MountedCamera
+from perception.rgbd import DepthLocator, MountedCamera
 from perception.view import picture_for, view_intrinsics
 from scripts.programs.arm_mask import RenderedArmMask
 from scripts.programs.depth_scenes import BlockScenes
@@ -82,7 +83,9 @@ def test_a_frame_of_the_labs_wrist_camera_becomes_a_sighting_in_the_base() -> No
     eye.close()
     mask, track = RenderedArmMask(ARM, RIG), ArmTrack()
     covariance = np.diag([1e-6] * 3 + [1e-4] * 3)
-    source = DepthBlockSource(HandCamera(), MountedCamera(ARM, RIG, MOUNT, covariance=covariance), track, mask)
+    source = CameraBlockSource(
+        HandCamera(), DepthLocator(MountedCamera(ARM, RIG, MOUNT, covariance=covariance), track, mask)
+    )
     assert source.process(frame) is None
     assert "no state" in source.missing()
     track.add(state(2.0, RIG.home_rad))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bridge.ports import BlockSource
 from calibration.boards import DESK_BOARD, desk_from_board
 from hardware.cameras.remote import FrameSender, RemoteCamera
-from perception.tracker import BlockTracker
+from perception.block_source import CameraBlockSource
+from perception.marker_locator import MarkerLocator
 from sim.lab_scene import LAB_INTRINSICS, plane_homography
 from tests.perception.lab_pictures import RIG, LabEye, frame_of, somewhere
 from urdf.pose import Pose
@@ -34,7 +35,7 @@ class Rigged:
     def __init__(self, endpoint: str) -> None:
         self._sender = FrameSender(endpoint)
         self._camera = RemoteCamera(endpoint)
-        self.tracker = BlockTracker(self._camera, RIG)
+        self.tracker = CameraBlockSource(self._camera, MarkerLocator(RIG))
         self._seq = 0
 
     def show(self, rgb: NDArray[np.uint8], until: Callable[[], bool]) -> int:

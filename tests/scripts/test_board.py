@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from calibration.board_file import BoardFile, load_board
+from calibration.boards import GRIPPER, detect_markers
 from scripts.main import main
 
 MM_PER_POINT = 25.4 / 72
@@ -161,3 +162,14 @@ def test_the_stickers_are_the_faces_of_the_block(data: Path) -> None:
     # cells inside are black from side to side.
     borders = sides[np.abs(sides[:, 1] - 20 / 6) < 0.01]
     assert (np.abs(borders[:, 0] - 20.0) < 0.01).sum() >= 30
+
+
+def test_the_grippers_marker_is_seen_with_the_size_that_the_servos_calibration_expects(data: Path) -> None:
+    make("gripper")
+    dots_per_m = 600 / 0.0254
+    picture = np.asarray(Image.open(data / "boards" / "gripper_A4.png").convert("RGB"))
+    first = picture[: picture.shape[0] // 4, : picture.shape[1] // 3]  # one of twelve
+    corners = detect_markers(np.ascontiguousarray(first[::4, ::4]))[40]
+    sides = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1) * 4 / dots_per_m
+    np.testing.assert_allclose(sides, GRIPPER.markers[0].size_m, rtol=0.01)
+    assert main(["board", "make", "gripper", "--marker-mm", "20"]) == 2

@@ -19,7 +19,8 @@ from bridge.errors import StaleFrame
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
 from hardware.cameras.remote import RemoteCamera
-from perception.tracker import BlockTracker
+from perception.block_source import CameraBlockSource
+from perception.marker_locator import MarkerLocator
 from scripts.programs.lab import LabFailed, running_lab
 from scripts.programs.lab_eye import SceneMirror
 from scripts.programs.lab_process import LabProcess
@@ -93,7 +94,7 @@ def test_arm_camera_and_hand_work_together_and_nothing_is_left_behind(tmp_path: 
         pids = {lab.pid, *children_of(lab.pid)}
         robot, hand = RemoteRobot(lab.robot.endpoint, ARM, MonotonicClock()), StageHand(lab.robot.stage_endpoint)
         camera = RemoteCamera(lab.robot.camera_endpoint)
-        tracker = BlockTracker(camera, RIG)
+        tracker = CameraBlockSource(camera, MarkerLocator(RIG))
         send_home(robot)
         assert robot.read_state().position_rad == pytest.approx(RIG.home_rad, abs=0.03)
         assert "no marker of the block" in tracker.missing()

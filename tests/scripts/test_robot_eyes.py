@@ -17,9 +17,8 @@ from bridge.messages import RobotState
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.ports import Frame, Intrinsics
 from hardware.cameras.remote import FrameSender
+from perception.block_source import CameraBlockSource
 from perception.errors import ViewTooNarrow
-from perception.rgbd import DepthBlockSource
-from perception.tracker import BlockTracker
 from scripts.programs.robot_eyes import EyesKind, needs_wrist, open_eyes
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from sim.lab_depth import LabDepthEye
@@ -86,7 +85,8 @@ def test_a_policy_that_reads_depth_sees_and_finds_the_block_without_a_marker(wri
     count = len(ARM.joint_names)
     with ExitStack() as stack:
         eyes = open_eyes(robot(wrist_endpoint=wrist), ARM, RIG, DEPTH, EyesKind.AUTO, stack)
-        assert isinstance(eyes.source, DepthBlockSource)
+        assert isinstance(eyes.source, CameraBlockSource)
+        assert eyes.source.locator.name == "depth"
         assert eyes.on_state is not None
         assert eyes.pictures is not None
         end_s = time.monotonic() + 20.0
@@ -109,7 +109,9 @@ def test_who_needs_which_camera(tmp_path: Path) -> None:
     assert needs_wrist(DEPTH, EyesKind.MARKERS)
     with ExitStack() as stack:
         desk = robot(camera_endpoint=f"ipc://{tmp_path}/desk")
-        assert isinstance(open_eyes(desk, ARM, RIG, STATE, EyesKind.AUTO, stack).source, BlockTracker)
+        source = open_eyes(desk, ARM, RIG, STATE, EyesKind.AUTO, stack).source
+        assert isinstance(source, CameraBlockSource)
+        assert source.locator.name == "markers"
         with pytest.raises(RobotFileError, match="wrist"):
             open_eyes(desk, ARM, RIG, DEPTH, EyesKind.AUTO, stack)
         with pytest.raises(RobotFileError, match="needs eyes"):

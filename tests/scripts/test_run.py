@@ -25,7 +25,8 @@ from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.remote import RemoteRobot
 from bridge.watcher import RobotWatcher
 from hardware.cameras.remote import RemoteCamera
-from perception.tracker import BlockTracker
+from perception.block_source import CameraBlockSource
+from perception.marker_locator import MarkerLocator
 from policies.scripted import scripted_policy
 from scripts.programs.lab import running_lab
 from scripts.programs.lab_process import LabProcess
@@ -218,7 +219,7 @@ def test_a_block_held_for_ten_seconds_stays_held(tmp_path: Path) -> None:
     with LabProcess(seed=5, out=tmp_path / "out", data=tmp_path / "data") as lab:
         robot, hand = RemoteRobot(lab.robot.endpoint, ARM, CLOCK), StageHand(lab.robot.stage_endpoint)
         camera = RemoteCamera(lab.robot.camera_endpoint)
-        tracker = BlockTracker(camera, RIG)
+        tracker = CameraBlockSource(camera, MarkerLocator(RIG))
         try:
             attempt = GraspAttempt(ARM, RIG, PinocchioKinematics(ARM, RIG), 0.05)
             loop = ControlLoop(robot, CLOCK, tracker, attempt)

@@ -1,0 +1,66 @@
+"""Where a camera that stands still is: by the desk board, over several pictures."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+
+from bridge.ports import Intrinsics
+from calibration.boards import desk_from_board
+from perception.errors import PerceptionError
+from perception.locate import CameraFix, fix_camera
+from urdf.description import Rig
+from urdf.pose import Array, Pose
+
+_BOARD_AGE_S = 2.0  # the camera stands still, so a board hidden by the arm for a moment is no loss
+
+
+class CameraFilter:
+    """The pose of a camera that stands still: the median over the newest sightings, so that one bad frame is nothing.
+
+    A camera that was bumped is believed after half the window.
+    """
+
+    def __init__(self, window: int = 15) -> None:
+        self._poses: deque[Pose] = deque(maxlen=window)
+        self._newest_ns = 0
+
+    def add(self, desk_from_camera: Pose, stamp_ns: int) -> Pose:
+        """Take in one sighting; return the filtered pose."""
+        self._poses.append(desk_from_camera)
+        self._newest_ns = stamp_ns
+        return self.pose()
+
+    def age_s(self, now_ns: int) -> float:
+        """Return how long ago the board was seen; infinite when it never was."""
+        return (now_ns - self._newest_ns) * 1e-9 if self._poses else math.inf
+
+    def pose(self) -> Pose:
+        """Return `desk_from_camera`, component-wise median around the newest sighting."""
+        anchor = self._poses[-1]
+        offsets = np.array([(anchor.inverse() @ pose).log() for pose in self._poses])
+        return anchor @ Pose.exp(np.median(offsets, axis=0))
+
+
+class BoardWatch:
+    """Where a camera that stands still is, by the desk board in its pictures. A board that is hidden is remembered."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._desk_from_board = desk_from_board(rig)
+        self._filter = CameraFilter()
+        self._newest: CameraFix | None = None
+
+    def fix(self, seen_px: Mapping[int, Array], intrinsics: Intrinsics, stamp_ns: int) -> CameraFix:
+        """Return where the camera is; raises TargetNotSeen or PoseUncertain once the board was not seen for 2 s."""
+        try:
+            seen = fix_camera(seen_px, intrinsics, self._desk_from_board)
+        except PerceptionError:
+            if self._newest is None or self._filter.age_s(stamp_ns) > _BOARD_AGE_S:
+                raise
+            return self._newest
+        steady = self._filter.add(seen.desk_from_camera, stamp_ns)
+        self._newest = CameraFix(steady, seen.covariance, seen.by_systematic)
+        return self._newest
