@@ -43,7 +43,7 @@ def measure(on_progress: Callable[[str, float], None], only: str = "") -> list[R
         at_most(f"{FIGURE}: yaw, 95th percentile", float(np.percentile(yaw[found], 95)), "deg", 1.0, _TOLD),
         at_most(f"{FIGURE}: not found", float((~found).mean()), "", 0.01, _TOLD),
         at_most(f"{FIGURE}, held 30 to 90 mm high: 95th percentile in 3-D",
-                1000 * float(np.percentile(up[seen], 95)), "mm", 10.0, "its size tells how near it is; no arm in the way"),
+                1000 * float(np.percentile(up[seen], 95)), "mm", 10.0, "its size says how near; no arm before it"),
         at_most(f"{FIGURE}, held 30 to 90 mm high: not found", float((~seen).mean()), "", 0.05, "no arm in the way"),
     ]  # fmt: skip
 
