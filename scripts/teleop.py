@@ -65,7 +65,7 @@ class TeleopArgs:
     hands: bool = True
     """Look for hands: a pinch closes the gripper (tool). Without, a picture takes a third of the time."""
     people: int = 1
-    """For how many people the models look, 1 to 3. With 1 the model itself stays with whom it sees, in half the time."""
+    """For how many people is looked, 1 to 3. With 1 the model stays with whom it sees, and takes half the time."""
     deadman: Deadman = Deadman.HAND
     """hand (the other one, raised), key, or none: only for recordings, in simulation and in the lab. A pedal that sends
     a key is a key."""

@@ -215,7 +215,9 @@ class CameraSightings:
 
 
 @contextmanager
-def open_source(choice: SourceChoice, clock: Clock, hands: bool, log_path: Path | None) -> Generator[TeleopSightings]:
+def open_source(
+    choice: SourceChoice, clock: Clock, hands: bool, people: int, log_path: Path | None
+) -> Generator[TeleopSightings]:
     """Open a source; its landmarks are kept at `log_path` where they do not come from a file.
 
     Raises CameraMissing, SettingRefused, ModelMissing, ModelUnfit or BadLandmarks before anything moves.
