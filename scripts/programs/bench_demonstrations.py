@@ -90,7 +90,7 @@ class _Bench:
         config = mild(find_preset("depth-sac"), 500)
         shown = _shown(config, self._see(_GRASP_DEPTH))
         asked = [
-            self._asked("depth-sac shown", shown, _DEPTH_RATE, _DEPTH_MIN),
+            self._asked("depth-sac-shown", shown, _DEPTH_RATE, _DEPTH_MIN),
             self._asked("depth-sac", config, _DEPTH_RATE, _DEPTH_MIN),
         ]
         ours, alone = self._runs(figure, asked)
@@ -104,7 +104,7 @@ class _Bench:
         ours, alone = self._runs(
             figure,
             [
-                self._asked("pick-place shown", shown, _PLACE_RATE, _PLACE_MIN),
+                self._asked("pick-place-shown", shown, _PLACE_RATE, _PLACE_MIN),
                 self._asked("pick-place", config, _PLACE_RATE, _PLACE_MIN),
             ],
         )
