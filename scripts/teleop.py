@@ -31,6 +31,7 @@ from scripts.programs.teleop_source import SourceChoice, TeleopSightings, open_s
 from scripts.programs.teleop_summary import closing_words, summary_of
 from scripts.run import find_robot
 from scripts.settled_memory import settled_memory
+from sim.objects import BLOCK_SIZE_M
 from urdf.description import load_arm
 from urdf.errors import ArmError
 
@@ -238,7 +239,8 @@ def _close(
 ) -> int:
     """Tell what came of it, and draw it."""
     notes = session.recorder.notes
-    summary = summary_of(notes, session.loop.statistics, None if record is None else record.writer.path)
+    rise_m = None if arm.block is None else float(arm.block().position_m[2]) - BLOCK_SIZE_M / 2
+    summary = summary_of(notes, session.loop.statistics, None if record is None else record.writer.path, rise_m)
     tell(closing_words(summary))
     if notes.times_s:
         path = args.out or data_root() / "teleop" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"

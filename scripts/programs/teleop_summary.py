@@ -11,6 +11,8 @@ from bridge.loop import LoopStatistics
 from perception.clutch import ClutchPhase
 from scripts.programs.teleop_session import TeleopNotes
 
+_LIFTED_MM = 5.0
+
 
 class TeleopSummary(msgspec.Struct, frozen=True):
     """The JSON line. `waited_for`: what the arm stood still for, the longest first.
@@ -30,9 +32,13 @@ class TeleopSummary(msgspec.Struct, frozen=True):
     stopped: str
     waited_for: tuple[str, ...]
     episode: Path | None = None
+    block_rise_mm: float | None = None
+    """How high the block is over where it lay, where the simulation knows."""
 
 
-def summary_of(notes: TeleopNotes, statistics: LoopStatistics, episode: Path | None) -> TeleopSummary:
+def summary_of(
+    notes: TeleopNotes, statistics: LoopStatistics, episode: Path | None, block_rise_m: float | None = None
+) -> TeleopSummary:
     """Return the numbers."""
     p50, p95 = np.percentile(notes.latency_ms, [50, 95]) if notes.latency_ms else (None, None)
     gaps_s = np.diff(notes.times_s, append=notes.times_s[-1:] or [])
@@ -50,6 +56,7 @@ def summary_of(notes: TeleopNotes, statistics: LoopStatistics, episode: Path | N
         stopped=notes.stopped,
         waited_for=tuple(reason for reason, _ in notes.reasons.most_common(4)),
         episode=episode,
+        block_rise_mm=None if block_rise_m is None else round(1e3 * block_rise_m, 1),
     )
 
 
@@ -61,6 +68,8 @@ def closing_words(summary: TeleopSummary) -> str:
     )
     if summary.latency_p50_ms is not None:
         text += f"; picture to command {summary.latency_p50_ms:.0f} ms, 95 % within {summary.latency_p95_ms:.0f} ms"
+    if summary.block_rise_mm is not None and summary.block_rise_mm > _LIFTED_MM:
+        text += f"; the block is {summary.block_rise_mm:.0f} mm over the desk"
     if summary.stopped:
         text += f". Stopped: {summary.stopped}"
     elif not summary.engagements:
