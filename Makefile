@@ -22,6 +22,7 @@ CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/hardware
 	tests/calibration tests/scripts/test_main.py tests/scripts/test_cli.py tests/scripts/test_mutations.py \
 	tests/scripts/test_pose_track.py tests/scripts/test_grasp_track.py tests/scripts/test_kuka_twin.py \
 	tests/scripts/test_bench_teleop_motion.py \
+	tests/scripts/test_episodes_label.py tests/scripts/test_episodes_export.py tests/scripts/test_episodes_record.py \
 	tests/test_wheel.py tests/test_imports.py tests/test_repository.py tests/scripts/test_models.py
 PIP_FLAGS := $(if $(CI),--quiet) --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 FIND_PYTHON := PYTHON="$(PYTHON)" bash scripts/find_python.sh
