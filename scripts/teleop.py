@@ -20,10 +20,12 @@ from scripts.cli import data_root, emit_json
 from scripts.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from scripts.keyboard import NoTerminal, keyboard
 from scripts.programs.episode_recording import RecordedRun, Recording, recording
+from scripts.programs.footage import Image
 from scripts.programs.guide_window import has_display
 from scripts.programs.robot_link import RobotLink
 from scripts.programs.teleop_arm import TeleopArm, served_arm, simulated_arm
 from scripts.programs.teleop_controls import KEYS_HELP, STOPS, TeleopControls
+from scripts.programs.teleop_page import teleop_page
 from scripts.programs.teleop_plot import draw_teleoperation
 from scripts.programs.teleop_screen import KeyWindow, ScreenStyle, TeleopScreen
 from scripts.programs.teleop_session import PERIOD_S, Mode, TeleopSession, TeleopSetup
@@ -79,6 +81,8 @@ class TeleopArgs:
     simulation and for recordings."""
     window: bool = True
     """Show a window where there is a display."""
+    page: int | None = None
+    """Show the same as a page at http://127.0.0.1:PORT, for a machine without a display (`ssh -L`)."""
     record: bool = True
     """Leave a recording in data/episodes: the run, and the landmarks beside it."""
     seed: int = 0
@@ -123,6 +127,8 @@ def _problem(args: TeleopArgs) -> str:
     """Return what is wrong with the arguments, empty where nothing is."""
     if args.scale is not None and not 0.05 <= args.scale <= 2.0:
         return f"--scale must be 0.05 to 2 (metres of tool for a metre of wrist), got {args.scale:g}"
+    if args.page is not None and not 1 <= args.page <= 65535:
+        return f"--page must be a port, 1 to 65535, got {args.page}"
     if not 1 <= args.people <= 3:
         return f"--people must be 1 to 3, got {args.people}"
     if args.max_gap_deg is not None and not 0.0 < args.max_gap_deg <= 360.0:
@@ -207,10 +213,14 @@ def _session(
     stack: ExitStack,
 ) -> TeleopSession:
     writer = None if record is None else record.writer
-    if window is None:
+    sinks: list[Callable[[Image], None]] = [] if window is None else [window]
+    if args.page is not None:
+        sinks.append(stack.enter_context(teleop_page(args.page)))
+        tell(f"the screen: http://127.0.0.1:{args.page}")
+    if not sinks:
         return TeleopSession(arm, _setup(args, choice), sightings, controls, writer, tell)
     style = ScreenStyle(args.side, args.mirror, record is not None, args.mode is Mode.TOOL)
-    screen = stack.enter_context(TeleopScreen(sightings, style, window))
+    screen = stack.enter_context(TeleopScreen(sightings, style, sinks))
     return TeleopSession(arm, _setup(args, choice), sightings, controls, writer, tell, screen.show)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -37,10 +37,10 @@ class ScreenStyle:
 
 
 class TeleopScreen:
-    """Draws the newest moment and hands the picture to `sink`. A context."""
+    """Draws the newest moment and hands the picture to every one of `sinks`. A context."""
 
-    def __init__(self, frames: FrameView, style: ScreenStyle, sink: Callable[[Image], None]) -> None:
-        self._frames, self._style, self._sink = frames, style, sink
+    def __init__(self, frames: FrameView, style: ScreenStyle, sinks: Sequence[Callable[[Image], None]]) -> None:
+        self._frames, self._style, self._sinks = frames, style, tuple(sinks)
         self._newest: OverlayFacts | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -78,7 +78,9 @@ class TeleopScreen:
             if facts is not None:
                 width, height = _EMPTY_PX
                 ground = np.full((height, width, 3), _GROUND, dtype=np.uint8)
-                self._sink(draw_overlay(ground if frame is None else frame.rgb, facts))
+                picture = draw_overlay(ground if frame is None else frame.rgb, facts)
+                for sink in self._sinks:
+                    sink(picture)
 
 
 class KeyWindow:
