@@ -25,6 +25,7 @@ from scripts.programs.demonstration_record import (
     SCENE,
     AttemptClock,
     DemonstratedAttempt,
+    Reel,
     SimulationTape,
     record_attempts,
 )
@@ -154,10 +155,9 @@ def test_a_person_at_the_keys_is_recorded_and_an_attempt_given_up_has_no_end(tmp
     )
     clock, done = AttemptClock(env.robot), list[DemonstratedAttempt]()
     writer = EpisodeWriter(tmp_path / "keys.mcap", header_of("dofbot"), clock, demonstration=layout)
-    tape.begin(writer, clock, None)
     person = KeyboardPolicy(env.action_layout, Typed(["up", "w", "n", "left", "q"]), lambda _: None)
     try:
-        record_attempts(env, tape, clock, writer, layout, [1, 2, 3], lambda _: person, done.append)
+        record_attempts(env, tape, Reel(writer, clock, None), layout, [1, 2, 3], lambda _: person, done.append)
     finally:
         writer.close()
         env.close()
