@@ -145,16 +145,24 @@ class Chain:
             self.measure_camera(bench)
             self.measure_servos(bench, 0)
             self.try_actuator(bench)
-        number = 1
-        while self.place.fresh and (number < self.settings.rounds or self._fits_badly(number)):
+        for number in range(1, self.settings.rounds if self.place.fresh else 1):
             with self.place.take_hold() as bench:
                 self.measure_servos(bench, number)
-            number += 1
+        if self.place.fresh and self.corners_px > _WELL_PX:
+            self._try_servos_again()
         return self.reports
 
-    def _fits_badly(self, number: int) -> bool:
-        """Whether once more is worth while: an arm led astray by its old zeros stalls, and its poses say less."""
-        return number == self.settings.rounds and self.corners_px > _WELL_PX
+    def _try_servos_again(self) -> None:
+        """Measure once more: an arm led astray by its old zeros stalls, and its poses say less."""
+        try:
+            with self.place.take_hold() as bench:
+                self.measure_servos(bench, self.settings.rounds)
+        except KNOWN_TROUBLE as error:
+            self._not_measured("servos again", f"not measured, what was measured stays: {error}")
+
+    def _not_measured(self, step: str, words: str) -> None:
+        self.reports.append(StepReport(step, False, words))
+        self.tell(self.reports[-1])
 
     # Camera --------------------------------------------------------------------------------------
     def measure_camera(self, bench: Bench) -> None:
@@ -242,8 +250,7 @@ class Chain:
         try:
             self.measure_actuator(bench)
         except KNOWN_TROUBLE as error:
-            self.reports.append(StepReport("actuator", False, f"not measured, the nominal model stays: {error}"))
-            self.tell(self.reports[-1])
+            self._not_measured("actuator", f"not measured, the nominal model stays: {error}")
 
     def measure_actuator(self, bench: Bench) -> None:
         """Swing every joint where the arm is clear, and fit how its servos follow."""

@@ -62,7 +62,7 @@ def _figures(figure: Figure, table: GapTable) -> None:
         figure.text(
             x,
             0.715,
-            f"{successes} of {trials}: {100 * low:.0f} to {100 * high:.0f} % with 95 % confidence",
+            f"{successes} of {trials}, 95 % sure of {100 * low:.0f} to {100 * high:.0f} %",
             size=8,
             color=SOFT,
         )
