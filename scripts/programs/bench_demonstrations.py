@@ -131,5 +131,6 @@ def _shown(config: TrainConfig, recording: str) -> TrainConfig:
 
 def _rates(run: TimedRun) -> str:
     rates = ", ".join(f"{100 * rate:.0f}" for rate in run.rates)
-    every, commit = run.asked.config.evaluate_every, run.git_commit[:7]
-    return f"{rates} % of {run.asked.episodes} episodes, every {every:,} decisions, seed {run.asked.seed} at {commit}"
+    of = f"{run.asked.episodes} episodes, {run.asked.config.screening_episodes} where few of those succeed"
+    how = f"every {run.asked.config.evaluate_every:,} decisions, seed {run.asked.seed} at {run.git_commit[:7]}"
+    return f"{rates} % of {of}, {how}"
