@@ -28,7 +28,7 @@ from scripts.programs.teleop_controls import KEYS_HELP, STOPS, TeleopControls
 from scripts.programs.teleop_page import teleop_page
 from scripts.programs.teleop_plot import draw_teleoperation
 from scripts.programs.teleop_screen import KeyWindow, ScreenStyle, TeleopScreen
-from scripts.programs.teleop_session import PERIOD_S, Mode, TeleopSession, TeleopSetup
+from scripts.programs.teleop_session import PERIOD_S, Mode, TeleopSession, TeleopSetup, free_header
 from scripts.programs.teleop_source import SourceChoice, TeleopSightings, open_source
 from scripts.programs.teleop_summary import closing_words, summary_of
 from scripts.run import find_robot
@@ -181,7 +181,7 @@ def _lead(
         with ExitStack() as stack:
             if args.record:
                 run = RecordedRun(arm.name, arm.description, arm.rig, PERIOD_S, f"teleop {args.mode}")
-                record = stack.enter_context(recording(data_root(), run, arm.clock, tell))
+                record = stack.enter_context(recording(data_root(), run, arm.clock, tell, free_header(arm, args.mode)))
             log_path = None if record is None else record.writer.path.with_suffix(SUFFIX)
             sightings = stack.enter_context(open_source(choice, arm.clock, _hands(args), args.people, log_path))
             session = _session(args, choice, arm, sightings, controls, record, window, tell, stack)
@@ -255,7 +255,7 @@ def _close(
     if notes.times_s:
         path = args.out or data_root() / "teleop" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_teleoperation(notes, f"{arm.description.name} ({arm.name}), {args.mode}, {args.source}", path)
+        draw_teleoperation(notes, f"{arm.description.name} ({arm.name}), {args.mode}, {Path(args.source).name}", path)
         tell(f"picture: {path}")
     emit_json(summary, args.json)
     return exit_code

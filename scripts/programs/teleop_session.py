@@ -12,10 +12,13 @@ import numpy as np
 
 from bridge.attempt import Attempt
 from bridge.episode import EpisodeWriter
+from bridge.episode_decisions import DemonstrationHeader
 from bridge.episode_format import Level
+from bridge.episode_witness import Demonstrator, WitnessedPolicy, demonstration_header
 from bridge.errors import BridgeError
 from bridge.free_attempt import FREE_HZ, FreeJointAttempt, FreeToolAttempt
 from bridge.loop import ControlLoop, LoopStep, run_episode
+from bridge.observation import ObservationSpec
 from bridge.ports import BlockSighting
 from perception.body import Side
 from perception.clutch import Clutch, ClutchPhase, ClutchSettings
@@ -31,6 +34,8 @@ from urdf.pose import Array
 
 PERIOD_S = 1.0 / FREE_HZ
 _CLEAR_LOOK_S = 0.05
+#: What a person does freely is of no task; every stretch that the arm followed is an attempt.
+FREE_TASK = "free"
 
 
 class Mode(StrEnum):
@@ -95,6 +100,9 @@ class TeleopRecorder:
     ) -> None:
         self.notes = TeleopNotes()
         self._arm, self._attempt, self._writer, self._tell, self._show = arm, attempt, writer, tell, show
+        self.demonstrator: Demonstrator | None = None
+        if writer is not None and writer.demonstration is not None:
+            self.demonstrator = Demonstrator(writer, writer.demonstration, arm.clock)
         self._moment: TeleopMoment | None = None
         self._told: tuple[ClutchPhase, str] | None = None
         self._began_ns = arm.clock.now_ns()
@@ -104,6 +112,9 @@ class TeleopRecorder:
         self._moment = moment
         self.notes.pictures += moment.fresh
         self.notes.engagements += moment.state.engages
+        if moment.state.engages and self.demonstrator is not None:
+            self.end_demonstration()
+            self.demonstrator.begin()
         if moment.state.phase is ClutchPhase.STOPPED:
             self.notes.stopped = moment.state.reason
         # Numbers in a reason change from period to period: its first words are what it is.
@@ -115,6 +126,11 @@ class TeleopRecorder:
             if self._writer is not None:
                 level = Level.INFO if moment.state.moves else Level.WARNING
                 self._writer.event("clutch", words, level)
+
+    def end_demonstration(self) -> None:
+        """End the stretch that the person led the arm: nobody knows yet whether that was a success."""
+        if self.demonstrator is not None:
+            self.demonstrator.end(None, truncated=True)
 
     def record(self, step: LoopStep) -> None:
         """Take in one control period."""
@@ -138,6 +154,13 @@ def free_attempt(arm: TeleopArm, mode: Mode) -> FreeToolAttempt | FreeJointAttem
     """Return the attempt that a mode acts in."""
     kind = FreeToolAttempt if mode is Mode.TOOL else FreeJointAttempt
     return kind(arm.description, arm.rig, PinocchioKinematics(arm.description, arm.rig), PERIOD_S)
+
+
+def free_header(arm: TeleopArm, mode: Mode) -> DemonstrationHeader:
+    """Return what a recording says of demonstrations by teleoperation: what the arm knows of itself, and actions."""
+    attempt, spec = free_attempt(arm, mode), ObservationSpec(state=False, proprioception=True)
+    layouts = attempt.observation_layout, attempt.action_layout
+    return demonstration_header(FREE_TASK, spec, *layouts, 1, arm.description)
 
 
 def driver_of(arm: TeleopArm, attempt: Attempt, setup: TeleopSetup) -> Driver:
@@ -176,13 +199,15 @@ class TeleopSession:
         self._policy = TeleopPolicy(
             sightings, view, driver, clutch, controls, arm.clock, setup.deadman, self.recorder.moment
         )
+        self._witnessed = WitnessedPolicy(self._policy)
+        self._witnessed.demonstrator = self.recorder.demonstrator
 
     def run(self) -> bool:
         """Go home, then follow the person; return False where an emergency stop ended it."""
         self.loop.move_to(self._arm.rig.home_rad)
         while True:
             try:
-                run_episode(self.loop, self._policy, 1)
+                run_episode(self.loop, self._witnessed, 1)
             except PersonLeft:
                 self._arm.robot.hold()
                 return True
@@ -196,6 +221,8 @@ class TeleopSession:
             except BaseException:
                 self._hold()
                 raise
+            finally:
+                self.recorder.end_demonstration()
 
     def _wait(self) -> None:
         """Let a moment pass; on a link, the state is asked for, so that its end is noticed."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge.episode_attempts import read_demonstrations
 from bridge.episode_reader import read_episode
 from bridge.free_attempt import FREE_HZ
 from perception.body import PeopleSighting, Side
@@ -72,6 +73,10 @@ def test_a_landmark_file_leads_a_simulated_arm_and_leaves_recording_and_picture(
     assert any("engaged: following" in event.text for event in episode.events)
     assert episode.ending is not None
     assert "engaged 1 times" in episode.ending.outcome
+    (attempt,) = read_demonstrations(episode.path).attempts
+    assert attempt.decisions > 10
+    assert attempt.observations["proprioception"].shape == (attempt.decisions + 1, 22)
+    assert (attempt.truncated, attempt.verdict) == (True, "")  # nobody knows whether that was a success
 
 
 def test_a_scripted_person_lifts_the_block_by_the_command(
