@@ -142,8 +142,6 @@ def test_too_narrow_a_lens_is_refused_before_anything_moves(frame: Frame, tmp_pa
             open_eyes(robot(wrist_endpoint=endpoint), ARM, RIG, DEPTH, EyesKind.AUTO, stack)
 
 
-def test_a_locator_that_nobody_has_trained_is_named_with_what_makes_one(
-    wrist: str,
-) -> None:
+def test_a_locator_that_nobody_has_trained_is_named_with_what_makes_one(wrist: str) -> None:
     with ExitStack() as stack, pytest.raises(UnknownName, match="tandem train-locator"):
         open_eyes(robot(wrist_endpoint=wrist), ARM, RIG, STATE, EyesKind.LEARNED, stack)
