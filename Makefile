@@ -13,7 +13,7 @@ PI_ALONE := tests/bridge tests/hardware
 CLOCKLESS := tests/sim tests/urdf tests/perception tests/policies tests/hardware/cameras tests/scripts/test_observe.py \
 	tests/scripts/test_env.py tests/scripts/test_board.py tests/scripts/test_calibrate_camera.py tests/scripts/test_check_obs.py \
 	tests/scripts/test_gap.py tests/scripts/test_posing.py tests/scripts/test_sight_log.py tests/scripts/test_quick_lab.py \
-	tests/scripts/test_turn_clock.py tests/scripts/test_teleop.py tests/scripts/test_teleop_page.py tests/scripts/test_train_locator.py tests/scripts/test_unit_training.py \
+	tests/scripts/test_turn_clock.py tests/scripts/test_teleop.py tests/scripts/test_teleop_page.py tests/scripts/test_teleop_overlay.py tests/scripts/test_train_locator.py tests/scripts/test_unit_training.py \
 	tests/scripts/test_train_demonstrations.py tests/scripts/test_bench_demonstrations.py \
 	tests/scripts/test_bench_markers.py tests/scripts/test_randomize.py tests/scripts/test_evaluate.py tests/scripts/test_bench_depth.py \
 	tests/scripts/test_bench_vector.py tests/scripts/test_simulation.py tests/scripts/test_plot.py \

@@ -15,7 +15,6 @@ _WHITE: Colour = (246, 249, 252)
 _DIM: Colour = (150, 160, 174)
 _TRUNK = ((11, 12), (11, 23), (12, 24), (23, 24))
 _LEGS = ((23, 25), (25, 27), (24, 26), (26, 28))
-_FACE = ((7, 3), (3, 2), (2, 0), (0, 5), (5, 6), (6, 8), (9, 10))
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (0, 17, 18, 19, 20), (5, 9, 13, 17))
 #: How much of the picture stays under a person who is not in control.
 _DIM_ALPHA = 0.45
@@ -52,16 +51,15 @@ class PeoplePen:
         bones = [*_TRUNK, *_LEGS, *limbs]
         visible = body.visibility >= MIN_VISIBILITY
         seen = [(points[a], points[b]) for a, b in bones if visible[a] and visible[b]]
-        face = [(points[a], points[b]) for a, b in _FACE if visible[a] and visible[b]]
-        for begin, end in (*seen, *face):
+        for begin, end in seen:
             self._pen.bone(begin, end, NIGHT, 2.1 * self._unit_px)
-        for begin, end in face:
-            self._pen.bone(begin, end, colour, 0.7 * self._unit_px)
+        if visible[Landmark.NOSE]:
+            self._pen.dot(points[Landmark.NOSE], 1.6 * self._unit_px, NIGHT)
+            self._pen.dot(points[Landmark.NOSE], 1.1 * self._unit_px, colour)
         for begin, end in seen:
             self._pen.bone(begin, end, colour, self._unit_px)
-        for begin, end in seen:
-            self._pen.dot(begin, 1.1 * self._unit_px, colour)
-            self._pen.dot(end, 1.1 * self._unit_px, colour)
+        for place in (end for pair in seen for end in pair):
+            self._pen.dot(place, 1.1 * self._unit_px, colour)
 
     def _arm(self, body: BodyPose, side: Side, colour: Colour) -> None:
         """Draw the arm that is followed: broad, in colour, its joints as rings."""

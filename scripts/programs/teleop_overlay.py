@@ -130,18 +130,26 @@ def _foot(pen: OverlayPen, facts: OverlayFacts, colour: Colour, unit: float) -> 
     pen.panel((left, top + 14 * unit, left + 4 * unit, bottom - 14 * unit), colour, 1.0, 2 * unit)
     goal = bool(facts.joints) or facts.tool_m is not None
     room = right - left - (36 + (_GOAL_WIDTH if goal else 0.0)) * unit
-    rows = wrapped(facts.reason or "the arm follows you", 18 * unit, room, bold=True)
-    small = _small_print(facts)
-    line = 24 * unit
-    first = (top + bottom) / 2 - ((len(rows) - 1) * line + (21 * unit if small else 0.0)) / 2
-    for number, words in enumerate(rows):
-        pen.text((left + 18 * unit, first + number * line), words, _TEXT, 18 * unit, bold=True)
-    if small:
-        pen.text((left + 18 * unit, first + (len(rows) - 1) * line + 23 * unit), small, _SOFT, 13 * unit)
+    _reason(pen, facts, (left + 18 * unit, (top + bottom) / 2), room, unit)
     if facts.joints:
         _joints(pen, facts.joints, (right - _GOAL_WIDTH * unit, top, right, bottom), colour, unit)
     elif facts.tool_m is not None:
         _tool(pen, facts.tool_m, facts.closing, (right - _GOAL_WIDTH * unit, top, right, bottom), colour, unit)
+
+
+def _reason(pen: OverlayPen, facts: OverlayFacts, middle: tuple[float, float], room: float, unit: float) -> None:
+    """Write why, in two lines and a small one, or in three where it takes more words."""
+    words = facts.reason or "the arm follows you"
+    rows, small = wrapped(words, 18 * unit, room, bold=True), _small_print(facts)
+    size, line, below = 18 * unit, 24 * unit, 21 * unit
+    if rows[-1].endswith("…"):
+        rows, small = wrapped(words, 15 * unit, room, bold=True, lines=3), ""
+        size, line, below = 15 * unit, 22 * unit, 0.0
+    left, first = middle[0], middle[1] - ((len(rows) - 1) * line + below) / 2
+    for number, row in enumerate(rows):
+        pen.text((left, first + number * line), row, _TEXT, size, bold=True)
+    if small:
+        pen.text((left, first + (len(rows) - 1) * line + below + 2 * unit), small, _SOFT, 13 * unit)
 
 
 def _small_print(facts: OverlayFacts) -> str:
