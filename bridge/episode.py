@@ -70,6 +70,8 @@ class EpisodeWriter:
         `on_trouble` is told once, from the thread that finds out, that something is being lost, and why.
         """
         self.path = path
+        #: Of what `demonstrate` may be told; None: of nothing.
+        self.demonstration = demonstration
         self._clock = clock
         self._on_trouble = on_trouble
         self._told = False

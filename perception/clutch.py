@@ -135,6 +135,8 @@ class Clutch:
         if before.phase is ClutchPhase.STOPPED:
             if not signals.clear:
                 return replace(state, now_ns=signals.now_ns, let_go=False)
+            # However long it took: that is no jump of the clock.
+            before = replace(before, phase=ClutchPhase.WAITING, now_ns=None, seen_ns=None)
             state = replace(state, phase=ClutchPhase.WAITING, let_go=not signals.held)
         jump = _clock_jump(before, signals)
         if jump:

@@ -57,7 +57,7 @@ class PersonView:
         limb = limb_of(body, self._side, sighting.aspect, hand)
         if limb is not None and self._mirror:
             limb = limb.mirrored()
-        why = "another person: keep still" if person.new else "" if limb is not None else self._hidden(body)
+        why = "somebody new: keep still" if person.new else "" if limb is not None else self._hidden(body)
         self._raised = self._is_raised(body)
         return SeenPerson(sighting, limb, why, self._raised, body)
 

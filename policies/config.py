@@ -254,7 +254,8 @@ class TrainConfig:
     bc: BcConfig = field(default_factory=BcConfig)
     """Settings of bc."""
     demonstrations: tuple[str, ...] = ()
-    """Recordings whose successful attempts bc and sac learn from (`tandem episodes record`): names, or files."""
+    """What bc and sac learn from, successful attempts alone: recordings (`tandem episodes record`), or one export or
+    import (`tandem episodes export`, steps.npz, Minari, LeRobot); names, or files."""
     max_decisions: int = 9_000
     workers: int = 2
     """Processes that simulate, for training and again for evaluation."""

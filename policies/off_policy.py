@@ -58,9 +58,6 @@ class OffPolicy:
             self._space, self.sac.action_size, self._discount, config.steps, reward_scale
         )
         self._demonstrations_sha256 = demonstrations.sha256
-        if config.warm_start:
-            warm_start(self.sac, self._demonstrated, self._draws)
-            self.average = copy.deepcopy(self.sac.policy).requires_grad_(False)
 
     @property
     def _begins_warm(self) -> bool:
@@ -73,7 +70,10 @@ class OffPolicy:
 
     # Learning --------------------------------------------------------------------------------------------------------
     def begin(self, observations: Parts) -> None:
-        """Take in the first observations after a reset of all worlds."""
+        """Take in the first observations after a reset of all worlds; a warm start comes before the first decision."""
+        if self._demonstrated is not None and self._begins_warm and self.decisions == 0:
+            warm_start(self.sac, self._demonstrated, self._draws)
+            self.average = copy.deepcopy(self.sac.policy).requires_grad_(False)
         self.replay.begin(observations)
 
     def act(self, observations: Parts) -> NDArray[np.float32]:

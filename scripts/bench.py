@@ -89,6 +89,13 @@ def _perception(on_progress: Progress, only: str) -> Iterable[Row]:
     return measure(on_progress, only)
 
 
+def _teleop(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs import bench_demonstrations, bench_teleop
+
+    yield from bench_teleop.measure(on_progress, only)
+    yield from bench_demonstrations.measure(on_progress, only)
+
+
 #: Each yields at least the rows whose figure contains a word.
 BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "bridge": _bridge,
@@ -100,11 +107,12 @@ BENCHES: dict[str, Callable[[Progress, str], Iterable[Row]]] = {
     "policy": _policy,
     "servos": _servos,
     "tasks": _tasks,
+    "teleop": _teleop,
     "train": _train,
     "training": _training,
 }
 #: Measured by name alone: what is a part of `tasks` or of `perception`, and what takes most of a day.
-_BY_NAME = ("grasp", "servos", "train")
+_BY_NAME = ("grasp", "servos", "teleop", "train")
 
 
 @dataclass(frozen=True)
@@ -117,11 +125,12 @@ class BenchArgs:
     name: Annotated[str, tyro.conf.Positional] = "all"
     """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), perception (cameras, markers,
     calibration, half an hour), grasp (the Dofbot's, half an hour), tasks (every arm's, hours), train (how quickly and
-    how well learners learn, hours; goes on where it was stopped), or `all`: each of them but grasp, which is a part of
-    tasks, servos, which is a part of perception, and train."""
+    how well learners learn, hours; goes on where it was stopped), teleop (a minute, and what demonstrations are worth,
+    hours), or `all`: each of them but grasp, which is a part of tasks, servos, which is a part of perception, teleop
+    and train."""
     only: str = ""
     """Show and judge only the rows whose figure contains this word; policy, bridge, servos, perception, grasp,
-    tasks and train measure little else. The file keeps the rows that were not measured again."""
+    tasks, teleop and train measure little else. The file keeps the rows that were not measured again."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 

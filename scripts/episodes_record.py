@@ -13,7 +13,6 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from bridge.episode import EpisodeWriter
 from bridge.episode_decisions import DemonstrationHeader
 from bridge.episode_witness import demonstration_header
 from bridge.observation import PRIVILEGED, STATE, ObservationSpec
@@ -27,6 +26,7 @@ from scripts.keyboard import keyboard
 from scripts.programs.demonstration_record import (
     AttemptClock,
     DemonstratedAttempt,
+    Reel,
     SimulationTape,
     record_attempts,
     scene_eye,
@@ -152,9 +152,9 @@ def _in_simulation(args: EpisodesRecordArgs, console: Console) -> tuple[int, Rec
         record: Recording | None = None
         try:
             with recording(data_root(), run, clock, lambda text: _say(console, text), header) as record:
-                tape.begin(record.writer, clock, scene_eye(env) if args.pictures else None)
+                reel = Reel(record.writer, clock, scene_eye(env) if args.pictures else None)
                 try:
-                    _play_all(args, env, tape, clock, record.writer, header, policy_of, count)
+                    _play_all(args, env, tape, reel, header, policy_of, count)
                 finally:
                     record.outcome = f"{count.successes} of {count.whole} attempts succeeded"
         except KeyboardInterrupt:
@@ -234,15 +234,14 @@ def _play_all(
     args: EpisodesRecordArgs,
     env: ArmEnv,
     tape: SimulationTape,
-    clock: AttemptClock,
-    writer: EpisodeWriter,
+    reel: Reel,
     header: DemonstrationHeader,
     policy_of: Callable[[int], Policy] | None,
     count: _Count,
 ) -> None:
     seeds = episode_seeds(args.seed, args.episodes)
     if policy_of is not None:
-        record_attempts(env, tape, clock, writer, header, seeds, policy_of, count.advance)
+        record_attempts(env, tape, reel, header, seeds, policy_of, count.advance)
         return
     chart = DeskChart(env, colors=count.console.color_system is not None)
     with keyboard(STOPS) as keys, Live(console=count.console, auto_refresh=False, transient=True) as live:
@@ -257,7 +256,7 @@ def _play_all(
             person.begin()
             return person
 
-        record_attempts(env, tape, clock, writer, header, seeds, begin, count.advance)
+        record_attempts(env, tape, reel, header, seeds, begin, count.advance)
 
 
 def _say(console: Console, text: str) -> None:

@@ -111,6 +111,12 @@ def _run(words: Sequence[str]) -> int:
     return run(_parse("run", RunArgs, words))
 
 
+def _teleop(words: Sequence[str]) -> int:
+    from scripts.teleop import TeleopArgs, run
+
+    return run(_parse("teleop", TeleopArgs, words))
+
+
 def _episodes_record(words: Sequence[str]) -> int:
     from scripts.episodes_record import EpisodesRecordArgs, run
 
@@ -344,6 +350,7 @@ COMMANDS: dict[str, Command] = {
     "env list": Command("list the registered environments", _env_list),
     "env show": Command("show an environment's numbers with their units, and draw what its arm can reach", _env_show),
     "run": Command("run a policy on an arm: the lab's, or a served one that has a camera", _run),
+    "teleop": Command("lead an arm by the motion of your own, seen by a webcam", _teleop),
     "episodes record": Command("record demonstrations: a policy's, or yours at the keys", _episodes_record),
     "episodes label": Command("say which attempts of a recording succeeded", _episodes_label),
     "episodes trim": Command("leave out the idle ends of a recording's attempts", _episodes_trim),

@@ -54,7 +54,8 @@ class RunArgs:
     episodes: int = 10
     """How many attempts."""
     eyes: EyesKind = EyesKind.AUTO
-    """By what the block is found: `markers` on it, or its shape in the pictures of the wrist's depth camera (`depth`).
+    """By what the block is found: `markers` on it or its `colour` in the desk camera's pictures, its shape in those of
+    the wrist's depth camera (`depth`), or the newest locator of `tandem train-locator` there (`learned`).
     `auto`: depth for policies that read depth, markers for the others."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab."""

@@ -90,7 +90,7 @@ class _Bench:
         config = mild(find_preset("depth-sac"), 500)
         shown = _shown(config, self._see(_GRASP_DEPTH))
         asked = [
-            self._asked("depth-sac shown", shown, _DEPTH_RATE, _DEPTH_MIN),
+            self._asked("depth-sac-shown", shown, _DEPTH_RATE, _DEPTH_MIN),
             self._asked("depth-sac", config, _DEPTH_RATE, _DEPTH_MIN),
         ]
         ours, alone = self._runs(figure, asked)
@@ -104,7 +104,7 @@ class _Bench:
         ours, alone = self._runs(
             figure,
             [
-                self._asked("pick-place shown", shown, _PLACE_RATE, _PLACE_MIN),
+                self._asked("pick-place-shown", shown, _PLACE_RATE, _PLACE_MIN),
                 self._asked("pick-place", config, _PLACE_RATE, _PLACE_MIN),
             ],
         )
@@ -131,5 +131,6 @@ def _shown(config: TrainConfig, recording: str) -> TrainConfig:
 
 def _rates(run: TimedRun) -> str:
     rates = ", ".join(f"{100 * rate:.0f}" for rate in run.rates)
-    every, commit = run.asked.config.evaluate_every, run.git_commit[:7]
-    return f"{rates} % of {run.asked.episodes} episodes, every {every:,} decisions, seed {run.asked.seed} at {commit}"
+    of = f"{run.asked.episodes} episodes, {run.asked.config.screening_episodes} where few of those succeed"
+    how = f"every {run.asked.config.evaluate_every:,} decisions, seed {run.asked.seed} at {run.git_commit[:7]}"
+    return f"{rates} % of {of}, {how}"

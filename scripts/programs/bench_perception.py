@@ -21,6 +21,12 @@ def _depth(on_progress: Progress, only: str) -> Iterable[Row]:
     return measure(on_progress, only)
 
 
+def _colour(on_progress: Progress, only: str) -> Iterable[Row]:
+    from scripts.programs.bench_colour_block import measure
+
+    return measure(on_progress, only)
+
+
 def _intrinsics(on_progress: Progress, only: str) -> Iterable[Row]:
     from scripts.programs.bench_intrinsics import measure
 
@@ -56,6 +62,7 @@ def _gap(on_progress: Progress, only: str) -> Iterable[Row]:
 PARTS: tuple[tuple[tuple[str, ...], Callable[[Progress, str], Iterable[Row]]], ...] = (
     (("marker", "block", "detection and pose"), _markers),
     (("block from 64x64 wrist depth",), _depth),
+    (("colour",), _colour),
     (("intrinsics",), _intrinsics),
     (("hand-eye",), _hand_eye),
     (("camera -> observation",), _camera),

@@ -1,22 +1,23 @@
-"""From recordings to what a learner reads: their successful attempts, held against the run that learns from them."""
+"""From recordings and exports to what a learner reads: successful attempts, held against the run that is to learn."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from bridge.episode_decisions import SUCCESS
 from policies.artifact import LayoutRecord, PolicyManifest
 from policies.config import TrainConfig
-from policies.demonstrations import Demonstration, Demonstrations
+from policies.demonstrations import Demonstrations
 from policies.errors import BadConfig, UnfitDemonstrations
-from scripts.programs.demonstration_notes import read_noted
-from scripts.programs.demonstration_set import DemonstrationSet, gathered
-from scripts.programs.episode_files import resolve_episode
+from scripts.programs.demonstration_set import DemonstrationSet
+from scripts.programs.demonstration_source import as_demonstrations, open_demonstrations
 from urdf.description import load_arm
 
 
 def read_demonstrated(config: TrainConfig, manifest: PolicyManifest, data: Path) -> Demonstrations | None:
-    """Return what a run learns from, None where it names no recording.
+    """Return what a run learns from, None where it names nothing: recordings, or one export or import.
 
     Raises UnknownName, BadEpisode, PolicyMismatch or UnfitDemonstrations, and BadConfig where one is needed.
     """
@@ -24,18 +25,21 @@ def read_demonstrated(config: TrainConfig, manifest: PolicyManifest, data: Path)
         if config.algo == "bc":
             raise BadConfig("bc learns from demonstrations alone: name recordings with --demonstrations")
         return None
-    paths = [resolve_episode(name, data) for name in config.demonstrations]
-    shown = gathered([read_noted(path) for path in paths], only_successes=True)
+    shown = open_demonstrations(config.demonstrations, data)
     shown.origin.check_arm(load_arm(config.arm))
     _check(shown, config, manifest)
-    return as_demonstrations(shown)
+    return as_demonstrations(_succeeded(shown))
 
 
-def as_demonstrations(shown: DemonstrationSet) -> Demonstrations:
-    """Return attempts as a learner reads them."""
-    return Demonstrations(
-        tuple(Demonstration(a.observations, a.actions, a.rewards, a.terminated) for a in shown.attempts)
-    )
+def _succeeded(shown: DemonstrationSet) -> DemonstrationSet:
+    """Return the attempts that succeeded: an export may hold others as well; raises UnfitDemonstrations."""
+    kept = tuple(attempt for attempt in shown.attempts if attempt.verdict == SUCCESS)
+    if not kept:
+        raise UnfitDemonstrations(
+            f"{', '.join(shown.origin.recordings)}: none of {len(shown.attempts)} attempts is known to have succeeded: "
+            "label the recording with `tandem episodes label` and export it again"
+        )
+    return dataclasses.replace(shown, attempts=kept)
 
 
 def _check(shown: DemonstrationSet, config: TrainConfig, manifest: PolicyManifest) -> None:

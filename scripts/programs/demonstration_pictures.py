@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from bridge.episode_attempts import RecordedAttempt, RecordedDemonstrations
 from bridge.episode_decisions import PartLayout
 from bridge.episode_messages import Picture
-from bridge.episode_reader import read_episode, read_pictures
+from bridge.episode_reader import Episode, read_episode, read_pictures
 from bridge.observation import Part
 from scripts.programs.contact_sheet import colored
 from scripts.programs.demonstration_record import SCENE
@@ -25,13 +25,14 @@ Image = NDArray[np.uint8]
 _SCENE_CROP = (0.13, 0.0, 0.87, 0.87)
 #: Where nothing kept a picture.
 _NOTHING_RGB = (244, 246, 248)
-#: What a skill does after the last decision is part of the attempt: so long after it a picture may still be of it.
-_AFTER_S = 12.0
+#: An arm that is done holds still for so long at least, before it sets down what it has.
+_HELD_NS = 1_000_000_000
 
 
 def strip_of(recorded: RecordedDemonstrations, attempt: RecordedAttempt, count: int) -> list[Image]:
     """Return so many pictures (H, W, 3) from the first decision to the end of the attempt."""
-    kept = [picture for picture in _kept_pictures(recorded.path) if _during(picture, recorded, attempt)]
+    begin_ns, end_ns = int(attempt.stamp_ns[0]), _end_ns(recorded, attempt)
+    kept = [picture for picture in _kept_pictures(recorded.path) if begin_ns <= picture.stamp_ns <= end_ns]
     if kept:
         return [_decoded(kept[k]) for k in _spread(len(kept), count)]
     part = next((part for part in recorded.layout.parts if part.is_picture), None)
@@ -41,16 +42,24 @@ def strip_of(recorded: RecordedDemonstrations, attempt: RecordedAttempt, count: 
     return [_shown(seen[k], part) for k in _spread(len(seen), count)]
 
 
-def _during(picture: Picture, recorded: RecordedDemonstrations, attempt: RecordedAttempt) -> bool:
-    later = [int(other.stamp_ns[0]) for other in recorded.attempts if other.number > attempt.number]
-    end_ns = min([int(attempt.stamp_ns[-1] + _AFTER_S * 1e9), *(stamp_ns - 1 for stamp_ns in later)])
-    return int(attempt.stamp_ns[0]) <= picture.stamp_ns <= end_ns
+def _end_ns(recorded: RecordedDemonstrations, attempt: RecordedAttempt) -> int:
+    """Return when an attempt was over: what a skill does after the last decision is part of it."""
+    last_ns = int(attempt.stamp_ns[-1])
+    nexts = [int(other.stamp_ns[0]) - 1 for other in recorded.attempts if other.number > attempt.number]
+    done = [event.stamp_ns for event in _episode(recorded.path).events if (event.name, event.text) == ("phase", "done")]
+    later = [stamp_ns + _HELD_NS for stamp_ns in done if stamp_ns >= last_ns]
+    return min([*nexts, *later], default=last_ns + _HELD_NS)
+
+
+@lru_cache(maxsize=4)
+def _episode(path: Path) -> Episode:
+    return read_episode(path)
 
 
 @lru_cache(maxsize=4)
 def _kept_pictures(path: Path) -> tuple[Picture, ...]:
     """Return the pictures of the recording's first camera."""
-    episode = read_episode(path)
+    episode = _episode(path)
     first = next(iter(sorted(episode.picture_stamps_ns)), None)
     pictures: Iterator[Picture] = iter(()) if first is None else read_pictures(episode, first)
     return tuple(pictures)
@@ -63,7 +72,8 @@ def _spread(available: int, count: int) -> NDArray[np.int64]:
 def _decoded(picture: Picture) -> Image:
     image = Pillow.open(io.BytesIO(picture.jpeg)).convert("RGB")
     if picture.name == SCENE:
-        image = image.crop([round(s * side) for s, side in zip(_SCENE_CROP, image.size * 2, strict=True)])
+        left, top, right, bottom = _SCENE_CROP
+        image = image.crop((left * image.width, top * image.height, right * image.width, bottom * image.height))
     return np.asarray(image, dtype=np.uint8)
 
 

@@ -61,47 +61,56 @@ class AttemptClock:
         return self._before_ns + stamp_ns
 
 
+@dataclass(frozen=True, slots=True)
+class Reel:
+    """Where a simulation is recorded, on which clock, and who takes pictures of the scene (None: nobody)."""
+
+    writer: EpisodeWriter
+    clock: AttemptClock
+    eye: SceneEye | None
+
+
 class SimulationTape:
     """The recorder of an environment's control loop: writes its periods, and a picture of the scene now and then."""
 
     def __init__(self) -> None:
-        self._writer: EpisodeWriter | None = None
+        self._reel: Reel | None = None
         self._due_ns = 0
 
-    def begin(self, writer: EpisodeWriter, clock: AttemptClock, eye: SceneEye | None) -> None:
-        """Write from now on; without an eye no pictures."""
-        self._writer, self._clock, self._eye = writer, clock, eye
-
-    def begin_attempt(self) -> None:
-        """Begin with a picture."""
-        self._due_ns = 0
+    def begin_attempt(self, reel: Reel) -> None:
+        """Write there from now on; the first period is pictured."""
+        self._reel, self._due_ns = reel, 0
 
     def record(self, step: LoopStep) -> None:
         """Take in one control period."""
-        if self._writer is None:
+        reel = self._reel
+        if reel is None:
             return
-        if self._eye is not None and self._clock.now_ns() >= self._due_ns:
-            self._due_ns = self._clock.now_ns() + round(1e9 / _PICTURES_HZ)
+        now_ns = reel.clock.now_ns()
+        if now_ns >= self._due_ns:
+            self._due_ns = now_ns + round(1e9 / _PICTURES_HZ)
             self.picture()
-        self._writer.record(self._shifted(step))
-        self._writer.wait_for_room()
+        reel.writer.record(_shifted(step, reel.clock))
+        reel.writer.wait_for_room()
 
     def picture(self, solved: bool = False) -> None:
-        """Take a picture of the scene now."""
-        if self._writer is not None and self._eye is not None:
+        """Take a picture of the scene now, where somebody takes pictures."""
+        reel = self._reel
+        if reel is not None and reel.eye is not None:
             data = BytesIO()
-            Pillow.fromarray(self._eye.picture(solved)).save(data, "JPEG", quality=_JPEG_QUALITY)
-            self._writer.frame(SCENE, self._clock.now_ns(), data.getvalue())
+            Pillow.fromarray(reel.eye.picture(solved)).save(data, "JPEG", quality=_JPEG_QUALITY)
+            reel.writer.frame(SCENE, reel.clock.now_ns(), data.getvalue())
 
-    def _shifted(self, step: LoopStep) -> LoopStep:
-        shifted = self._clock.shifted
-        sighting = step.sighting
-        return dataclasses.replace(
-            step,
-            state=msgspec.structs.replace(step.state, stamp_ns=shifted(step.state.stamp_ns)),
-            sent=msgspec.structs.replace(step.sent, stamp_ns=shifted(step.sent.stamp_ns)),
-            sighting=sighting and dataclasses.replace(sighting, stamp_ns=shifted(sighting.stamp_ns)),
-        )
+
+def _shifted(step: LoopStep, clock: AttemptClock) -> LoopStep:
+    """Return a period of this attempt on the clock that goes on."""
+    sighting = step.sighting
+    return dataclasses.replace(
+        step,
+        state=msgspec.structs.replace(step.state, stamp_ns=clock.shifted(step.state.stamp_ns)),
+        sent=msgspec.structs.replace(step.sent, stamp_ns=clock.shifted(step.sent.stamp_ns)),
+        sighting=sighting and dataclasses.replace(sighting, stamp_ns=clock.shifted(sighting.stamp_ns)),
+    )
 
 
 def scene_eye(env: ArmEnv) -> SceneEye:
@@ -112,8 +121,7 @@ def scene_eye(env: ArmEnv) -> SceneEye:
 def record_attempts(
     env: ArmEnv,
     tape: SimulationTape,
-    clock: AttemptClock,
-    writer: EpisodeWriter,
+    reel: Reel,
     header: DemonstrationHeader,
     seeds: Iterable[int],
     policy_of: Callable[[int], Policy],
@@ -123,21 +131,21 @@ def record_attempts(
 
     An attempt that the person gives up is recorded as cut off, its success unknown.
     """
-    demonstrator = Demonstrator(writer, header, clock)
+    demonstrator = Demonstrator(reel.writer, header, reel.clock)
     for seed in seeds:
         if demonstrator.attempt:
-            clock.next_attempt()
+            reel.clock.next_attempt()
         observation, _ = env.reset(seed=seed)
         number = demonstrator.begin()
-        tape.begin_attempt()
-        writer.event("attempt", f"attempt {number} begins")
+        tape.begin_attempt(reel)
+        reel.writer.event("attempt", f"attempt {number} begins")
         policy = policy_of(seed)
         try:
-            attempt = _play(env, policy, observation, demonstrator, tape, clock, number)
+            attempt = _play(env, policy, observation, demonstrator, tape)
         except PersonLeft:
-            writer.event("attempt", f"attempt {number}: the person left")
+            reel.writer.event("attempt", f"attempt {number}: the person left")
             return
-        writer.event("attempt", _in_words(attempt))
+        reel.writer.event("attempt", _in_words(attempt))
         on_attempt(attempt)
 
 
@@ -147,10 +155,7 @@ def _play(
     observation: Observed,
     demonstrator: Demonstrator,
     tape: SimulationTape,
-    clock: AttemptClock,
-    number: int,
 ) -> DemonstratedAttempt:
-    begin_ns = clock.now_ns()
     decisions, over, success = 0, False, None
     while not over:
         try:
@@ -166,7 +171,7 @@ def _play(
     tape.picture(bool(success))
     if over:
         demonstrator.see_last(observation)
-    return DemonstratedAttempt(number, decisions, success, (clock.now_ns() - begin_ns) * 1e-9)
+    return DemonstratedAttempt(demonstrator.attempt, decisions, success, env.robot.now_ns() * 1e-9)
 
 
 def _in_words(attempt: DemonstratedAttempt) -> str:

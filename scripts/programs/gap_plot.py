@@ -51,7 +51,7 @@ def _figures(figure: Figure, table: GapTable) -> None:
     training = table.training.successes, table.training.episodes
     columns = (
         ("before calibration", table.counted("before"), BAD),
-        ("after `tandem calibrate all`", table.counted("after"), GOOD),
+        ("after tandem calibrate all", table.counted("after"), GOOD),
         ("training world", training, ACCENT),
     )
     for k, (what, (successes, trials), color) in enumerate(columns):
@@ -60,7 +60,11 @@ def _figures(figure: Figure, table: GapTable) -> None:
         figure.text(x, 0.775, f"{100 * successes / max(trials, 1):.1f} %", size=26, weight="bold", color=color)
         figure.text(x, 0.742, what, size=9.5, color=INK)
         figure.text(
-            x, 0.715, f"{successes} of {trials}, {100 * low:.0f}-{100 * high:.0f} % with 95 %", size=8, color=SOFT
+            x,
+            0.715,
+            f"{successes} of {trials}, 95 % sure of {100 * low:.0f} to {100 * high:.0f} %",
+            size=8,
+            color=SOFT,
         )
     figure.text(0.735, 0.775, f"{table.kept_share:.3f}", size=26, weight="bold")
     figure.text(0.735, 0.742, "of the training world's success is kept", size=9.5)

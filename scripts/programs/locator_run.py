@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from bridge.observation import ImageKind
 from calibration.artifacts import utc_now, write_atomic
+from perception.learned import MANIFEST_NAME
 from scripts.programs.depth_scenes import BlockScene, BlockScenes
 from scripts.programs.process_tree import die_with_parent
 from urdf.errors import UnknownName
@@ -111,6 +112,14 @@ def find_run(data: Path, name: str) -> Path:
     if name not in known:
         raise UnknownName("locator", name, [*known, "newest"] if known else [])
     return data / "locators" / name
+
+
+def newest_locator(data: Path) -> Path:
+    """Return the newest run that has ended with a locator; raises UnknownName where none has."""
+    ended = sorted(path.parent for path in (data / "locators").glob(f"*/{MANIFEST_NAME}"))
+    if not ended:
+        raise UnknownName("locator", "newest", [], "tandem train-locator makes one")
+    return ended[-1]
 
 
 # Scenes ------------------------------------------------------------------------------------------

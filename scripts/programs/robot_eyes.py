@@ -33,7 +33,7 @@ from scripts.cli import data_root
 from scripts.programs.arm_mask import RenderedArmMask
 from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera, how_well_known
 from scripts.programs.camera_choice import open_robot_camera
-from scripts.programs.locator_run import find_run
+from scripts.programs.locator_run import newest_locator
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from urdf.description import ArmDescription, Rig
 
@@ -146,11 +146,12 @@ def desk_locator(kind: EyesKind, rig: Rig, systematic: Systematic = EXACT) -> Bl
 
 def wrist_locator(kind: EyesKind, mounted: MountedCamera, track: ArmTrack, stack: ExitStack) -> BlockLocator:
     """Return who finds the block in the wrist camera's pictures; raises UnknownName or LocatorUnfit."""
-    if kind is EyesKind.LEARNED:
-        return LearnedEye(LearnedLocator(find_run(data_root(), "newest")), mounted, track)
     mask = RenderedArmMask(mounted.description, mounted.rig)
     stack.callback(mask.close)
-    return DepthLocator(mounted, track, mask)
+    shape = DepthLocator(mounted, track, mask)
+    if kind is EyesKind.LEARNED:
+        return LearnedEye(LearnedLocator(newest_locator(data_root())), mounted, track, shape)
+    return shape
 
 
 def _open(address: RobotFile, role: str, robot: str, description: ArmDescription, stack: ExitStack) -> Camera:

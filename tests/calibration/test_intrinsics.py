@@ -152,6 +152,16 @@ def test_a_camera_survives_the_disk(artifact: CameraCalibration, tmp_path: Path)
     assert back.views == tuple(f"{k:02d}.png" for k in range(9))
 
 
+def test_how_the_numbers_err_together_survives_the_disk_and_is_independent_in_older_files(
+    artifact: CameraCalibration,
+) -> None:
+    fit = calibrate(views(PINHOLE, 9), SIZE, ("pinhole",)).fit
+    np.testing.assert_allclose(artifact.covariance(), fit.covariance, rtol=1e-9, atol=1e-18)
+    older = msgspec.structs.replace(artifact, correlation=())
+    np.testing.assert_allclose(older.covariance(), np.diag(np.square(artifact.sigma)))
+    assert np.linalg.eigvalsh(artifact.covariance()).min() > 0
+
+
 def test_a_camera_of_another_robot_name_size_or_an_edited_one_is_refused(
     artifact: CameraCalibration, tmp_path: Path
 ) -> None:
@@ -167,7 +177,9 @@ def test_a_camera_of_another_robot_name_size_or_an_edited_one_is_refused(
     with pytest.raises(ForeignCalibration, match="1280 x 720"):
         artifact.intrinsics_for(1280, 720)
     whole = msgspec.json.decode(path.read_bytes())
-    for change in ({"arm_sha256": "0" * 64}, {"model": "fisheye"}, {"fx_px": -1.0}, {"sigma": [0.1]}, {"extra": 1}):
+    for change in (
+        {"arm_sha256": "0" * 64}, {"model": "fisheye"}, {"fx_px": -1.0}, {"sigma": [0.1]}, {"extra": 1},
+                   {"correlation": [0.5]}, {"correlation": [2.0] * 36}):  # fmt: skip
         path.write_bytes(msgspec.json.encode({**whole, **change}))
         with pytest.raises((BadArtifact, ForeignCalibration)):
             CameraCalibration.load("desk", "arm1", dofbot, tmp_path)

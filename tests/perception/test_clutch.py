@@ -148,7 +148,8 @@ def test_a_stop_is_latched_until_cleared_and_wants_the_deadman_let_go() -> None:
     rig = engaged()
     assert rig.period(held=True, stop="the space key").reason == "the space key"
     assert rig.seen(1.0, held=True).phase is ClutchPhase.STOPPED
-    rig.period(held=True, clear=True)
+    rig.now_ns += 3_000 * MS  # nobody asked while the arm was stopped
+    assert "clock" not in rig.period(held=True, clear=True).reason
     assert not rig.seen(1.0, held=True).moves
     assert "let go" in rig.state.reason
     rig.seen(0.04, held=False)

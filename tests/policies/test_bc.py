@@ -135,6 +135,7 @@ def test_a_warm_start_acts_at_once_as_was_shown_and_a_cold_one_at_random() -> No
     worlds = worlds_of(PointEnv)
     warm = replace(TINY, sac=replace(TINY.sac, hidden=(32, 32), warm_start=400))
     learner = make_learner(warm, worlds, 0, shown(40))
+    learner.begin(Stepper(worlds).reset(seed=0))
     assert error(learner) < 0.15 < 0.4 < error(make_learner(TINY, worlds, 0, shown(40)))
     seen = {"observation": np.array([[0.3, 0.3], [-0.3, 0.3]], np.float32)}
     acted = np.array([learner.act(seen) for _ in range(100)])  # decision 0: no warm-up of uniform ones

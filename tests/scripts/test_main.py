@@ -23,7 +23,11 @@ from urdf.errors import ArmError, Unreachable
 
 ROOT = Path(__file__).parent.parent.parent
 #: Where the parser misses what is needed before it sees what it does not know.
-NEEDED = {"board make": ["charuco"], "board measured": ["charuco", "--across-mm", "150", "--down-mm", "200"]}
+NEEDED = {
+    "board make": ["charuco"],
+    "board measured": ["charuco", "--across-mm", "150", "--down-mm", "200"],
+    "episodes import": ["dataset"],
+}
 
 
 def run_tandem(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -135,11 +139,12 @@ def test_typed_errors_become_one_line_and_an_exit_code(
 
 
 def errors_of_the_rooms() -> dict[str, type[Exception]]:
+    rooms = ("urdf", "bridge", "hardware", "calibration", "perception", "policies", "sim")
     return {
-        f"{room}.errors.{name}": kind
-        for room in ("urdf", "bridge", "hardware", "calibration", "perception", "policies", "sim")
-        for name, kind in vars(importlib.import_module(f"{room}.errors")).items()
-        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == f"{room}.errors"
+        f"{module}.{name}": kind
+        for module in (*(f"{room}.errors" for room in rooms), "scripts.programs.model_errors")
+        for name, kind in vars(importlib.import_module(module)).items()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module
     }
 
 

@@ -24,6 +24,7 @@ from scripts.programs.robot_file import RobotFile, RobotFileError
 from sim.lab_depth import LabDepthEye
 from sim.lab_truth import LabTruth
 from urdf.description import load_arm
+from urdf.errors import UnknownName
 from urdf.pose import Pose
 
 ARM = load_arm("dofbot")
@@ -106,14 +107,21 @@ def test_a_policy_that_reads_depth_sees_and_finds_the_block_without_a_marker(wri
 def test_who_needs_which_camera(tmp_path: Path) -> None:
     assert not needs_wrist(STATE, EyesKind.AUTO)
     assert needs_wrist(STATE, EyesKind.DEPTH)
+    assert needs_wrist(STATE, EyesKind.LEARNED)
+    assert not needs_wrist(STATE, EyesKind.COLOUR)
     assert needs_wrist(DEPTH, EyesKind.MARKERS)
     with ExitStack() as stack:
         desk = robot(camera_endpoint=f"ipc://{tmp_path}/desk")
         source = open_eyes(desk, ARM, RIG, STATE, EyesKind.AUTO, stack).source
         assert isinstance(source, CameraBlockSource)
         assert source.locator.name == "markers"
+        by_colour = open_eyes(desk, ARM, RIG, STATE, EyesKind.COLOUR, stack).source
+        assert isinstance(by_colour, CameraBlockSource)
+        assert by_colour.locator.name == "colour"
         with pytest.raises(RobotFileError, match="wrist"):
             open_eyes(desk, ARM, RIG, DEPTH, EyesKind.AUTO, stack)
+        with pytest.raises(RobotFileError, match="wrist"):
+            open_eyes(desk, ARM, RIG, STATE, EyesKind.LEARNED, stack)
         with pytest.raises(RobotFileError, match="needs eyes"):
             open_eyes(robot(), ARM, RIG, STATE, EyesKind.MARKERS, stack)
         other = ObservationSpec(views=(CameraView("desk", ImageKind.RGB),))
@@ -132,3 +140,8 @@ def test_too_narrow_a_lens_is_refused_before_anything_moves(frame: Frame, tmp_pa
         stack.callback(sending.close)
         with pytest.raises(ViewTooNarrow, match="65 degrees"):
             open_eyes(robot(wrist_endpoint=endpoint), ARM, RIG, DEPTH, EyesKind.AUTO, stack)
+
+
+def test_a_locator_that_nobody_has_trained_is_named_with_what_makes_one(wrist: str) -> None:
+    with ExitStack() as stack, pytest.raises(UnknownName, match="tandem train-locator"):
+        open_eyes(robot(wrist_endpoint=wrist), ARM, RIG, STATE, EyesKind.LEARNED, stack)

@@ -18,7 +18,7 @@ from scripts.programs.lab_unit import LabUnit
 from scripts.programs.posing import PosedArm
 from scripts.programs.quick_lab import SERIAL, QuickLab
 from scripts.programs.servo_sight import ServoSight, SightSetup
-from scripts.programs.sight_log import SightLog
+from scripts.programs.sight_log import KeptSights, SightLog
 from sim.lab_scene import LAB_INTRINSICS
 
 POSES = 6
@@ -42,6 +42,14 @@ def sight_of(lab: QuickLab) -> ServoSight:
     )  # fmt: skip
     step_rad = np.array([1.0 / abs(joint.ticks_per_rad) for joint in before.joints])
     return ServoSight(setup, PosedArm(lab.robot or lab.connect(), step_rad, clock=lab.clock), lab.camera)
+
+
+def shift(kept: KeptSights, by_px: float, markers: list[int]) -> None:
+    """Have some markers of the board seen farther to the right."""
+    for number in markers:
+        for corners in kept.board_px[number]:
+            for pixel in corners:
+                pixel[0] += by_px
 
 
 class Stopping:
@@ -90,10 +98,11 @@ def test_what_was_seen_of_another_marker_or_from_another_place_does_not_count(la
     lab.painter.says = LAB_INTRINSICS
     kept = log.load()
     assert kept is not None
-    for corners in kept.board_px.values():
-        for one in corners:
-            for pixel in one:
-                pixel[0] += 4.0
+    shift(kept, 200.0, list(kept.board_px)[:1])
+    again = sight_of(lab)
+    kept.restore(again.seen)
+    again.look_again()  # one marker was misread: no camera was moved
+    shift(kept, 4.0, list(kept.board_px))
     log.path.write_bytes(msgspec.json.encode(kept))
     with pytest.raises(CalibrationError, match="camera or the board was moved"):
         log.visit(sight_of(lab), POSES, 3, Stopping())

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bridge.episode_decisions import FAILURE
+from policies.config import find_preset
 from policies.onnx_policy import OnnxPolicy
 from scripts.main import main
+from scripts.programs.demonstrated import read_demonstrated
+from scripts.programs.demonstration_file import read_steps, write_steps
+from scripts.programs.demonstration_set import DemonstrationSet
+from scripts.run_folder import RunConfig
+from scripts.simulation import judged
+from scripts.train import manifest_for
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +33,18 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SMALL = ("--evaluation-episodes", "2", "--final-episodes", "2", "--screening-episodes", "0", "--film-every-min", "0")
+SMALL = (
+    "--evaluation-episodes",
+    "2",
+    "--final-episodes",
+    "2",
+    "--screening-episodes",
+    "0",
+    "--film-every-min",
+    "0",
+    "--workers",
+    "1",
+)
 
 
 def test_a_clone_of_a_recording_is_exported_evaluated_and_goes_on(
@@ -42,11 +62,36 @@ def test_a_clone_of_a_recording_is_exported_evaluated_and_goes_on(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["env_steps"] == 110
 
 
+def test_an_export_teaches_what_its_recording_teaches_and_one_without_a_success_nothing(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    config = replace(find_preset("bc"), demonstrations=(str(recording),))
+    factory = judged(config, "table")
+    run = RunConfig(1, "bc", "table", 0, config, "", {}, "")
+    manifest = manifest_for(run, factory)
+    shown = read_demonstrated(config, manifest, tmp_path)
+    assert shown is not None
+    assert len(shown.attempts) == 4
+    assert main(["episodes", "export", str(recording), "--name", "grasps"]) == 0
+    exported = read_demonstrated(replace(config, demonstrations=("grasps",)), manifest, tmp_path)
+    assert exported is not None
+    assert exported.sha256 == shown.sha256
+    steps = read_steps(tmp_path / "demonstrations" / "grasps" / "steps.npz")
+    failed = tuple(replace(attempt, verdict=FAILURE) for attempt in steps.attempts)
+    write_steps(DemonstrationSet(steps.origin, failed), tmp_path / "failed.npz")
+    words = ["--preset", "bc", "--demonstrations", str(tmp_path / "failed.npz")]
+    capsys.readouterr()
+    assert main(["train", *words]) == 2
+    assert "none of 4 attempts is known to have succeeded" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--preset", "bc"), "name recordings with --demonstrations"),
-        (("--preset", "bc", "--demonstrations", "nowhere"), "unknown recording 'nowhere'"),
+        (("--preset", "bc", "--demonstrations", "nowhere"), "unknown demonstration 'nowhere'"),
         (("--preset", "bc", "--arm", "ur5", "--demonstrations", "SHOWN"), "demonstrated on arm 'dofbot'"),
         (("--preset", "reach", "--demonstrations", "SHOWN"), "the task is grasp there and reach in this run"),
         (("--preset", "grasp", "--shaping-discount", "0.9", "--demonstrations", "SHOWN"), "discount of the shaping"),
