@@ -84,8 +84,9 @@ ENVIRONMENTS: Mapping[str, Callable[[TrainConfig, str], WorldFactory]] = {
 def main() -> int:
     """Run `tandem train` on this task: the process that tests interrupt and kill."""
     from scripts import main as tandem
+    from scripts.commands import Command
 
-    tandem.COMMANDS["train"] = tandem.Command("train on the point", _train)
+    tandem.COMMANDS["train"] = Command("train on the point", _train)
     return tandem.main(["train", *sys.argv[1:]])
 
 

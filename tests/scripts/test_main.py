@@ -17,6 +17,7 @@ from hardware.errors import NoReply, PortBusy
 from perception.errors import PerceptionError
 from policies.errors import CheckpointError
 from scripts import main as tandem
+from scripts.commands import Command
 from scripts.exit_codes import EXIT_CODES, describe
 from sim.errors import SimError
 from urdf.errors import ArmError, Unreachable
@@ -130,7 +131,7 @@ def test_typed_errors_become_one_line_and_an_exit_code(
     def fail(_words: object) -> int:
         raise error
 
-    monkeypatch.setitem(tandem.COMMANDS, "train", tandem.Command("fail", fail))
+    monkeypatch.setitem(tandem.COMMANDS, "train", Command("fail", fail))
     assert tandem.main(["train"]) == exit_code
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -171,7 +172,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_words: object) -> int:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setitem(tandem.COMMANDS, "train", tandem.Command("fail", fail))
+    monkeypatch.setitem(tandem.COMMANDS, "train", Command("fail", fail))
     with pytest.raises(ZeroDivisionError):
         tandem.main(["train"])
     assert describe(ModuleNotFoundError("No module named 'scripts.gone'", name="scripts.gone")) is None
