@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from policies.config import PRESETS
+from policies.presets import PRESETS
 from scripts.cli import emit_json
 from scripts.exit_codes import DONE
 from sim.curriculum import CURRICULA

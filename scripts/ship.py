@@ -16,10 +16,10 @@ import tyro
 
 from policies import shipped
 from policies.artifact import load_artifact, save_artifact, write_json
-from policies.config import find_preset
 from policies.errors import ArtifactError
 from policies.export import without_traces
 from policies.onnx_policy import OnnxPolicy
+from policies.presets import find_preset
 from policies.shipped import Made
 from scripts import run_folder
 from scripts.cli import emit_json, resolve_run, say

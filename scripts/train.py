@@ -23,11 +23,12 @@ from bridge.observation import ObservationSpec
 from calibration.actuator_file import ActuatorCalibration
 from policies.artifact import SCHEMA as MANIFEST_SCHEMA
 from policies.artifact import LayoutRecord, PolicyManifest, SpecRecord, proprioception_record, write_json
-from policies.config import PRESETS, TrainConfig, find_preset
+from policies.config import TrainConfig
 from policies.demonstrations import Demonstrations
 from policies.errors import BadConfig, SimulationFailed, UnfitDemonstrations, UnfitWorlds
 from policies.films import newest_film
 from policies.metrics import read_metrics
+from policies.presets import PRESETS, find_preset
 from policies.training import Hooks, TrainResult, can_be_resumed, train
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from policies.config import TrainConfig, find_preset
+from policies.config import TrainConfig
 from policies.errors import PolicyError
+from policies.presets import find_preset
 from scripts.cli import data_root
 from scripts.programs.bench_train import EPISODES, mild, told
 from scripts.programs.figures import Row, at_least, at_most

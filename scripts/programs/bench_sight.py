@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from bridge.encoding import GRASP_STATE, proprioception_layout
 from policies.adam import FlatAdam
-from policies.config import EncoderKind, find_preset
+from policies.config import EncoderKind
 from policies.distill import imitation_loss
 from policies.learners import make_learner
 from policies.networks import Encoder
 from policies.off_policy import OffPolicy
 from policies.parts import ALONE
 from policies.precision import choose_precision
+from policies.presets import find_preset
 from policies.sac import Actor, DeterministicPolicy
 from policies.workers import Stepper
 from scripts.simulation import simulated, training_worlds

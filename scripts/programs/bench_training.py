@@ -18,8 +18,9 @@ from pathlib import Path
 import msgspec
 
 from policies.artifact import PolicyManifest
-from policies.config import PRESETS, TrainConfig
+from policies.config import TrainConfig
 from policies.metrics import EvaluationRow, read_metrics
+from policies.presets import PRESETS
 from policies.training import TrainResult, train
 from scripts.cli import data_root
 from scripts.programs.figures import Row, at_least, at_most, machine

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from stable_baselines3 import SAC
 
-from policies.config import PRESETS, EncoderKind, SacConfig, TrainConfig, find_preset
+from policies.config import EncoderKind, SacConfig, TrainConfig
 from policies.learner import WorldStep
 from policies.parts import parts_of
 from policies.precision import choose_precision
+from policies.presets import PRESETS, find_preset
 from policies.replay import Replay
 from policies.sac import Sac
 from scripts.programs import updates_baseline

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from policies.config import PRESETS, TrainConfig, find_preset
+from policies.config import TrainConfig
 from policies.errors import BadConfig
+from policies.presets import PRESETS, find_preset
 from urdf.errors import UnknownName
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from policies.config import find_preset
+from policies.presets import find_preset
 from scripts.programs.bench_demonstrations import measure
 from scripts.programs.bench_train import mild
 from scripts.programs.figures import Row, machine

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from policies.config import PRESETS
+from policies.presets import PRESETS
 from scripts import main as tandem
 from scripts.presets import differences
 from sim.curriculum import CURRICULA

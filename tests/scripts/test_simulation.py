@@ -11,8 +11,9 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from policies.config import PRESETS, TrainConfig
+from policies.config import TrainConfig
 from policies.errors import BadConfig
+from policies.presets import PRESETS
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder
 from scripts.simulation import environment_id, judged, observation_spec, simulated
 from scripts.train import TrainArgs, parse, train_once

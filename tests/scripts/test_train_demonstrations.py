@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bridge.episode_decisions import FAILURE
-from policies.config import find_preset
 from policies.onnx_policy import OnnxPolicy
+from policies.presets import find_preset
 from scripts.main import main
 from scripts.programs.demonstrated import read_demonstrated
 from scripts.programs.demonstration_file import read_steps, write_steps

@@ -15,7 +15,7 @@ from calibration.actuator import ActuatorModel, ServoErrors
 from calibration.actuator_file import ActuatorCalibration
 from calibration.actuator_fit import ActuatorErrors, FittedActuator
 from calibration.errors import ForeignCalibration, NotCalibrated
-from policies.config import find_preset
+from policies.presets import find_preset
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder, read_run_config
 from scripts.simulation import SimulatedTask, of_unit, simulated
 from scripts.train import TrainArgs, run
