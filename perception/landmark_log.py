@@ -1,4 +1,4 @@
-"""LandmarkLog: who was seen, picture by picture, in a file that is only ever added to; and that file as a source.
+"""LandmarkLog: who was seen, picture by picture, in a file that is only ever added to.
 
 The file: a line that names the format, then records of [length, CRC-32, MessagePack], the first of them the header. A
 file that ends anywhere is readable up to its last whole record.

@@ -1,4 +1,4 @@
-"""Keys and pedal of a teleoperation: what each key means, and when a held one counts as let go."""
+"""Keys of a teleoperation: what each means, and when a held one counts as let go. A pedal that sends one is a key."""
 
 from __future__ import annotations
 
@@ -38,23 +38,14 @@ class HeldKey:
 class TeleopControls:
     """Implements `perception.teleop_policy.Controls`. Every source of keys returns the next one at once, or ''."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        keys: Sequence[Callable[[], str]],
-        deadman_key: str,
-        pedal: Callable[[], bool] | None = None,
-        button: Callable[[], bool] | None = None,
-    ) -> None:
-        """`pedal`: whether it is held now. `button`: whether the stop button has been pressed since the last look."""
+    def __init__(self, clock: Clock, keys: Sequence[Callable[[], str]], deadman_key: str) -> None:
         self._clock, self._keys, self._deadman_key = clock, tuple(keys), deadman_key
-        self._pedal, self._button = pedal, button
         self._held = HeldKey()
 
     @property
     def somebody_can_stop(self) -> bool:
-        """Whether there are keys or a stop button at all."""
-        return bool(self._keys) or self._button is not None
+        """Whether there are keys at all."""
+        return bool(self._keys)
 
     def read(self) -> Wishes:
         """Return what is wanted now."""
@@ -62,15 +53,12 @@ class TeleopControls:
         pressed = [key for source in self._keys if (key := source())]
         if self._deadman_key in pressed:
             self._held.press(now_ns)
-        stop = "the space key" if STOP_KEY in pressed else ""
-        if self._button is not None and self._button():
-            stop = "the stop button"
         scale = 1.0
         for key in pressed:
             scale *= _SCALE_STEP if key in _LARGER else 1 / _SCALE_STEP if key in _SMALLER else 1.0
         return Wishes(
-            held=self._held.held(now_ns) or (self._pedal is not None and self._pedal()),
-            stop=stop and f"emergency stop by {stop}",
+            held=self._held.held(now_ns),
+            stop="emergency stop by the space key" if STOP_KEY in pressed else "",
             leave=any(key in LEAVE_KEYS for key in pressed),
             scale_by=scale,
         )
