@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import commands as commands_of_tandem
 from scripts import main as tandem
 from scripts.serve import ServeArgs
 
@@ -28,13 +29,13 @@ class Parsed(Exception):
 
 def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> object:
     """Return what a command line is understood as, without running it."""
-    real = tandem._parse
+    real = commands_of_tandem._parse
 
     def stop(name: str, kind: type[object], rest: list[str]) -> object:
         raise Parsed(real(name, kind, rest))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tandem, "_parse", stop)
+        patch.setattr(commands_of_tandem, "_parse", stop)
         name, rest = tandem.find_command(words)
         with pytest.raises(Parsed) as caught:
             tandem.COMMANDS[name].run(rest)
