@@ -86,5 +86,9 @@ class ModelUnfit(PerceptionError):
     """A landmark model whose bytes are not those that are known here, or that finds something else."""
 
 
+class LibraryMissing(PerceptionError):
+    """A library of the system that a package here stands on is not installed."""
+
+
 class BadLandmarks(PerceptionError):
     """A file is no recording of landmarks, or one of another version."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bridge.ports import Frame
 from perception.body import HAND_LANDMARKS, LANDMARKS, BodyPose, HandPose, Landmark, PeopleSighting, Side
-from perception.errors import ModelUnfit
+from perception.errors import LibraryMissing, ModelUnfit
 from perception.landmark_models import Finds, read_model
 from perception.quiet import without_chatter
 
@@ -59,7 +59,7 @@ class PoseEstimator:
     """Finds people in the pictures of one camera. A context, or to be closed; one thread at a time.
 
     `pose_model` and `hand_model` are files of `tandem models fetch`; without the second no hands are looked for.
-    Raises ModelMissing or ModelUnfit.
+    Raises ModelMissing, ModelUnfit or LibraryMissing.
     """
 
     def __init__(self, pose_model: Path, hand_model: Path | None = None, settings: PoseSettings | None = None) -> None:
@@ -68,9 +68,12 @@ class PoseEstimator:
         hand_bytes = None if hand_model is None else read_model(hand_model, Finds.HANDS)
         self._clock = _VideoClock()
         self._met_people = self._met_hands = False
-        with without_chatter():
-            self._pose = _pose_landmarker(pose_bytes, pose_model, settings)
-            self._hand = None if hand_bytes is None else _hand_landmarker(hand_bytes, hand_model, settings)
+        try:
+            with without_chatter():
+                self._pose = _pose_landmarker(pose_bytes, pose_model, settings)
+                self._hand = None if hand_bytes is None else _hand_landmarker(hand_bytes, hand_model, settings)
+        except OSError as error:
+            raise LibraryMissing(f"MediaPipe cannot be loaded: {error}: sudo apt install libegl1 libgles2") from error
 
     def __enter__(self) -> PoseEstimator:
         return self

@@ -35,6 +35,7 @@ EXIT_CODES = {
     "calibration.errors.RoutineStopped": INTERRUPTED,
     "perception.errors.PerceptionError": FAILED,
     "perception.errors.BadLandmarks": BAD_INPUT,
+    "perception.errors.LibraryMissing": BAD_INPUT,
     "perception.errors.LocatorUnfit": BAD_INPUT,
     "perception.errors.ModelMissing": BAD_INPUT,
     "perception.errors.ModelUnfit": BAD_INPUT,
