@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 import pytest
+
+pytest.importorskip("scipy", reason="SciPy is not part of the base install")
+pytest.importorskip("cv2", reason="OpenCV is not part of the base install")
 from scipy.stats import chi2, truncnorm
 
 from calibration.hand_eye import calibrate_hand_eye
