@@ -458,9 +458,11 @@ def test_a_curriculum_is_logged_and_goes_on_where_a_run_stopped(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("preset", "algo", "message"),
     [
-        ("point-choosing", "sac", "SAC needs a Box of actions (a,), got Discrete(3)"),
+        pytest.param(
+            "point-choosing", "sac", "SAC needs a Box of actions (a,), got Discrete(3)", marks=pytest.mark.deep
+        ),
         ("point-choosing", "sb3-ppo", "a Box of actions from -1 to 1 is needed"),
-        ("point-unreadable", "sac", "Discrete(3)"),
+        pytest.param("point-unreadable", "sac", "Discrete(3)", marks=pytest.mark.deep),
         ("point-unreadable", "ppo", "Discrete(3)"),
     ],
 )
