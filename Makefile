@@ -25,7 +25,7 @@ setup: .venv/.installed ## make .venv (CPython 3.11) and install everything, pin
 .venv/.installed: pyproject.toml constraints.txt
 	@python="$$($(FIND_PYTHON))" && \
 	if ! [ -x $(BIN)/python ]; then echo "setup: making .venv with $$python"; "$$python" -m venv --clear .venv; fi
-	@echo "setup: installing the pinned packages (about a minute, downloads aside: 0.7 GB with a CPU build of PyTorch, 3 GB with CUDA)"
+	@echo "setup: installing the pinned packages (about a minute, downloads aside: 0.85 GB with a CPU build of PyTorch, 3 GB with CUDA)"
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[workstation,dev]'
 	@touch $@
 	@echo "setup: done. Next: make demo (the whole thing in six minutes), or .venv/bin/tandem --help"
