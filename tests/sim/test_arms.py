@@ -172,6 +172,7 @@ def test_the_desk_camera_sees_the_block_from_home_wherever_it_lies(arm_name: str
 
 
 @pytest.mark.slow
+@pytest.mark.deep  # tests/sim/test_task_table.py has the oracle grasp with every arm
 @pytest.mark.timeout(400)
 @each_table
 def test_the_scripted_attempt_grasps_wherever_the_block_lies(arm_name: str, rig_name: str) -> None:
