@@ -209,7 +209,7 @@ class RobotServer:
                 self._sockets.reply(peer, ErrorReply("this key is no longer let in"))
             elif isinstance(message, Move | Bye | Clear) and not self._owns(owner, message.session):
                 self._sockets.reply(peer, ErrorReply(f"session {message.session!r} is another client's"))
-            elif isinstance(message, Move) and message.command.seq < newest[message.session]:
+            elif isinstance(message, Move) and message.command.seq < newest.get(message.session, 0):
                 self._sockets.reply(peer, self._superseded(message))
             else:
                 self._sockets.reply(peer, self._answer(message, owner))

@@ -24,14 +24,14 @@ from bridge.clock import ClockOffset, MonotonicClock
 from bridge.errors import CommandRefused, RobotLost, StaleState
 from bridge.gate import MAX_TTL_S, CommandGate, Verdict
 from bridge.keys import KeyRing, present
-from bridge.link import HEARTBEAT_MS, encode
+from bridge.link import HEARTBEAT_MS, decode_server, encode
 from bridge.messages import PROTOCOL_VERSION, Ack, Bye, Clear, ErrorReply, Hello, Hold, JointCommand, Move, Stop
 from bridge.remote import RemoteRobot
 from bridge.server import RobotServer
 from bridge.server_settings import ServerSettings
 from bridge.watchdog import HOLD_S
 from bridge.watcher import RobotWatcher
-from tests.bridge.benches import ARM, START, SetpointRobot, command_to, eventually, ipc, serving
+from tests.bridge.benches import ARM, PERIOD_S, START, SetpointRobot, command_to, eventually, ipc, serving
 from tests.bridge.proxy import PostOffice, Wire
 from tests.bridge.served_bench import Bench
 from tests.bridge.test_link import Raw
@@ -447,6 +447,34 @@ def test_a_stranger_to_a_session_supersedes_nothing_of_it(robot: TimedRobot, tmp
             flooding.join()
         assert (remote.commands_refused, server.statistics.superseded) == (0, 0)
         remote.close()
+
+
+def test_a_move_in_a_session_that_ends_in_the_same_turn_does_not_bring_the_server_down(
+    robot: TimedRobot, tmp_path: Path
+) -> None:
+    ring = KeyRing(tmp_path / "keys")
+    mine, theirs = ring.new("mine"), ring.new("theirs")
+    with (
+        RobotServer(robot, "table", PERIOD_S, "tcp://127.0.0.1:*", CLOCK, ServerSettings(keys=ring)) as server,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as owner,
+        context.socket(zmq.DEALER) as stranger,
+    ):
+        for peer, key in ((owner, mine), (stranger, theirs)):
+            peer.setsockopt(zmq.LINGER, 0)
+            present(peer, key)
+            peer.connect(server.endpoint)
+            peer.send(encode(hello("raw" if peer is owner else "other")))
+            while not peer.poll(0):
+                server.turn(10)
+            peer.recv()
+        for message in (Move("raw", command_to(START, 1)), Bye("raw"), Move("raw", command_to(START, 2))):
+            (owner if isinstance(message, Bye) else stranger).send(encode(message))
+        time.sleep(0.2)  # all three wait
+        server.turn()
+        replies = [decode_server(stranger.recv()) for _ in range(2) if stranger.poll(1000)]
+        assert len(replies) == 2
+        assert not robot.moved  # both were answered, neither was let through
 
 
 # Two controllers -----------------------------------------------------------------------------------
