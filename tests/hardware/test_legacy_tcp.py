@@ -440,6 +440,7 @@ def test_an_old_client_moves_the_servos_through_the_filter_and_its_end_holds_the
         robot = ServoRobot.connect(bus, calibration, dofbot, dofbot.rig("table"), clock)
         server = LegacyServer(robot, clock, LOOPBACK, 0)
         server.start()
+        heard = list[bytes]()
         with socket.create_connection((LOOPBACK, server.port), 2.0) as client:
             for _ in range(600):  # the reference's host repeated its last target a hundred times a second
                 client.sendall(UPRIGHT_GRIPPER_30)
