@@ -30,6 +30,10 @@ class BlockLocator(Protocol):
         """Return where the block is, with a covariance and the frame's stamp; raises PerceptionError."""
         ...
 
+    def settle(self) -> None:
+        """Do what could wait until the sighting of the last picture was out."""
+        ...
+
 
 def sighting_in_base(
     rig: Rig, desk_from_block: Pose, covariance: Array, stamp_ns: int, marker_ids: tuple[int, ...] = ()
@@ -98,6 +102,7 @@ class CameraBlockSource:
         with self._lock:
             self._missing = reason
             self._sighting = sighting or self._sighting
+        self.locator.settle()
         return sighting
 
     def _look(self) -> None:

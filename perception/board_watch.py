@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -46,21 +47,38 @@ class CameraFilter:
 
 
 class BoardWatch:
-    """Where a camera that stands still is, by the desk board in its pictures. A board that is hidden is remembered."""
+    """Where a camera that stands still is, by the desk board in its pictures. A board that is hidden is remembered.
+
+    A picture's own board costs as much to understand as its block, and tells of a camera that stands still what the
+    picture before told: it is left for `settle`, when the block's place is out.
+    """
 
     def __init__(self, rig: Rig) -> None:
         self._desk_from_board = desk_from_board(rig)
         self._filter = CameraFilter()
         self._newest: CameraFix | None = None
+        self._unsettled: tuple[Mapping[int, Array], Intrinsics, int] | None = None
 
     def fix(self, seen_px: Mapping[int, Array], intrinsics: Intrinsics, stamp_ns: int) -> CameraFix:
-        """Return where the camera is; raises TargetNotSeen or PoseUncertain once the board was not seen for 2 s."""
-        try:
-            seen = fix_camera(seen_px, intrinsics, self._desk_from_board)
-        except PerceptionError:
-            if self._newest is None or self._filter.age_s(stamp_ns) > _BOARD_AGE_S:
-                raise
-            return self._newest
+        """Return where the camera is, by the pictures before this one where they tell.
+
+        Raises TargetNotSeen or PoseUncertain once the board was not seen for 2 s.
+        """
+        self.settle()
+        if self._newest is None or self._filter.age_s(stamp_ns) > _BOARD_AGE_S:
+            return self._take_in(seen_px, intrinsics, stamp_ns)
+        self._unsettled = (seen_px, intrinsics, stamp_ns)
+        return self._newest
+
+    def settle(self) -> None:
+        """Look at the board of the picture that `fix` was last asked for; `fix` does it at the latest."""
+        unsettled, self._unsettled = self._unsettled, None
+        if unsettled is not None:
+            with contextlib.suppress(PerceptionError):  # hidden for now: `fix` says so when it was for too long
+                self._take_in(*unsettled)
+
+    def _take_in(self, seen_px: Mapping[int, Array], intrinsics: Intrinsics, stamp_ns: int) -> CameraFix:
+        seen = fix_camera(seen_px, intrinsics, self._desk_from_board)
         steady = self._filter.add(seen.desk_from_camera, stamp_ns)
         self._newest = CameraFix(steady, seen.covariance, seen.by_systematic)
         return self._newest

@@ -215,6 +215,10 @@ class ColourLocator:
         covariance = fix.covariance + self._of_camera(fix, camera, frame.intrinsics)
         return sighting_in_base(self._rig, fix.desk_from_block, covariance, frame.stamp_ns)
 
+    def settle(self) -> None:
+        """Look at the board of the last picture."""
+        self._watch.settle()
+
     def _of_camera(self, fix: ColourFix, camera: CameraFix, intrinsics: Intrinsics) -> Array:
         """Return what the camera's place and its lens add to a block's covariance (6, 6)."""
         pose, place = camera.desk_from_camera, fix.desk_from_block.position_m

@@ -54,6 +54,9 @@ class LearnedEye:
         covariance = found.covariance + self._of_mounting(found, desk)
         return sighting_in_base(self._mounted.rig, pose, covariance, frame.stamp_ns)
 
+    def settle(self) -> None:
+        """Nothing waits: the arm tells where the camera is."""
+
     def _of_mounting(self, found: Located, desk: DeskFix) -> Array:
         """Return what the mounting leaves open: not the camera's height and tilts, which are the desk's."""
         own = self._mounted.covariance_on_desk(desk.desk_from_camera)

@@ -22,6 +22,7 @@ from perception.markers import (
     PoseEstimate,
     Prior,
     estimate,
+    polish,
     refine,
     residual_px,
     slopes,
@@ -127,21 +128,14 @@ def locate_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_fro
     return fix_camera(seen_px, intrinsics, desk_from_board).desk_from_camera
 
 
-def fix_camera(
-    seen_px: Mapping[int, Array],
-    intrinsics: Intrinsics,
-    desk_from_board: Pose,
-    fits: Mapping[int, PrintFit] = _NO_FITS,
-) -> CameraFix:
+def fix_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose) -> CameraFix:
     """Return where the camera is, and how sure that is; raises TargetNotSeen or PoseUncertain."""
-    corners = _corners(DESK_BOARD, seen_px, BOARD_MARKERS_NEEDED, fits)
+    corners = _corners(DESK_BOARD, seen_px, BOARD_MARKERS_NEEDED)
     poses = [fit.camera_from_target for fit in solve(corners, intrinsics)]
     above = [pose for pose in poses if (desk_from_board @ pose.inverse()).position_m[2] > 0]
     if not above:
         raise PoseUncertain("the markers of the desk board explain no camera above the desk; is a copy of it around?")
-    start = above[0]
-    twist, _ = refine(corners, intrinsics, lambda t: start @ Pose.exp(t), np.zeros(6))
-    camera_from_board = start @ Pose.exp(twist)
+    camera_from_board = polish(corners, intrinsics, above[0])
     _believe(corners, camera_from_board, intrinsics, DESK_BOARD)
     desk_from_camera = desk_from_board @ camera_from_board.inverse()
 
@@ -187,14 +181,16 @@ def locate_block(
     twins = [desk_from_camera @ fit.camera_from_target for fit in solve(corners, intrinsics)]
     if not twins:
         raise PoseUncertain(f"marker {corners.ids} of the block: no pose in front of the camera explains its corners")
-    standing, lifted = (
-        min(
-            (fit(corners, intrinsics, camera_from_desk, twin, height_m) for twin in twins), key=lambda found: found.cost
-        )
-        for fit in (_fit_standing, _fit_lifted)
-    )
-    stands = standing.cost - lifted.cost < _LIFTED_GAIN
-    found = standing if stands else lifted
+
+    def best_of(fit: _Fitting) -> _Found:
+        fits = [fit(corners, intrinsics, camera_from_desk, twin, height_m) for twin in twins]
+        return min(fits, key=lambda found: found.cost)
+
+    found = best_of(_fit_standing)
+    # No lift can gain more than there is to gain, and most blocks stand: half the work is left out.
+    lifted = found if found.cost < _LIFTED_GAIN else best_of(_fit_lifted)
+    stands = found.cost - lifted.cost < _LIFTED_GAIN
+    found = found if stands else lifted
     residual = _believe(corners, camera_from_desk @ found.pose, intrinsics, target)
     covariance = _spread(found, corners, intrinsics, camera, systematic)
     return BlockFix(found.pose, stands, corners.ids, residual, covariance)
@@ -212,6 +208,9 @@ class _Found:
     @property
     def pose(self) -> Pose:
         return self.place(self.values)
+
+
+_Fitting = Callable[[Corners, Intrinsics, Pose, Pose, float], _Found]
 
 
 def _fit_standing(

@@ -28,3 +28,7 @@ class MarkerLocator:
         camera = self._watch.fix(seen_px, frame.intrinsics, frame.stamp_ns)
         fix = locate_block(seen_px, frame.intrinsics, camera, fits, systematic=self._systematic)
         return sighting_in_base(self._rig, fix.desk_from_block, fix.covariance, frame.stamp_ns, fix.marker_ids)
+
+    def settle(self) -> None:
+        """Look at the board of the last picture."""
+        self._watch.settle()

@@ -160,6 +160,11 @@ def estimate(corners: Corners, intrinsics: Intrinsics, expected: Pose | None = N
     return PoseEstimate(pose, covariance, residual, twin, chance)
 
 
+def polish(corners: Corners, intrinsics: Intrinsics, start: Pose) -> Pose:
+    """Return the pose near `start` that explains the corners best, each counting as much as it is sure."""
+    return _descend(corners, *_straightened(corners, intrinsics), start)[0]
+
+
 def turn_between(pose: Pose, other: Pose) -> Array:
     """Return the rotation vector about the parent's axes that turns `pose` into `other`."""
     return pose.rotation @ (pose.inverse() @ other).rotvec_rad()

@@ -108,3 +108,6 @@ class DepthLocator:
         fix = locate_in_depth(depth, frame.intrinsics, desk_from_camera, mask, self._size_m)
         covariance = self._mounted.block_covariance(fix)
         return sighting_in_base(self._mounted.rig, fix.desk_from_block, covariance, frame.stamp_ns)
+
+    def settle(self) -> None:
+        """Nothing waits: the arm tells where the camera is."""

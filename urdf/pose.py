@@ -131,7 +131,8 @@ class Pose:
         v = _read_only(rotvec_rad, (3,))
         angle = float(np.linalg.norm(v))
         scale = 0.5 - angle * angle / 48 if angle < _SMALL_RAD else math.sin(angle / 2) / angle
-        return Pose(np.asarray(position_m, dtype=np.float64), np.append(scale * v, math.cos(angle / 2)))
+        x, y, z = (scale * v).tolist()
+        return Pose._of(_read_only(position_m, (3,)).tolist(), (x, y, z, math.cos(angle / 2)))
 
     # Accessors -----------------------------------------------------------------------------------
     def as_matrix(self) -> Array:

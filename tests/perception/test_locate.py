@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from calibration.boards import BLOCK, DESK_BOARD, desk_from_board, detect_markers, see_markers
-from perception.board_watch import CameraFilter
+from calibration.lens import project
+from perception.board_watch import BoardWatch, CameraFilter
 from perception.errors import PoseUncertain, TargetNotSeen
 from perception.locate import BlockFix, CameraFix, fix_camera, locate_block, locate_camera, locate_free
 from scripts.programs.marker_scenes import DESK_LENS, SceneRange, draw_scene
@@ -157,6 +158,24 @@ def test_camera_filter_believes_a_camera_that_was_bumped() -> None:
     for k in range(9):
         camera.add(after, 15 + k)
     assert camera.pose().is_close(after, 1e-9, 1e-9)
+
+
+def test_a_board_counts_from_the_next_picture_on_settled_or_not(eye: LabEye) -> None:
+    watch, nothing = BoardWatch(RIG), dict[int, Array]()
+    seen_px = detect_markers(eye.picture(somewhere(np.random.default_rng(15))))
+    first = watch.fix(seen_px, LAB_INTRINSICS, 0)
+    pushed_px = {n: corners_px + np.array([2.0, 0.0]) for n, corners_px in seen_px.items()}
+    for k in range(1, 9):
+        assert watch.fix(pushed_px, LAB_INTRINSICS, k * 10**8) is not None
+        if k % 2:
+            watch.settle()  # where nobody settles, the next picture does
+    believed = watch.fix(nothing, LAB_INTRINSICS, 9 * 10**8).desk_from_camera
+    moved_px = project(np.zeros((1, 3)), believed.inverse(), LAB_INTRINSICS) - project(
+        np.zeros((1, 3)), first.desk_from_camera.inverse(), LAB_INTRINSICS
+    )
+    assert moved_px == pytest.approx(np.array([[2.0, 0.0]]), abs=0.3)
+    with pytest.raises(TargetNotSeen):
+        watch.fix(nothing, LAB_INTRINSICS, 31 * 10**8)
 
 
 @pytest.mark.parametrize("height_m", [0.015, 0.060], ids=["standing", "lifted"])

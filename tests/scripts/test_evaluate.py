@@ -130,9 +130,9 @@ def test_one_worker_and_two_get_the_same_episodes() -> None:
     choice = choose_policy("random", "hanging")
     easier = PolicyChoice("oracle", None, "table", choice.action_repeat)
     for chosen, seed in ((choice, 1), (easier, 2)):
-        one = evaluate_policy(chosen, 5, seed, 1, lambda _: None)
+        one = evaluate_policy(chosen, 3, seed, 1, lambda _: None)
         heard: list[bool] = []
-        two = evaluate_policy(chosen, 5, seed, 2, heard.append)
+        two = evaluate_policy(chosen, 3, seed, 2, heard.append)
         assert one == two == heard
 
 

@@ -274,24 +274,24 @@ def weights_of(data: Path, decisions: int) -> dict[str, bytes]:
 def test_a_killed_run_goes_on_bit_by_bit_as_one_that_never_was(tmp_path: Path) -> None:
     """One world in one process; killed twice, at moments that nothing chose."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    process = start(whole, "--preset", "point-alone-slow", "--steps", "1500", "--json")
+    process = start(whole, "--preset", "point-alone-slow", "--steps", "900", "--json")
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
 
-    process = start(broken, "--preset", "point-alone-slow", "--steps", "1500", "--json")
-    for beyond in (300, 800):
+    process = start(broken, "--preset", "point-alone-slow", "--steps", "900", "--json")
+    for beyond in (200, 500):
         wait_for_checkpoint(broken, process, beyond)
         time.sleep(0.13)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
-        process = start(broken, "--resume", only_run(broken).name, "--steps", "1500", "--json")
+        process = start(broken, "--resume", only_run(broken).name, "--steps", "900", "--json")
     _, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
 
     def rows(data: Path) -> list[Row]:
         return [msgspec.structs.replace(row, wall_s=0.0) for row in read_metrics(only_run(data) / "metrics.jsonl")]
 
-    assert [row.decisions for row in rows(whole) if isinstance(row, EvaluationRow)] == [700, 1400, 1500]
+    assert [row.decisions for row in rows(whole) if isinstance(row, EvaluationRow)] == [700, 900]
     assert rows(broken) == rows(whole)
     golden = [(only_run(data) / "policy" / "golden.npz").read_bytes() for data in (broken, whole)]
     assert golden[0] == golden[1]
