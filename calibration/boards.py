@@ -185,16 +185,20 @@ def detect_markers(rgb: Image, intrinsics: Intrinsics | None = None) -> dict[int
 
 
 def see_markers(
-    rgb: Image, intrinsics: Intrinsics, ids: Collection[int] | None = None
+    rgb: Image,
+    intrinsics: Intrinsics,
+    ids: Collection[int] | None = None,
+    within: tuple[slice, slice] | None = None,
 ) -> tuple[dict[int, Array], dict[int, PrintFit]]:
     """Return the corners of every marker in a picture, and the fits of those of `ids`, of all where None.
 
     A marker without a fit is partly hidden, or in a corner where the lens shows nothing: its corners are 0.2 px good.
+    `within`: the rows and columns to look in, with starts and ends; None: everywhere.
     """
     import cv2
 
     gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    seen_px = _detect(gray)
+    seen_px = _detect(gray, within)
     return seen_px, _fits(gray, {n: c for n, c in seen_px.items() if ids is None or n in ids}, intrinsics)
 
 
@@ -208,22 +212,25 @@ def _bits(marker_id: int) -> NDArray[np.bool_]:
     return marker_image(marker_id, CELLS) > 0
 
 
-def _detect(gray: Image) -> dict[int, Array]:
-    corners, ids, _ = _detector().detectMarkers(gray)
+def _detect(gray: Image, within: tuple[slice, slice] | None = None) -> dict[int, Array]:
+    part = gray if within is None else np.ascontiguousarray(gray[within])
+    corners, ids, _ = _detector(max(gray.shape) / max(part.shape)).detectMarkers(part)
     if len(corners) == 0:
         return {}
+    first = (0, 0) if within is None else (within[1].start, within[0].start)
     numbers = [int(n) for n in np.asarray(ids).ravel()]
     seen = zip(numbers, corners, strict=True)
-    return {n: np.asarray(c, dtype=np.float64).reshape(4, 2) for n, c in seen if numbers.count(n) == 1}
+    return {n: np.asarray(c, dtype=np.float64).reshape(4, 2) + first for n, c in seen if numbers.count(n) == 1}
 
 
-def _detector() -> cv2.aruco.ArucoDetector:
+def _detector(whole_per_part: float) -> cv2.aruco.ArucoDetector:
     import cv2
 
     parameters = cv2.aruco.DetectorParameters()
     parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
     parameters.relativeCornerRefinmentWinSize = 0.5  # of a marker's cell: 0.3, the default, doubles the error here
-    parameters.minMarkerPerimeterRate = 0.05  # of the larger image side: a face of the block seen at a slant
+    # Of the larger side of what is looked at: a face of the block seen at a slant.
+    parameters.minMarkerPerimeterRate = 0.05 * whole_per_part
     # The outline of the block's face, 5 mm outside its marker, must not pass for the same candidate seen twice.
     parameters.minMarkerDistanceRate = 0.05
     # A cell may be two pixels wide: its middle third is judged. The default, all but a rim of an eighth, loses one

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bridge.ports import Intrinsics
-from calibration.boards import desk_from_board
+from bridge.ports import Frame
+from calibration.boards import desk_from_board, detect_markers
 from perception.errors import PerceptionError
 from perception.locate import CameraFix, fix_camera
 from urdf.description import Rig
@@ -49,36 +49,38 @@ class CameraFilter:
 class BoardWatch:
     """Where a camera that stands still is, by the desk board in its pictures. A board that is hidden is remembered.
 
-    A picture's own board costs as much to understand as its block, and tells of a camera that stands still what the
-    picture before told: it is left for `settle`, when the block's place is out.
+    A picture's own board costs as much to find as its block, and tells of a camera that stands still what the picture
+    before told: it is left for `settle`, when the block's place is out.
     """
 
     def __init__(self, rig: Rig) -> None:
         self._desk_from_board = desk_from_board(rig)
         self._filter = CameraFilter()
         self._newest: CameraFix | None = None
-        self._unsettled: tuple[Mapping[int, Array], Intrinsics, int] | None = None
+        self._unsettled: tuple[Frame, Mapping[int, Array] | None] | None = None
 
-    def fix(self, seen_px: Mapping[int, Array], intrinsics: Intrinsics, stamp_ns: int) -> CameraFix:
+    def fix(self, frame: Frame, seen_px: Mapping[int, Array] | None = None) -> CameraFix:
         """Return where the camera is, by the pictures before this one where they tell.
 
-        Raises TargetNotSeen or PoseUncertain once the board was not seen for 2 s.
+        `seen_px`: the markers of the whole picture, by whom they are known. Raises TargetNotSeen or PoseUncertain once
+        the board was not seen for 2 s.
         """
         self.settle()
-        if self._newest is None or self._filter.age_s(stamp_ns) > _BOARD_AGE_S:
-            return self._take_in(seen_px, intrinsics, stamp_ns)
-        self._unsettled = (seen_px, intrinsics, stamp_ns)
+        if self._newest is None or self._filter.age_s(frame.stamp_ns) > _BOARD_AGE_S:
+            return self._take_in(frame, seen_px)
+        self._unsettled = (frame, seen_px)
         return self._newest
 
     def settle(self) -> None:
-        """Look at the board of the picture that `fix` was last asked for; `fix` does it at the latest."""
+        """Look for the board in the picture that `fix` was last asked for; `fix` does it at the latest."""
         unsettled, self._unsettled = self._unsettled, None
         if unsettled is not None:
             with contextlib.suppress(PerceptionError):  # hidden for now: `fix` says so when it was for too long
                 self._take_in(*unsettled)
 
-    def _take_in(self, seen_px: Mapping[int, Array], intrinsics: Intrinsics, stamp_ns: int) -> CameraFix:
-        seen = fix_camera(seen_px, intrinsics, self._desk_from_board)
-        steady = self._filter.add(seen.desk_from_camera, stamp_ns)
+    def _take_in(self, frame: Frame, seen_px: Mapping[int, Array] | None) -> CameraFix:
+        known_px = detect_markers(frame.rgb) if seen_px is None else seen_px
+        seen = fix_camera(known_px, frame.intrinsics, self._desk_from_board)
+        steady = self._filter.add(seen.desk_from_camera, frame.stamp_ns)
         self._newest = CameraFix(steady, seen.covariance, seen.by_systematic)
         return self._newest

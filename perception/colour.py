@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from bridge.ports import BlockSighting, Frame, Intrinsics
-from calibration.boards import BLOCK_SIZE_M, detect_markers
+from calibration.boards import BLOCK_SIZE_M
 from calibration.lens import project
 from perception.block_source import sighting_in_base
 from perception.board_watch import BoardWatch
@@ -206,7 +206,7 @@ class ColourLocator:
 
     def locate(self, frame: Frame) -> BlockSighting:
         """Return where the block is; raises PerceptionError."""
-        camera = self._watch.fix(detect_markers(frame.rgb), frame.intrinsics, frame.stamp_ns)
+        camera = self._watch.fix(frame)
         pose, model = camera.desk_from_camera, self.model
         if model is None:
             model, _ = learn(frame.rgb, around_area(self._rig, frame.intrinsics, pose))

@@ -12,9 +12,10 @@ from calibration.lens import project
 from perception.board_watch import BoardWatch, CameraFilter
 from perception.errors import PoseUncertain, TargetNotSeen
 from perception.locate import BlockFix, CameraFix, fix_camera, locate_block, locate_camera, locate_free
+from perception.marker_locator import MarkerLocator
 from scripts.programs.marker_scenes import DESK_LENS, SceneRange, draw_scene
 from sim.lab_scene import LAB_INTRINSICS
-from tests.perception.lab_pictures import RIG, STRAIGHT_UP, LabEye, somewhere
+from tests.perception.lab_pictures import RIG, STRAIGHT_UP, LabEye, frame_of, somewhere
 from urdf.pose import Array, Pose
 
 BOARD = desk_from_board(RIG)
@@ -162,20 +163,34 @@ def test_camera_filter_believes_a_camera_that_was_bumped() -> None:
 
 def test_a_board_counts_from_the_next_picture_on_settled_or_not(eye: LabEye) -> None:
     watch, nothing = BoardWatch(RIG), dict[int, Array]()
-    seen_px = detect_markers(eye.picture(somewhere(np.random.default_rng(15))))
-    first = watch.fix(seen_px, LAB_INTRINSICS, 0)
-    pushed_px = {n: corners_px + np.array([2.0, 0.0]) for n, corners_px in seen_px.items()}
+    rgb = eye.picture(somewhere(np.random.default_rng(15)))
+    first = watch.fix(frame_of(rgb, 0, 0))
+    pushed_px = {n: corners_px + np.array([2.0, 0.0]) for n, corners_px in detect_markers(rgb).items()}
     for k in range(1, 9):
-        assert watch.fix(pushed_px, LAB_INTRINSICS, k * 10**8) is not None
+        watch.fix(frame_of(rgb, k, k * 10**8), pushed_px)
         if k % 2:
             watch.settle()  # where nobody settles, the next picture does
-    believed = watch.fix(nothing, LAB_INTRINSICS, 9 * 10**8).desk_from_camera
-    moved_px = project(np.zeros((1, 3)), believed.inverse(), LAB_INTRINSICS) - project(
-        np.zeros((1, 3)), first.desk_from_camera.inverse(), LAB_INTRINSICS
+    believed = watch.fix(frame_of(rgb, 9, 9 * 10**8), nothing)
+    middle_px, before_px = (
+        project(np.zeros((1, 3)), fix.desk_from_camera.inverse(), LAB_INTRINSICS) for fix in (believed, first)
     )
-    assert moved_px == pytest.approx(np.array([[2.0, 0.0]]), abs=0.3)
+    assert middle_px - before_px == pytest.approx(np.array([[2.0, 0.0]]), abs=0.3)
     with pytest.raises(TargetNotSeen):
-        watch.fix(nothing, LAB_INTRINSICS, 31 * 10**8)
+        watch.fix(frame_of(rgb, 10, 31 * 10**8), nothing)
+
+
+def test_a_block_is_found_where_it_was_and_where_it_was_carried_to(eye: LabEye) -> None:
+    """The first picture is searched whole, later ones around the block; what is found is the same."""
+    rng, locator = np.random.default_rng(16), MarkerLocator(RIG)
+    for k in range(12):
+        truth = somewhere(rng)
+        rgb = eye.picture(truth)
+        for again in range(2):
+            seen = locator.locate(frame_of(rgb, 2 * k + again, (2 * k + again) * 10**8))
+            locator.settle()
+            fresh = MarkerLocator(RIG).locate(frame_of(rgb, 0, 0))
+            assert seen.marker_ids == fresh.marker_ids
+            assert seen.base_from_block.is_close(fresh.base_from_block, 2e-4, 2e-3)
 
 
 @pytest.mark.parametrize("height_m", [0.015, 0.060], ids=["standing", "lifted"])
