@@ -24,10 +24,8 @@ ARM = load_arm("dofbot")
 RIG = ARM.rig("table")
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(CASES[0], id="state"), pytest.param(CASES[1], id="depth", marks=pytest.mark.deep)],
-)
+@pytest.mark.deep
+@pytest.mark.parametrize("case", CASES[:2], ids=["state", "depth"])
 def test_a_decision_is_timed_until_the_arm_has_its_command(case: Case) -> None:
     heard: list[tuple[str, float]] = []
     began_s = time.monotonic()

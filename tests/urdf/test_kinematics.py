@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -31,12 +32,13 @@ ARM_RIGS = [
 each_arm_rig = pytest.mark.parametrize(("arm_name", "rig_name"), ARM_RIGS)
 #: Arms of six and seven joints: more freedom than position, heading and cone take.
 FREE_RIGS = [pair for pair in ARM_RIGS if not pair[0].startswith("dofbot")]
-FREE_TARGETS = 2000
+DEEP = bool(os.environ.get("TANDEM_DEEP"))
+FREE_TARGETS = 2000 if DEEP else 800
 
 #: Servo limits of the five arm joints, by hand: 180 degrees, and 270 for the wrist.
 LOWER_DEG = np.array([-90.0, -90.0, -90.0, -90.0, -90.0])
 UPPER_DEG = np.array([90.0, 90.0, 90.0, 90.0, 180.0])
-TARGETS = 5000
+TARGETS = 5000 if DEEP else 2000
 
 
 @pytest.fixture(scope="module")
