@@ -9,28 +9,26 @@ several worlds in several processes as well, as long as none of these dies.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import gymnasium
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bridge.ports import StatefulEnv
 from policies.artifact import PolicyManifest
-from policies.checkpoint import Checkpoint, Recovered, oldest_decisions, read_newest, remove_beyond, save_checkpoint
+from policies.checkpoint import Recovered
 from policies.config import TrainConfig
 from policies.demonstrations import Demonstrations
-from policies.errors import CheckpointError, NotFinite
+from policies.errors import NotFinite
 from policies.evaluation import EvaluationResult
 from policies.export import export_policy, network_actions
 from policies.films import Filmer, Films
+from policies.kept import KeptCheckpoints
 from policies.learner import LearnerState
 from policies.learners import make_learner
 from policies.ledger import Ledger, Progress
@@ -41,8 +39,6 @@ from policies.workers import BatchPolicy, Curriculum, Stepper, Worlds, evaluate_
 
 #: Observations on which the exported policy must agree with the trained one.
 _COMPARED = 1_000
-_CHECKPOINTS, _LAST, _BEST = "checkpoints", "last", "best"
-_MADE_FOR = "made_for"
 
 End = Literal["success", "budget", "interrupted"]
 
@@ -72,21 +68,6 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
     film: Filmer | None = None
     evaluation_seed: int | None = None
-
-
-def _made_for(manifest: PolicyManifest, config: TrainConfig) -> str:
-    """Return, as text, what weights and replay mean: two runs of the same sizes may differ in it."""
-    told = (
-        manifest.task, manifest.rig, manifest.arm, manifest.arm_sha256, manifest.reads, manifest.observation,
-        manifest.proprioception, manifest.action, manifest.action_repeat, manifest.control_rate_hz,
-        config.discount, config.sac.layer_norm, config.sac.steps,
-    )  # fmt: skip
-    return msgspec.json.encode(told).decode()
-
-
-def can_be_resumed(folder: Path) -> bool:
-    """Return whether a run has left a checkpoint in its folder."""
-    return any((folder / _CHECKPOINTS).glob(f"{_LAST}_*"))
 
 
 def train(
@@ -140,9 +121,8 @@ class _Run:
         # What may be refused comes before anything is written.
         self._learner = make_learner(config, simulations, seed, demonstrations)
         self._named = isinstance(simulations.single_observation_space, gymnasium.spaces.Dict)
-        self._checkpoints = folder / _CHECKPOINTS
-        # A run that was killed before its first checkpoint begins again, and learns what it would have learnt.
-        recovered = read_newest(self._checkpoints, _LAST) if resume and can_be_resumed(folder) else None
+        self._kept = KeptCheckpoints(folder, config, manifest, hooks.on_note)
+        recovered = self._kept.recover() if resume else None
         if recovered:
             self._restore(recovered)
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,25 +131,13 @@ class _Run:
         self._saved_at = self._ledger.counters.decisions
         self._films = Films(folder, config.film_every_min, hooks.film, self._saved_at if recovered else None)
         self._over = False
-        self._best_owed: Checkpoint | None = None
         self.end: End | None = None
 
     def _restore(self, recovered: Recovered) -> None:
-        was, now = recovered.checkpoint.learner.facts.get(_MADE_FOR), _made_for(self._manifest, self._config)
-        if was != now:
-            raise CheckpointError(
-                f"{recovered.path}: the checkpoint was made for {was}, this run is for {now}: "
-                "resume it with the settings, the arm and the version that it was begun with"
-            )
         self._learner.restore(recovered.checkpoint.learner)
         if isinstance(worlds := self._stepper.worlds, StatefulEnv):
             worlds.restore(recovered.checkpoint.worlds.encode())
-        decisions = recovered.checkpoint.counters.decisions
-        for kind in (_BEST, _LAST):
-            remove_beyond(self._checkpoints, kind, decisions)
-        for reason in recovered.refused:
-            self._hooks.on_note(f"damaged checkpoint left out: {reason}")
-        self._hooks.on_note(f"going on from {recovered.path.name}: {decisions} decisions")
+        self._kept.go_on_from(recovered)
 
     def close(self) -> None:
         """Close the files."""
@@ -195,7 +163,7 @@ class _Run:
                 self._save()
         except NotFinite as error:
             where = f"decision {ledger.counters.decisions:,}, update {self._learner.updates:,}"
-            raise NotFinite(f"{where}: {error}; {self._last_good()}") from error
+            raise NotFinite(f"{where}: {error}; {self._kept.last_good()}") from error
         return self.end
 
     def _begin(self) -> None:
@@ -232,11 +200,6 @@ class _Run:
             self._save()
             self._begin()
 
-    def _last_good(self) -> str:
-        with suppress(CheckpointError):
-            return f"the last good checkpoint is {read_newest(self._checkpoints, _LAST).path}"
-        return "there is no checkpoint yet"
-
     def _write_row(self) -> None:
         scalars = self._learner.scalars()
         self._check(scalars)
@@ -270,24 +233,7 @@ class _Run:
         worlds = self._stepper.worlds
         state = worlds.state().decode() if isinstance(worlds, StatefulEnv) else ""
         self._saved_at = self._ledger.counters.decisions
-        learner = self._learner.capture()
-        learner = dataclasses.replace(
-            learner, facts={**learner.facts, _MADE_FOR: _made_for(self._manifest, self._config)}
-        )
-        self._keep(_LAST, Checkpoint(self._ledger.counters, learner, state))
-        if self._best_owed is not None:
-            self._keep(_BEST, self._best_owed)
-
-    def _keep(self, kind: str, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint; a best one that finds no room is written with the next of the run's own."""
-        try:
-            # Who goes on from the older of the last two needs the best of that time.
-            since = oldest_decisions(self._checkpoints, _LAST) if kind == _BEST else None
-            save_checkpoint(self._checkpoints, kind, checkpoint, since=since)
-            self._best_owed = None if kind == _BEST else self._best_owed
-        except OSError as error:
-            self._best_owed = checkpoint if kind == _BEST else self._best_owed
-            self._hooks.on_note(f"a checkpoint could not be written: {error}; {self._last_good()}")
+        self._kept.keep_last(self._ledger.counters, self._learner.capture(), state)
 
     def _evaluate(self) -> None:
         self._ledger.show("evaluate")
@@ -311,7 +257,7 @@ class _Run:
             weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in self._learner.policy.state_dict().items()
             }
-            self._keep(_BEST, Checkpoint(self._ledger.counters, LearnerState(weights)))
+            self._kept.keep_best(self._ledger.counters, LearnerState(weights))
         if self._films.due:
             self._film(policy, seed)
         self._ledger.show("train")
@@ -352,11 +298,8 @@ class _Run:
 
     def _export(self) -> OnnxPolicy:
         self._ledger.show("export")
-        best = read_newest(self._checkpoints, _BEST)
-        for reason in best.refused:
-            self._hooks.on_note(f"damaged checkpoint left out: {reason}")
         policy = self._learner.policy
-        policy.load_state_dict(best.checkpoint.learner.tensors)
+        policy.load_state_dict(self._kept.best().tensors)
         observations = self._learner.seen(_COMPARED, np.random.default_rng(self._seed))
         return export_policy(self._folder / "policy", policy, self._manifest, observations)
 

@@ -27,9 +27,10 @@ from policies.config import TrainConfig
 from policies.demonstrations import Demonstrations
 from policies.errors import BadConfig, SimulationFailed, UnfitDemonstrations, UnfitWorlds
 from policies.films import newest_film
+from policies.kept import can_be_resumed
 from policies.metrics import read_metrics
 from policies.presets import PRESETS, find_preset
-from policies.training import Hooks, TrainResult, can_be_resumed, train
+from policies.training import Hooks, TrainResult, train
 from scripts import run_folder
 from scripts.cli import data_root, emit_json, resolve_run
 from scripts.counted_progress import minutes

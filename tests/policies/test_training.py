@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from policies import training
+from policies import kept
 from policies.checkpoint import read_newest
 from policies.config import SacConfig, TrainConfig
 from policies.errors import ArtifactError, CheckpointError
-from policies.training import Hooks, can_be_resumed, train
+from policies.kept import can_be_resumed
+from policies.training import Hooks, train
 from tests.fakes.point_env import PointEnv
 from tests.fakes.policy_folder import make_manifest
 
@@ -92,7 +93,7 @@ def test_a_best_policy_that_found_no_room_is_written_when_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full when the only best policy is judged; the run's own checkpoints come through later."""
-    write, refused = training.save_checkpoint, list[str]()
+    write, refused = kept.save_checkpoint, list[str]()
 
     def full_once(root: Path, kind: str, *rest: Any, **more: Any) -> Path:  # noqa: ANN401
         if kind == "best" and not refused:
@@ -100,7 +101,7 @@ def test_a_best_policy_that_found_no_room_is_written_when_there_is_some(
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(root, kind, *rest, **more)
 
-    monkeypatch.setattr(training, "save_checkpoint", full_once)
+    monkeypatch.setattr(kept, "save_checkpoint", full_once)
     asked = iter([False] * 40 + [True] * 20)
     run(Worlds(), Worlds(), tmp_path, Hooks(should_stop=lambda: next(asked)))
     assert refused == ["best"]
