@@ -25,7 +25,8 @@ def _parse(name: str, kind: type[Args], words: Sequence[str]) -> Args:
 
 
 def _train(words: Sequence[str]) -> int:
-    from scripts.train import parse, run
+    from scripts.train import run
+    from scripts.train_settings import parse
 
     return run(parse(words))
 

@@ -26,7 +26,7 @@ from scripts.cli import emit_json, resolve_run, say
 from scripts.exit_codes import DONE
 from scripts.presets import Leaf, differences
 from scripts.run_folder import RunConfig, RunRecord
-from scripts.train import TrainArgs, chosen_settings, parse
+from scripts.train_settings import TrainArgs, chosen_settings, parse
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from scripts.programs.robot_run import AttemptRecord
 from scripts.programs.side_by_side import HALF_PX
 from scripts.provenance import git_commit, versions
 from scripts.run import RunOutcome, Tally, closing, own_lab, run_on
-from scripts.train import TrainArgs, TrainSummary, train_once
+from scripts.train import TrainSummary, train_once
+from scripts.train_settings import TrainArgs
 from urdf.description import load_arm
 
 SUMMARY_NAME, REPORT_NAME, GIF_NAME, CURVE_NAME = "summary.json", "report.html", "demo.gif", "learning_curve.png"

@@ -91,7 +91,8 @@ def main() -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    from scripts.train import parse, run
+    from scripts.train import run
+    from scripts.train_settings import parse
 
     args = parse(words, PRESETS)
     name = args.preset if args.resume is None else args.resume.partition("_seed")[0]

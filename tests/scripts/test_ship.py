@@ -26,7 +26,7 @@ from scripts.evaluate import EvaluateArgs, _map_path, choose_policy
 from scripts.observe import ObserveArgs, _choose
 from scripts.run_folder import RunConfig, RunRecord, create_run_folder, file_hashes
 from scripts.ship import training_command
-from scripts.train import chosen_settings, parse
+from scripts.train_settings import chosen_settings, parse
 from tests.fakes.policy_folder import export_untrained, make_manifest
 from urdf.errors import UnknownName
 from urdf.tables import arm_names

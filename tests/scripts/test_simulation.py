@@ -16,7 +16,8 @@ from policies.errors import BadConfig
 from policies.presets import PRESETS
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder
 from scripts.simulation import environment_id, judged, observation_spec, simulated
-from scripts.train import TrainArgs, parse, train_once
+from scripts.train import train_once
+from scripts.train_settings import TrainArgs, parse
 from sim.curriculum import CURRICULA, make_curriculum
 from sim.env import ArmEnv
 from sim.randomization import HARD, MILD, NONE, Randomization

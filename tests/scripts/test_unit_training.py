@@ -18,7 +18,8 @@ from calibration.errors import ForeignCalibration, NotCalibrated
 from policies.presets import find_preset
 from scripts.run_folder import SCHEMA, RunConfig, create_run_folder, read_run_config
 from scripts.simulation import SimulatedTask, of_unit, simulated
-from scripts.train import TrainArgs, run
+from scripts.train import run
+from scripts.train_settings import TrainArgs
 from sim.env import ArmEnv
 from urdf.description import load_arm
 
