@@ -103,6 +103,12 @@ class RobotServer:
         """Why the emergency stop is latched, in words; empty where it is not."""
         return self._emergency.reason
 
+    @property
+    def controller(self) -> str:
+        """Who moves the arm, in words; empty where nobody does. May be asked from any thread."""
+        session = self._gate.controller
+        return self._name(session, self._owners.get(session, "")) if session else ""
+
     def serve(self, should_stop: Callable[[], bool]) -> None:
         """Answer until `should_stop`; looks at it, and at the watchdog, at least every few milliseconds."""
         while not should_stop():
