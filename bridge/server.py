@@ -256,7 +256,8 @@ class RobotServer:
             self._leave(message.session)
             return Bye(message.session)
         self.statistics.corrupt += 1
-        self._hold()
+        if not self._holding or self._parking.walking:  # a flood of nonsense must not flood the bus
+            self._hold()
         return ErrorReply(f"{message}; dropped, the arm holds")
 
     def _name(self, session: str, owner: str) -> str:
