@@ -6,17 +6,20 @@ libzmq asks it at every handshake (ZAP), in a thread of its own: a stranger who 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import parse_monitor_message
 
+from bridge.flood_guard import FloodGuard, bytes_on_the_wire
 from bridge.keys import KeyRing
 
 _DOMAIN = "tandem"
 #: How long a revoked client may go on at most.
 RECHECK_S = 0.5
 TELL_AGAIN_S = 10.0
+_FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
 class Doorkeeper:
@@ -27,6 +30,7 @@ class Doorkeeper:
     ) -> None:
         """Start before any socket binds; raises KeyRefused where the server has no key."""
         self.refused = 0
+        self._floods = FloodGuard()
         self._ring, self._on_refused = ring, on_refused
         self._server = ring.server()
         self._allowed = ring.allowed()
@@ -39,8 +43,8 @@ class Doorkeeper:
 
     def guard(self, socket: zmq.Socket[bytes]) -> None:
         """Let nobody without a key into this socket; before it binds."""
-        failures = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-        self._monitors.append(socket.get_monitor_socket(failures))
+        events = _FAILURES | zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+        self._monitors.append(socket.get_monitor_socket(events))
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt_string(zmq.CURVE_SECRETKEY, self._server.secret)
         socket.setsockopt_string(zmq.ZAP_DOMAIN, _DOMAIN)
@@ -58,8 +62,28 @@ class Doorkeeper:
         """Count those that knocked without any key, or with another server's: ZAP does not hear of them."""
         for monitor in self._monitors:
             while monitor.poll(0):
-                monitor.recv_multipart()
-                self._refuse("a client without a key, or with another server's, was refused")
+                told = parse_monitor_message(monitor.recv_multipart())
+                if told["event"] == zmq.EVENT_ACCEPTED:
+                    self._floods.opened(told["value"])
+                elif told["event"] == zmq.EVENT_DISCONNECTED:
+                    self._floods.closed(told["value"])
+                else:
+                    self._refuse("a client without a key, or with another server's, was refused")
+
+    def read(self, frames: Sequence[zmq.Frame]) -> None:
+        """Take note that a whole message has been read: whom it came by, and the parts that it was sent in."""
+        _, *parts = frames
+        self._floods.read(int(parts[-1].get(zmq.SRCFD)), bytes_on_the_wire(len(part) for part in parts))
+
+    def cut_off(self, frame: zmq.Frame) -> None:
+        """End the connection of this frame, which brought what no client of this server sends."""
+        self._floods.end(int(frame.get(zmq.SRCFD)))
+        self._refuse("a client that has a key was cut off: it sent a message of many parts")
+
+    def end_floods(self) -> None:
+        """End the connections that send more than is read; only for sockets whose every message is told by `read`."""
+        for _ in range(self._floods.look()):
+            self._refuse("a client was cut off: it sent more than can be read, or a message without end")
 
     def _refuse(self, why: str) -> None:
         """Count a refusal; tell of the same one every ten seconds at most: who is refused knocks again and again."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bridge.episode_decisions import Decision, DemonstrationHeader, Outcome
-from bridge.episode_format import EpisodeEnding, EpisodeHeader, Level, utc_name
+from bridge.episode_format import BusRead, BusSent, EpisodeEnding, EpisodeHeader, Level, utc_name
 from bridge.episode_messages import EpisodeMessages, Event, Item, Picture
 from bridge.episode_output import DurableFile
 from bridge.loop import LoopStep
@@ -99,11 +99,11 @@ class EpisodeWriter:
 
     def record(self, step: LoopStep) -> None:
         """Take in one control period; returns at once, in the worst case without it."""
-        self._put(step)
+        self.take(step)
 
     def event(self, name: str, text: str, level: Level = Level.INFO) -> None:
         """Take in something that happened now."""
-        self._put(Event(self._clock.now_ns(), level, name, text))
+        self.take(Event(self._clock.now_ns(), level, name, text))
 
     def frame(self, name: str, stamp_ns: int, jpeg: bytes) -> None:
         """Take in a picture of camera `name`, captured at `stamp_ns` of the run's clock."""
@@ -117,7 +117,14 @@ class EpisodeWriter:
 
     def demonstrate(self, item: Decision | Outcome) -> None:
         """Take in a policy's decision, or what came of one."""
-        self._put(item)
+        self.take(item)
+
+    def take(self, item: LoopStep | Event | BusSent | BusRead | Decision | Outcome) -> None:
+        """Take in what carries its own time; returns at once, in the worst case without it."""
+        if len(self._queue) < MAX_QUEUED:
+            self._queue.append(item)
+        else:
+            self._drop()
 
     def wait_for_room(self) -> None:
         """Wait until most of what came has been written: for a simulation, which can wait; an arm cannot."""
@@ -141,12 +148,6 @@ class EpisodeWriter:
         return EpisodeTally(
             self.path, counted.steps, counted.pictures, self._dropped, self._lost, self._file.on_disk, self._whole
         )
-
-    def _put(self, item: LoopStep | Event | Decision | Outcome) -> None:
-        if len(self._queue) < MAX_QUEUED:
-            self._queue.append(item)
-        else:
-            self._drop()
 
     def _drop(self) -> None:
         with self._lock:

@@ -6,6 +6,7 @@
     /block      where the block was seen, in the frame of the arm's base
     /events     what happened, in words
     /camera/…   pictures, JPEG
+    /bus/sent, /bus/read  what passed on a servo bus, in the servos' own counts, where its owner records
     /decision, /outcome   in a demonstration alone: `bridge/episode_decisions.py`
 
 Every message is JSON, every channel says by a schema what it holds. Times of messages are UTC as the clock of the run
@@ -29,13 +30,17 @@ from bridge.messages import JointCommand, RobotState
 SCHEMA_VERSION = 1
 PROFILE = "tandem"
 STATE, SENT, STEP, BLOCK, EVENTS, CAMERA_PREFIX = "/state", "/sent", "/step", "/block", "/events", "/camera/"
+BUS_SENT, BUS_READ = "/bus/sent", "/bus/read"
 HEADER, ENDING, REPAIR = "tandem.episode", "tandem.ending", "tandem.repair"
 
 Metadata = TypeVar("Metadata", bound=Struct)
 
 
 class EpisodeHeader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was run on what. `start_clock_ns` is the run's own clock at `start_utc_ns`; hashes are by file name."""
+    """What was run on what. `start_clock_ns` is the run's own clock at `start_utc_ns`; hashes are by file name.
+
+    Arm and rig are empty, and there are no joints, where nobody knew more than the numbers of the servos.
+    """
 
     schema_version: int = SCHEMA_VERSION
     robot: str
@@ -111,6 +116,23 @@ class StepMessage(Struct, frozen=True):
     waiting_for: str
 
 
+class BusSent(Struct, frozen=True):
+    """What was written to servos of a bus: be at these counts after `duration_s`."""
+
+    stamp_ns: int
+    servo_ids: tuple[int, ...]
+    ticks: tuple[int, ...]
+    duration_s: float
+
+
+class BusRead(Struct, frozen=True):
+    """Where a servo said that it was, when its answer came."""
+
+    stamp_ns: int
+    servo_id: int
+    ticks: int
+
+
 class PictureMessage(Struct, frozen=True):
     """One picture; `data` is the file that a camera or its driver made of it."""
 
@@ -160,6 +182,11 @@ CHANNELS: tuple[tuple[str, str, type[Struct]], ...] = (
     (BLOCK, "foxglove.PoseInFrame", PoseMessage),
     (EVENTS, "foxglove.Log", EventMessage),
 )
+#: Those of a bus, which most recordings do without, are opened by their first message.
+BUS_CHANNELS: dict[type[Struct], tuple[str, str]] = {
+    BusSent: (BUS_SENT, "tandem.BusSent"),
+    BusRead: (BUS_READ, "tandem.BusRead"),
+}
 PICTURES: tuple[str, type[Struct]] = ("foxglove.CompressedImage", PictureMessage)
 
 _JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}

@@ -22,6 +22,7 @@ from bridge.episode_decisions import (
 )
 from bridge.episode_format import (
     BLOCK,
+    BUS_CHANNELS,
     CAMERA_PREFIX,
     CHANNELS,
     ENDING,
@@ -32,6 +33,8 @@ from bridge.episode_format import (
     SENT,
     STATE,
     STEP,
+    BusRead,
+    BusSent,
     EpisodeEnding,
     EpisodeHeader,
     EventMessage,
@@ -70,7 +73,7 @@ class Picture:
     jpeg: bytes
 
 
-Item = LoopStep | Event | Picture | Decision | Outcome
+Item = LoopStep | Event | Picture | Decision | Outcome | BusSent | BusRead
 
 
 class EpisodeMessages:
@@ -110,6 +113,11 @@ class EpisodeMessages:
             self._add(DECISION, self._utc_ns(item.stamp_ns), to_message(item))
         elif isinstance(item, Outcome):
             self._take_outcome(item)
+        elif isinstance(item, BusSent | BusRead):
+            topic, name = BUS_CHANNELS[type(item)]
+            if topic not in self._channels:
+                self._open(topic, name, type(item))
+            self._add(topic, self._utc_ns(item.stamp_ns), item)
         else:
             self._take_picture(item)
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from bridge.episode_format import (
     BLOCK,
+    BUS_READ,
+    BUS_SENT,
     CAMERA_PREFIX,
     ENDING,
     EVENTS,
@@ -24,6 +26,8 @@ from bridge.episode_format import (
     SENT,
     STATE,
     STEP,
+    BusRead,
+    BusSent,
     EpisodeEnding,
     EpisodeHeader,
     EventMessage,
@@ -69,7 +73,7 @@ class Episode:
     `position_rad` (k, n) is the best estimate of that moment; `reading_rad` (k, n) is what a servo measured last, which
     was `reading_age_s` earlier, NaN where nobody kept it.
     `block_m` (m, 3): where the block was seen, in the frame of the arm's base. `duration_s`: from the first thing that
-    was recorded to the last.
+    was recorded to the last. `bus_sent` and `bus_read`: what passed on the servo bus, where its owner recorded.
 
     `whole`: it has its end; without, `ending` is None. `damaged`: bytes before the end are not what was written;
     `missing_steps` periods were in chunks that are gone. `remarks` says both in words.
@@ -94,6 +98,8 @@ class Episode:
     picture_stamps_ns: dict[str, Stamps]
     block_stamp_ns: Stamps
     block_m: Array
+    bus_sent: tuple[BusSent, ...]
+    bus_read: tuple[BusRead, ...]
     duration_s: float
     bytes_on_disk: int
     whole: bool
@@ -157,6 +163,8 @@ class _Content:
         self._pictures: dict[str, list[int]] = {}
         self._span_ns = (1 << 63, 0)
         self._blocks: list[tuple[int, tuple[float, float, float]]] = []
+        self._bus_sent: list[BusSent] = []
+        self._bus_read: list[BusRead] = []
 
     def take(self, record: Record, scan: RecordScan) -> None:
         """Take in one record of the file."""
@@ -198,6 +206,10 @@ class _Content:
         elif topic == BLOCK:
             at = _decode(message, topic, PoseMessage).pose.position
             self._blocks.append((message.log_time, (at.x, at.y, at.z)))
+        elif topic == BUS_SENT:
+            self._bus_sent.append(_decode(message, topic, BusSent))
+        elif topic == BUS_READ:
+            self._bus_read.append(_decode(message, topic, BusRead))
         elif topic.startswith(CAMERA_PREFIX):
             self._pictures.setdefault(topic.removeprefix(CAMERA_PREFIX), []).append(message.log_time)
 
@@ -238,6 +250,8 @@ class _Content:
             },
             block_stamp_ns=np.array([utc for utc, _ in self._blocks], dtype=np.int64) - utc_from_clock_ns,
             block_m=_rows([at for _, at in self._blocks], 3),
+            bus_sent=tuple(self._bus_sent),
+            bus_read=tuple(self._bus_read),
             duration_s=max(self._span_ns[1] - self._span_ns[0], 0) * 1e-9,
             bytes_on_disk=size,
             whole=scan.whole,

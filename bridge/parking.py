@@ -24,6 +24,11 @@ class Parking:
         self._thread = threading.Thread(target=self._walk, args=(on_failure,), name="parking", daemon=True)
         self._thread.start()
 
+    @property
+    def walking(self) -> bool:
+        """Whether the arm is on its way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def interrupt(self) -> bool:
         """Ask the walk to stop, and return at once whether there was one: it may still write a step or two."""
         self._stop.set()

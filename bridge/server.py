@@ -103,6 +103,12 @@ class RobotServer:
         """Why the emergency stop is latched, in words; empty where it is not."""
         return self._emergency.reason
 
+    @property
+    def controller(self) -> str:
+        """Who moves the arm, in words; empty where nobody does. May be asked from any thread."""
+        session = self._gate.controller
+        return self._name(session, self._owners.get(session, "")) if session else ""
+
     def serve(self, should_stop: Callable[[], bool]) -> None:
         """Answer until `should_stop`; looks at it, and at the watchdog, at least every few milliseconds."""
         while not should_stop():
@@ -250,7 +256,8 @@ class RobotServer:
             self._leave(message.session)
             return Bye(message.session)
         self.statistics.corrupt += 1
-        self._hold()
+        if not self._holding or self._parking.walking:  # a flood of nonsense must not flood the bus
+            self._hold()
         return ErrorReply(f"{message}; dropped, the arm holds")
 
     def _name(self, session: str, owner: str) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bridge.doorkeeper import Doorkeeper
 
 _TRIES = 8
+#: A message of so many parts is answered with what is wrong with it; one of more is no mistake.
+_ANSWERED_PARTS = 8
 
 
 class Received(NamedTuple):
@@ -70,7 +72,10 @@ class ServerSockets:
     def _bound(self, kind: int, address: str) -> zmq.Socket[bytes]:
         # A slow listener gets the newest state and none of those that it missed.
         keep = (zmq.CONFLATE, 1) if kind == zmq.PUB else (zmq.SNDHWM, 64)
-        return bind(self._context, kind, address, ((zmq.MAXMSGSIZE, 16 * MAX_MESSAGE_BYTES), keep), self._doors)
+        # What waits to be read from clients with keys is the flood guard's to bound.
+        take = () if self._doors is None else ((zmq.RCVHWM, 0),)
+        options = ((zmq.MAXMSGSIZE, 2 * MAX_MESSAGE_BYTES), keep, *take)
+        return bind(self._context, kind, address, options, self._doors)
 
     @property
     def strangers(self) -> int:
@@ -82,14 +87,20 @@ class ServerSockets:
         return bool(self._router.poll(timeout_ms))
 
     def receive(self, most: int) -> list[Received]:
-        """Return what has come, in order."""
+        """Return what has come, in order; of what no client sends, and its sender, no more than that it came."""
         found: list[Received] = []
         while len(found) < most:
             try:
                 frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            owner = str(frames[-1].get("User-Id")) if self._doors is not None else ""
+            owner = ""
+            if self._doors is not None:
+                owner = str(frames[-1].get("User-Id"))
+                self._doors.read(frames)
+                if len(frames) > 1 + _ANSWERED_PARTS:
+                    self._doors.cut_off(frames[-1])
+                    most = 0  # it took long to read: let the watchdog look first
             found.append(Received(frames[0].bytes, owner, _decoded(frames[1:])))
         return found
 
@@ -113,6 +124,7 @@ class ServerSockets:
         self._publisher.send(encode(update))
         if self._doors is not None:
             self._doors.look()
+            self._doors.end_floods()
 
     def close(self) -> None:
         """Close everything; calling it twice is harmless."""

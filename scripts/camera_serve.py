@@ -19,7 +19,7 @@ from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from scripts.programs.camera_choice import CameraChoice, open_camera
 from scripts.programs.camera_figures import CameraFigures
 from scripts.programs.camera_look import figures_in_words
-from scripts.serve import StopRequests
+from scripts.programs.stop_requests import StopRequests
 
 if TYPE_CHECKING:
     from bridge.frames import Picture

@@ -17,7 +17,14 @@ from bridge.errors import BadEpisode
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE
 from scripts.programs.episode_files import episode_files, resolve_episode
-from scripts.programs.episode_numbers import JointFigures, LoopFigures, joint_figures, loop_figures
+from scripts.programs.episode_numbers import (
+    JointFigures,
+    LoopFigures,
+    ServoFigures,
+    joint_figures,
+    loop_figures,
+    servo_figures,
+)
 from scripts.programs.picture_file import check_picture
 
 EpisodeName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="EPISODE")]
@@ -109,6 +116,7 @@ class EpisodeFigures(msgspec.Struct, frozen=True):
     bytes_on_disk: int
     loop: LoopFigures
     joints: tuple[JointFigures, ...]
+    servos: tuple[ServoFigures, ...]
     events: tuple[EventRow, ...]
     versions: dict[str, str]
     calibration_sha256: dict[str, str]
@@ -231,6 +239,7 @@ def episode_figures(episode: Episode, picture: Path | None) -> EpisodeFigures:
         bytes_on_disk=episode.bytes_on_disk,
         loop=loop_figures(episode),
         joints=joint_figures(episode),
+        servos=servo_figures(episode),
         events=tuple(
             EventRow(round((e.stamp_ns - header.start_clock_ns) * 1e-9, 3), e.level.name.lower(), e.name, e.text)
             for e in episode.events
@@ -242,7 +251,8 @@ def episode_figures(episode: Episode, picture: Path | None) -> EpisodeFigures:
 
 
 def _lines(f: EpisodeFigures) -> Generator[str]:
-    yield f"{f.file}: {f.arm} {f.robot!r} on rig {f.rig}, policy {f.policy}, {f.start_utc}"
+    arm = f"{f.arm} {f.robot!r} on rig {f.rig}" if f.arm else f"servos on {f.robot}"
+    yield f"{f.file}: {arm}, policy {f.policy}, {f.start_utc}"
     for remark in f.remarks:
         yield f"  ATTENTION: {remark}"
     yield f"  ended: {f.ending or 'unknown'}" + (f", {f.outcome}" if f.outcome else "")
@@ -262,6 +272,10 @@ def _lines(f: EpisodeFigures) -> Generator[str]:
         lag = "      -" if j.lag_ms is None else f"{j.lag_ms:4.0f} ms"
         rest = "-" if j.rest_rms_deg is None else f"{j.rest_rms_deg:.2f}"
         yield f"  {j.joint:<{width}}  {j.travel_deg:6.1f}  {j.rms_deg:8.2f}  {j.max_deg:6.2f}  {lag}  {rest:>9}"
+    for s in f.servos if not f.joints else ():
+        sent = f"sent {s.sent} times, {s.lowest_sent_ticks}..{s.highest_sent_ticks}" if s.sent else "sent nowhere"
+        read = f"read {s.read} times, {s.lowest_read_ticks}..{s.highest_read_ticks}" if s.read else "never read"
+        yield f"  servo {s.servo_id}: {sent}; {read} (counts)"
     for e in f.events:
         yield f"  {e.at_s:8.2f} s  {'' if e.level == 'info' else e.level + ': '}{e.name}: {e.text}"
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from bridge.clock import MonotonicClock
 from hardware.errors import BadChecksum, NoReply, NotMeasured, ServoAlarm
-from hardware.jog import Jogger
+from hardware.jog import STEP_S, Jogger
 from hardware.servo_bus import ServoBus
-from scripts.cli import emit_json, say
+from hardware.witnessed_bus import WitnessedBus
+from scripts.cli import data_root, emit_json, say
 from scripts.keyboard import ESCAPE, Keyboard, keyboard
 from scripts.programs.bus_choice import BusKind, open_bus
+from scripts.programs.bus_recording import BusScribe
+from scripts.programs.episode_recording import RecordedRun, Recording, recording
 
 _HELP = """keys: 1-9 choose a servo (left/right the one before or after), up/down (or + -) move it one step, space hold,
       v its voltage and temperature, r r switch the torque off (support the arm first!), q or Esc stop.
@@ -41,6 +44,8 @@ class JogArgs:
     step_ticks: int = 0
     """Size of a step in servo counts; a step takes 0.1 s. Default: a 390th of a servo's range, 10 counts or 0.8 degrees
     on a Dofbot; the largest is a 156th."""
+    record: bool = True
+    """Leave a recording in data/episodes (`tandem episodes show`), in servo counts."""
     json: bool = False
     """Print one JSON object as the last line of stdout."""
 
@@ -59,18 +64,24 @@ class JogResult:
 def run(args: JogArgs) -> int:
     """Jog until the person stops; return the exit code."""
     clock = MonotonicClock()
-    with (
-        keyboard((*_LEAVE, _HOLD)) as keys,
-        closing(open_bus(args.bus, args.port, args.servo_ids, clock)) as bus,
-    ):
+    with ExitStack() as stack:
+        keys = stack.enter_context(keyboard((*_LEAVE, _HOLD)))
+        bus: ServoBus = stack.enter_context(closing(open_bus(args.bus, args.port, args.servo_ids, clock)))
+        record: Recording | None = None
+        if args.record:
+            what = RecordedRun(args.port, None, None, STEP_S, "jog")
+            record = stack.enter_context(recording(data_root(), what, clock, lambda text: say(text, args.json)))
+            bus = WitnessedBus(bus, BusScribe(record.writer.take, clock))
         jogger = Jogger(bus, clock, args.step_ticks)
         session = JogSession(jogger, bus, keys, args.json)
         say(_HELP, args.json)
         if jogger.is_blind:
             say(_BLIND, args.json)
         steps = session.run()
+        if record is not None:
+            record.outcome = f"{steps} steps"
         result = JogResult(args.port, session.positions(), jogger.torque_on, steps, not jogger.is_blind)
-        emit_json(result, args.json)
+    emit_json(result, args.json)
     return 0
 
 

@@ -26,7 +26,8 @@ from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.calibrated_camera import DESK_CAMERA, measured_lens
-from scripts.programs.episode_recording import PictureFeed, RecordedRun, recording, watch_attempts
+from scripts.programs.episode_feeds import PictureFeed, watch_attempts
+from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand

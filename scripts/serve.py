@@ -24,11 +24,16 @@ from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
 from hardware.guards import ANY_SERVO_LIMITS, LX16A_LIMITS, STS_LIMITS
+from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
+from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.bus_choice import BusKind, open_bus
+from scripts.programs.episode_recording import RecordedRun, recording_header
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
+from scripts.programs.served_recording import ServedRecorder
+from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
 from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
@@ -89,6 +94,8 @@ class ServeArgs:
     on_exit: OnExit = "relax"
     """How the arm is left: relax = ramp slowly to the rest pose, then torque off; hold = stand still with torque on;
     torque_off = let go at once (a raised arm falls)."""
+    record: bool = True
+    """Leave a recording of every motion in data/episodes (`tandem episodes`), whoever commanded it."""
     json: bool = False
     """Print the statistics as one JSON object on the last line."""
 
@@ -121,39 +128,6 @@ class Served:
         return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys, latch))
 
 
-class StopRequests:
-    """Counts the signals that ask for an end: the first ends serving, another one ends the ramp to the rest pose."""
-
-    def __init__(self) -> None:
-        self.first: signal.Signals | None = None
-        self._count = 0
-
-    def note(self, number: int, _frame: object) -> None:
-        """Take a signal."""
-        self.first = self.first or signal.Signals(number)
-        self._count += 1
-
-    def requested(self) -> bool:
-        """Return whether serving shall end."""
-        return self._count > 0
-
-    def later(self) -> Callable[[], bool]:
-        """Return a check that answers only to signals that come after now."""
-        before = self._count
-        return lambda: self._count > before
-
-    @contextmanager
-    def listening(self) -> Generator[StopRequests]:
-        """Catch SIGINT, SIGTERM and SIGHUP for as long as the context lasts."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self.note) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 def run(args: ServeArgs) -> int:
     """Serve until told to stop; return the exit code."""
     served = Served.of(args)
@@ -161,39 +135,52 @@ def run(args: ServeArgs) -> int:
     description = load_arm(address.arm)
     rig = description.rig(address.rig)
     calibration = ServoCalibration.load(args.robot, description, data_root())
-    actuator = actuator_for(args.robot, description, data_root())
     if args.assume_rest != (address.bus == "pca9685"):
         raise RobotFileError(_STANDING_UNKNOWN if address.bus == "pca9685" else _STANDING_READ)
     check_unserved(address.endpoint)  # all that can be wrong is found before the torque comes on
     if served.settings.keys is not None:
         served.settings.keys.server()
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
-    clock = MonotonicClock()
+    clock, tell = MonotonicClock(), _teller(args.json)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequests().listening())
         stops = stack.enter_context(stop_sources(args.stop_button))
+        record: ServedRecorder | None = None
+        if args.record:
+            what = RecordedRun(args.robot, description, rig, args.period_s, "serve")
+            header = recording_header(data_root(), what, clock)
+            record = stack.enter_context(ServedRecorder(data_root(), header, calibration, clock, tell))
+            tell = record.listening(tell)
         say(f"opening {address.port} ({address.bus})", args.json)
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
-        try:
-            robot = ServoRobot.connect(
-                bus, calibration, description, rig, clock, actuator, args.period_s, args.move_time_s,
-                _VITALS.get(address.bus, ANY_SERVO_LIMITS), rig.rest_rad if args.assume_rest else None,
-            )  # fmt: skip
-        except BaseException:
-            bus.close()
-            raise
+        robot = _connect(args, served, bus if record is None else WitnessedBus(bus, record.scribe), calibration, clock)
         say("every servo answers; torque is on, the arm stands where it stood", args.json)
         if not robot_file_path(args.robot, data_root()).exists():
             address.save(args.robot, data_root())  # tells `tandem run --robot NAME` where the arm is reached
         statistics = serve_robot(
-            robot, rig, address.endpoint, clock, args.on_exit, stop, _teller(args.json), served.settings, stops,
-            partial(_legacy, args),
+            robot, rig, address.endpoint, clock, args.on_exit, stop, tell, served.settings, stops,
+            partial(_beside, args, record),
         )  # fmt: skip
     health = bus.read_health()
     with suppress(OSError):
         say(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts", args.json)
         emit_json({"server": statistics, "bus": health, "on_exit": args.on_exit}, args.json)
     return INTERRUPTED if stop.first is signal.SIGINT else DONE
+
+
+def _connect(args: ServeArgs, served: Served, bus: ServoBus, calibration: ServoCalibration, clock: Clock) -> ServoRobot:
+    """Take hold of the arm on a bus, which is closed where that fails."""
+    try:
+        description = load_arm(served.address.arm)
+        rig = description.rig(served.address.rig)
+        return ServoRobot.connect(
+            bus, calibration, description, rig, clock, actuator_for(args.robot, description, data_root()),
+            args.period_s, args.move_time_s, _VITALS.get(served.address.bus, ANY_SERVO_LIMITS),
+            rig.rest_rad if args.assume_rest else None,
+        )  # fmt: skip
+    except BaseException:
+        bus.close()
+        raise
 
 
 def serve_robot(
@@ -235,8 +222,16 @@ def serve_robot(
 
 
 @contextmanager
-def _legacy(args: ServeArgs, server: RobotServer, robot: RelaxingRobot, tell: Callable[[str], None]) -> Generator[None]:
-    """Serve the stream of older programs beside the server, as one of its clients: filter, lease and watchdog hold."""
+def _beside(
+    args: ServeArgs,
+    record: ServedRecorder | None,
+    server: RobotServer,
+    robot: RelaxingRobot,
+    tell: Callable[[str], None],
+) -> Generator[None]:
+    """Record, and serve the stream of older programs as one of the server's clients: filter, lease, watchdog hold."""
+    if record is not None:
+        record.watch(robot.read_state, lambda: server.controller)
     if not (args.legacy or args.allow_unauthenticated):
         yield
         return

@@ -8,6 +8,8 @@ from bridge.errors import BadEpisode
 from urdf.errors import UnknownName
 
 SUFFIX = ".mcap"
+#: What the names of those that an arm's server leaves have behind their time.
+SERVED = "_serve"
 
 
 def episodes_folder(data: Path) -> Path:
@@ -23,6 +25,7 @@ def episode_files(data: Path) -> list[Path]:
 def resolve_episode(name: str, data: Path) -> Path:
     """Return a recording by path, by name (with or without .mcap), or the `newest`.
 
+    What a server has recorded is the newest only where there is nothing else: it records along with every run.
     Raises UnknownName, which lists the recordings that exist, the most similar name first.
     """
     path = Path(name).expanduser()
@@ -32,7 +35,7 @@ def resolve_episode(name: str, data: Path) -> Path:
         raise BadEpisode(f"{path} is a folder: name one recording in it")
     files = episode_files(data)
     if name == "newest" and files:
-        return files[0]
+        return min(files, key=lambda file: SERVED in file.stem)  # the first of the smallest: of the newest first
     for file in files:
         if name in (file.name, file.stem):
             return file

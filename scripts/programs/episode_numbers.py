@@ -37,6 +37,18 @@ class JointFigures(msgspec.Struct, frozen=True):
     rest_rms_deg: float | None
 
 
+class ServoFigures(msgspec.Struct, frozen=True):
+    """One servo of a bus, in its own counts: where it was sent, and where it said that it was. Null: never."""
+
+    servo_id: int
+    sent: int
+    lowest_sent_ticks: int | None
+    highest_sent_ticks: int | None
+    read: int
+    lowest_read_ticks: int | None
+    highest_read_ticks: int | None
+
+
 class LoopFigures(msgspec.Struct, frozen=True):
     """The control loop, pauses left out: rate [Hz] and times between commands [ms].
 
@@ -110,6 +122,29 @@ def joint_figures(episode: Episode) -> tuple[JointFigures, ...]:
             )
         )
     return tuple(figures)
+
+
+def servo_figures(episode: Episode) -> tuple[ServoFigures, ...]:
+    """Return what passed on the servo bus, servo by servo; nothing where its owner did not record."""
+    sent: dict[int, list[int]] = {}
+    read: dict[int, list[int]] = {}
+    for write in episode.bus_sent:
+        for servo_id, ticks in zip(write.servo_ids, write.ticks, strict=True):
+            sent.setdefault(servo_id, []).append(ticks)
+    for reading in episode.bus_read:
+        read.setdefault(reading.servo_id, []).append(reading.ticks)
+    return tuple(
+        ServoFigures(
+            servo_id=servo_id,
+            sent=len(sent.get(servo_id, ())),
+            lowest_sent_ticks=min(sent.get(servo_id, ()), default=None),
+            highest_sent_ticks=max(sent.get(servo_id, ()), default=None),
+            read=len(read.get(servo_id, ())),
+            lowest_read_ticks=min(read.get(servo_id, ()), default=None),
+            highest_read_ticks=max(read.get(servo_id, ()), default=None),
+        )
+        for servo_id in sorted(sent.keys() | read.keys())
+    )
 
 
 def readings(episode: Episode, joint: int) -> tuple[Array, Array]:

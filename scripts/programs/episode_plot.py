@@ -14,6 +14,7 @@ from bridge.encoding import ToolFrame
 from bridge.episode_format import Level
 from bridge.episode_messages import Picture
 from bridge.episode_reader import Episode, read_pictures
+from scripts.programs.bus_plot import draw_bus
 from scripts.programs.episode_numbers import JointFigures, LoopFigures, period_times_ms, readings, seconds
 from scripts.programs.lettering import ACCENT, BAD, GOOD, INK, LINE
 from scripts.programs.picture_file import write_picture
@@ -36,10 +37,13 @@ _PICTURES = 5
 
 
 def draw_episode(episode: Episode, joints: Sequence[JointFigures], loop: LoopFigures, path: Path) -> None:
-    """Write the picture as what its name ends in."""
+    """Write the picture as what its name ends in; that of the servos where the recording knows no joints."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    if not episode.header.joint_names:
+        draw_bus(episode, path)
+        return
     with mpl.rc_context({
         "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.spines.top": False,
         "axes.spines.right": False, "axes.edgecolor": _GREY, "axes.labelcolor": INK, "xtick.color": _GREY,

@@ -17,6 +17,7 @@ from bridge.errors import BadEpisode, BridgeError, PolicyMismatch
 from bridge.loop import ControlLoop, LoopStatistics, LoopStep, Recorder
 from bridge.messages import RobotState
 from bridge.ports import BlockSighting, Clock, Kinematics, Robot
+from scripts.programs.bus_recording import TORQUE, TORQUE_OFF
 from scripts.programs.episode_numbers import PAUSE_PERIODS
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
@@ -26,6 +27,10 @@ APPROACH_SPEED_RAD_S = 0.4
 #: An arm that is further away from the first pose than this has been stopped on its way.
 _ARRIVED_RAD = 0.12
 _SETTLE_S = 0.8
+#: Commands that come as far as this from one a period, as a share of it, are put into periods by their times.
+_OTHER_RATE = 0.1
+#: Of a period: what two times that are the same may differ by.
+_ROUNDING = 1e-6
 
 
 class JointDifference(msgspec.Struct, frozen=True):
@@ -48,20 +53,42 @@ class Timeline:
 
     @staticmethod
     def of(episode: Episode, max_pause_s: float) -> Timeline:
-        """Return the commands of a recording; raises BadEpisode where it has none, or has holes."""
-        if episode.steps == 0:
-            raise BadEpisode(f"{episode.path} holds no command: there is nothing to play")
-        if episode.missing_steps:
-            raise BadEpisode(
-                f"{episode.path} lacks {episode.missing_steps} periods in its middle: the arm would jump there"
-            )
+        """Return the commands of a recording; raises BadEpisode where it cannot be played, and says why."""
+        _check_playable(episode)
         period_s = episode.header.period_s
         gaps = np.diff(episode.sent_stamp_ns) * 1e-9 / period_s
+        if len(gaps) and abs(float(np.median(gaps)) - 1.0) > _OTHER_RATE:
+            # A server's: it writes down what was sent whenever it was, at whatever rate somebody sent it.
+            at = np.append(0.0, np.cumsum(np.minimum(gaps, max_pause_s / period_s)))
+            periods = np.arange(int(at[-1] + _ROUNDING) + 1, dtype=np.float64)
+            source = np.searchsorted(at, periods + _ROUNDING, side="right") - 1
+            return Timeline(episode.sent_rad[source], source)
         longest = max(round(max_pause_s / period_s), 1)
         # A period that came late is one period: only a pause stands for more.
         repeats = np.where(gaps > PAUSE_PERIODS, np.minimum(np.rint(gaps), longest), 1).astype(np.int64)
         source = np.repeat(np.arange(episode.steps), np.append(repeats, 1))
         return Timeline(episode.sent_rad[source], source)
+
+
+def _check_playable(episode: Episode) -> None:
+    if episode.steps == 0 and episode.bus_sent:
+        raise BadEpisode(
+            f"{episode.path} holds servo counts and no angles: whoever recorded it (`tandem jog`) knew no calibration, "
+            "so nobody knows where another arm, or the same one calibrated, would go"
+        )
+    if episode.steps == 0:
+        raise BadEpisode(f"{episode.path} holds no command: there is nothing to play")
+    if episode.missing_steps:
+        raise BadEpisode(
+            f"{episode.path} lacks {episode.missing_steps} periods in its middle: the arm would jump there"
+        )
+    first_ns, last_ns = int(episode.sent_stamp_ns[0]), int(episode.sent_stamp_ns[-1])
+    for event in episode.events:
+        if (event.name, event.text) == (TORQUE, TORQUE_OFF) and first_ns < event.stamp_ns < last_ns:
+            at_s = (event.stamp_ns - episode.header.start_clock_ns) * 1e-9
+            raise BadEpisode(
+                f"{episode.path}: the torque went off after {at_s:.1f} s, and nobody commanded how the arm moved then"
+            )
 
 
 class ReplayAttempt:

@@ -164,7 +164,7 @@ def _build(
 
 
 def _start_server(robot: RobotFile, log: Path) -> subprocess.Popen[bytes]:
-    words = ["serve", "--port", robot.port, "--robot", ROBOT_NAME, "--endpoint", robot.endpoint]
+    words = ["serve", "--port", robot.port, "--robot", ROBOT_NAME, "--endpoint", robot.endpoint, "--no-record"]
     words += ["--arm", robot.arm, "--rig", robot.rig, "--on-exit", "relax"]
     with log.open("wb") as sink:
         return subprocess.Popen(

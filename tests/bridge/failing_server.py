@@ -10,7 +10,8 @@ from calibration.servo import ServoCalibration
 from hardware.buses.dofbot_serial import DofbotSerialBus
 from hardware.servo_robot import ServoRobot
 from scripts.cli import data_root, say
-from scripts.serve import StopRequests, serve_robot
+from scripts.programs.stop_requests import StopRequests
+from scripts.serve import serve_robot
 from urdf.description import load_arm
 
 

@@ -45,6 +45,7 @@ class Bench:
     """A board on a pty with a calibrated unit, and the processes that use it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.calibration = ServoCalibration.nominal(ARM, NAME)
         self.calibration.save(folder)
         self.plant = SpeedPlant(self.calibration.to_ticks(START_RAD))

@@ -15,7 +15,8 @@ from PIL import Image as Pillow
 from bridge.clock import MonotonicClock
 from bridge.encoding import Phase
 from bridge.episode import EpisodeWriter
-from bridge.episode_format import EpisodeHeader, utc_name
+from bridge.episode_format import BusRead, BusSent, EpisodeHeader, Level, utc_name
+from bridge.episode_messages import Event
 from bridge.episode_reader import read_episode
 from bridge.errors import BadEpisode
 from bridge.loop import ControlLoop, LoopStep
@@ -23,7 +24,8 @@ from bridge.messages import JointCommand, RobotState
 from scripts.episodes import EpisodeFigures, EpisodeList, RepairSummary
 from scripts.episodes_replay import ReplaySummary
 from scripts.main import main
-from scripts.programs.episode_numbers import joint_figures, loop_figures
+from scripts.programs.episode_files import resolve_episode
+from scripts.programs.episode_numbers import ServoFigures, joint_figures, loop_figures
 from scripts.programs.episode_replay import NoBlock, ReplayAttempt, Timeline
 from sim.sim_robot import SimRobot
 from sim.world import ArmWorld
@@ -146,6 +148,16 @@ def test_an_empty_folder_is_said_to_be_one(data: Path, capsys: pytest.CaptureFix
     assert "no recording in" in capsys.readouterr().out
 
 
+def test_the_newest_is_that_of_a_command_before_that_of_the_server_beneath_it(data: Path) -> None:
+    folder = data / "episodes"
+    swaying(data, "20260102T030405Z")
+    served = swaying(data, "20260102T030406Z_serve")
+    assert resolve_episode("newest", data) == folder / "20260102T030405Z.mcap"
+    assert resolve_episode("20260102T030406Z_serve", data) == served
+    (folder / "20260102T030405Z.mcap").unlink()
+    assert resolve_episode("newest", data) == served
+
+
 # Show ----------------------------------------------------------------------------------------------
 def test_show_says_rates_and_tracking_and_draws(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = swaying(data)
@@ -229,6 +241,37 @@ def test_bad_input_ends_with_two(data: Path, capsys: pytest.CaptureFixture[str])
         assert "Traceback" not in err
 
 
+def jogged(data: Path) -> Path:
+    """Leave a recording of two servos of which one was moved, by somebody who knew no angles."""
+    unknown = msgspec.structs.replace(make_header(), robot="/dev/ttyUSB0", arm="", rig="", joint_names=(), policy="jog")
+    writer = EpisodeWriter(data / "episodes" / "20260102T030405Z.mcap", unknown, CLOCK)
+    for k in range(5):
+        writer.take(BusSent(1_000_000_000 + 100_000_000 * k, (2,), (2000 + 10 * k,), 0.1))
+        writer.take(BusRead(1_050_000_000 + 100_000_000 * k, 2, 1999 + 10 * k))
+        writer.take(BusRead(1_060_000_000 + 100_000_000 * k, 3, 1500))
+    writer.close("done", "5 steps")
+    return writer.path
+
+
+def test_servos_without_angles_are_shown_in_counts_and_played_by_nobody(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = jogged(data)
+    assert main(["episodes", "show", "--json"]) == 0
+    out, err = capsys.readouterr()
+    shown = msgspec.json.decode(last_line(out), type=EpisodeFigures)
+    assert shown.servos == (
+        ServoFigures(2, 5, 2000, 2040, 5, 1999, 2039),
+        ServoFigures(3, 0, None, None, 5, 1500, 1500),
+    )
+    assert "servo 2: sent 5 times, 2000..2040; read 5 times, 1999..2039 (counts)" in err
+    assert "servo 3: sent nowhere" in err
+    assert shown.picture is not None
+    assert Pillow.open(shown.picture).size[0] > 1000
+    with pytest.raises(BadEpisode, match="servo counts and no angles"):
+        Timeline.of(read_episode(file), 2.0)
+
+
 def test_help_names_units(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("list", "show", "replay", "repair"):
         with pytest.raises(SystemExit) as done:
@@ -293,6 +336,31 @@ def test_pauses_are_shortened_and_late_periods_are_one_period(data: Path) -> Non
     assert len(timeline.source) == 29 + 20 + 1 - 1
     assert timeline.source.tolist() == [*range(19), *[19] * 20, *range(20, 30)]
     np.testing.assert_array_equal(timeline.targets_rad, sway(t)[timeline.source])
+
+
+def test_commands_of_another_rate_are_played_in_their_own_time(data: Path) -> None:
+    """What a server records comes as it was sent: here at 100 Hz, then, after a minute, at 10 Hz."""
+    stamps_s = np.append(0.01 * np.arange(101), 61.0 + 0.1 * np.arange(11))
+    file = save(data / "episodes" / "a.mcap", stamps_s, sway(stamps_s), sway(stamps_s))
+    timeline = Timeline.of(read_episode(file), 2.0)
+    assert len(timeline.source) == 20 + 40 + 20 + 1  # one second, the pause shortened to two, one second
+    np.testing.assert_array_equal(timeline.source[:21], np.arange(0, 101, 5))
+    assert set(timeline.source[20:60]) == {100}
+    np.testing.assert_array_equal(timeline.source[60::2], np.arange(101, 112))
+
+
+def test_a_motion_with_the_torque_off_in_its_middle_is_not_played(data: Path) -> None:
+    writer = EpisodeWriter(data / "episodes" / "a.mcap", make_header(), CLOCK)
+    for k, pose in enumerate(sway(times(40))):
+        if k == 20:
+            writer.take(Event(1_000_000_000, Level.INFO, "torque", "off"))
+        stamp_ns = 50_000_000 * k + 1
+        state = RobotState(k, stamp_ns, tuple(pose.tolist()), (0.0,) * 6, (0.01,) * 6)
+        command = JointCommand(k, stamp_ns, tuple(pose.tolist()), PERIOD_S)
+        writer.record(LoopStep(state, None, Phase.MOVE, np.zeros(0, np.float32), command, ""))
+    writer.close()
+    with pytest.raises(BadEpisode, match=r"torque went off after 1\.0 s"):
+        Timeline.of(read_episode(writer.path), 2.0)
 
 
 def test_another_arm_and_another_rig_are_not_moved(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

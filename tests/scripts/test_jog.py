@@ -11,15 +11,18 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bridge.clock import MonotonicClock
+from bridge.episode_reader import read_episode
 from hardware.virtual.dofbot_board import DofbotBoard
 from hardware.virtual.plant import FreePlant
 from hardware.virtual.pty_port import run_in_thread
 from hardware.virtual.sts_board import StsBoard
+from scripts.main import main
 
 LYING = (2000, 2300, 2200, 2100, 1487, 1000)
 
@@ -37,6 +40,12 @@ def board() -> Iterator[DofbotBoard]:
 def _own_terminal() -> None:
     """Make standard input the terminal whose Ctrl-C reaches this process."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    return tmp_path
 
 
 class Person:
@@ -159,6 +168,52 @@ def test_jog_goes_no_further_against_an_obstacle(board: DofbotBoard, person: Per
     assert board.setpoint_ticks[2] <= 2250.1
     time.sleep(3.3)
     assert board.stalled_servos == ()  # 50 counts do not trip the protection
+
+
+def test_what_was_jogged_is_recorded_in_counts(
+    board: DofbotBoard, person: Person, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person.wait_for("torque on")
+    person.type("2+")
+    person.wait_for("target 2310")
+    person.type("+")
+    person.wait_for("target 2320")
+    person.type("r")
+    person.wait_for("press r again")
+    person.type("r")
+    person.wait_for("torque OFF")
+    person.type("q")
+    assert person.leave() == 0
+    (file,) = (data / "episodes").glob("*.mcap")
+    episode = read_episode(file)
+    assert episode.whole
+    assert (episode.header.robot, episode.header.policy, episode.header.joint_names) == (board.port, "jog", ())
+    assert episode.ending is not None
+    assert (episode.ending.ending, episode.ending.outcome) == ("done", "2 steps")
+    held, one_by_one = (
+        [w for w in episode.bus_sent if len(w.ticks) == 6],
+        [w for w in episode.bus_sent if len(w.ticks) == 1],
+    )
+    assert [w.ticks for w in held[:2]] == [LYING, LYING]  # before and after the torque comes on
+    assert [(w.servo_ids, w.ticks) for w in one_by_one] == [((2,), (2310,)), ((2,), (2320,))]
+    on_the_wire = [f.stamp_ns for f in board.heard if f.command == 0x12]
+    assert np.abs(np.array([w.stamp_ns for w in one_by_one]) - on_the_wire).max() < 50_000_000
+    assert [e.text for e in episode.events if e.name == "torque"] == ["on", "off"]
+    assert {r.servo_id for r in episode.bus_read} == {1, 2, 3, 4, 5, 6}
+    assert max(r.ticks for r in episode.bus_read if r.servo_id == 2) > 2305
+
+    assert main(["episodes", "show", "--no-plot"]) == 0
+    shown = capsys.readouterr().out
+    assert "servo 2: sent" in shown
+    assert "2300..2320" in shown
+
+
+def test_nothing_is_recorded_where_nobody_wants_it(board: DofbotBoard, data: Path) -> None:
+    person = Person(board.port, "--no-record")
+    person.wait_for("torque on")
+    person.type("q")
+    assert person.leave() == 0
+    assert not (data / "episodes").exists()
 
 
 def test_torque_goes_only_when_asked_twice(board: DofbotBoard, person: Person) -> None:
