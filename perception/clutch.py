@@ -217,7 +217,7 @@ class Clutch:
                 f"{settings.max_gap_rad:g} are allowed"
             )
         if not state.let_go:
-            return "let go of the deadman once: the arm was stopped"
+            return "let go of the deadman once, then hold it"
         return "" if signals.held else "ready: hold the deadman"
 
 

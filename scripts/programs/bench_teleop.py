@@ -105,7 +105,7 @@ def _played(video: Path) -> TeleopSession:
             "bench", robot, clock, description.rig(RIG), lambda step: robot.written_ns, robot.stop, robot.clear
         )
         source = SourceChoice.parse(str(video))
-        sightings = stack.enter_context(open_source(source, clock, hands=False, people=1, log_path=None))
+        sightings = stack.enter_context(open_source(source, clock, hands=False, people=1))
         session = TeleopSession(arm, _SETUP, sightings, TeleopControls(clock, (), "d"), None, lambda text: None)
         session.run()
         return session
