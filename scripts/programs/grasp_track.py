@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,24 +20,24 @@ _LOWERED_S, _STEADY_S, _LED_S, _BACK_S = 2.5, 0.8, 1.3, 2.0
 
 
 def grasp_waypoints(
-    tool_m: Array, block_xy_m: Array, rig: Rig, scale: float, lift_m: float = 0.07
+    tool_m: Array, block_xy_m: Array, rig: Rig, scale: float, lift_m: float = 0.07, turn_rad: float = 0.0
 ) -> tuple[Waypoint, ...]:
     """Return the right wrist's way, the left hand raised all along, for a tool at `tool_m` (3,) when it is engaged.
 
-    The jaws keep their heading. `scale`: metres of tool for a metre of wrist. The block is lifted by `lift_m`.
+    `scale`: metres of tool for a metre of wrist. The block is lifted by `lift_m`. `turn_rad`: how far the hand rolls,
+    and the jaws with it, on the way to the block.
     """
     above_m = np.array([*block_xy_m, rig.hover_m])
     grasp_m = np.array([*block_xy_m, rig.grasp_m])
     way_m = [tool_m, tool_m, above_m, above_m, grasp_m, grasp_m, grasp_m, np.add(grasp_m, (0.0, 0.0, lift_m))]
     times_s = np.cumsum([0.0, _STILL_S, _ACROSS_S, 0.5, _DOWN_S, 0.5, _PINCH_S, _UP_S]).tolist()
-    wrists_m = _wrists_m(way_m, scale)
+    wrists_m = _wrists_m(way_m, scale).tolist()
     pinching = [False] * 5 + [True] * 3
     track = [
-        Waypoint(time_s, (float(x), float(y), float(z)), pinching=pinched, other_raised=True)
-        for time_s, (x, y, z), pinched in zip(times_s, wrists_m, pinching, strict=True)
+        Waypoint(time_s, wrist_m, pinched, other_raised=True, roll_rad=turn_rad if number > 1 else 0.0)
+        for number, (time_s, wrist_m, pinched) in enumerate(zip(times_s, wrists_m, pinching, strict=True))
     ]
-    last = track[-1]
-    return (*track, Waypoint(last.time_s + 1.0, last.wrist_m, pinching=True, other_raised=True))
+    return (*track, replace(track[-1], time_s=track[-1].time_s + 1.0))
 
 
 def _wrists_m(way_m: Sequence[Array], scale: float) -> Array:
