@@ -17,6 +17,7 @@ from scripts.programs.episode_recording import RecordedRun, Recording, recording
 from scripts.programs.footage import Image
 from scripts.programs.guide_window import has_display
 from scripts.programs.lab import LabArgs, running_lab
+from scripts.programs.overlay_arm import ArmSketch
 from scripts.programs.robot_file import RobotFile
 from scripts.programs.robot_link import RobotLink
 from scripts.programs.teleop_arm import TeleopArm, simulated_arm
@@ -149,7 +150,7 @@ def _screen(
     if not sinks:
         return show_nothing
     style = ScreenStyle(args.side, args.mirror, args.record, args.mode is Mode.TOOL)
-    return stack.enter_context(TeleopScreen(sightings, style, sinks)).show
+    return stack.enter_context(TeleopScreen(sightings, style, ArmSketch(arm.description, arm.rig), sinks)).show
 
 
 def _recording(

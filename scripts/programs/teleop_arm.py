@@ -12,7 +12,7 @@ from bridge.clock import MonotonicClock
 from bridge.errors import PolicyMismatch
 from bridge.free_attempt import FREE_HZ
 from bridge.loop import LoopStep
-from bridge.ports import Clock, Robot
+from bridge.ports import BlockSighting, Clock, Robot
 from scripts.programs.paced_robot import PacedRobot
 from scripts.programs.robot_link import RobotLink
 from sim.objects import BLOCK_SIZE_M
@@ -42,6 +42,22 @@ class TeleopArm:
     def description(self) -> ArmDescription:
         """What arm it is."""
         return self.robot.description
+
+
+class WorldBlock:
+    """The block of a simulated world, seen as it is now on the clock that the arm is led by."""
+
+    def __init__(self, world: ArmWorld, clock: Clock) -> None:
+        self._world, self._clock = world, clock
+
+    def read_block(self) -> BlockSighting | None:
+        """Return where the block is now."""
+        base_from_block = self._world.rig.desk_from_base.inverse() @ self._world.block_pose()
+        return BlockSighting(base_from_block, self._clock.now_ns())
+
+    def missing(self) -> str:
+        """Nothing is ever missing here."""
+        return ""
 
 
 @contextmanager

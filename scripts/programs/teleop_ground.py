@@ -14,6 +14,7 @@ from bridge.pick_place import PickPlaceAttempt
 from bridge.ports import BlockSighting, BlockSource, Clock
 from bridge.sensing import PictureSource
 from scripts.programs.robot_run import IN_HAND_M, SEEN_RISE_M, Stage, await_new_sighting, stay_until_still
+from scripts.programs.teleop_arm import WorldBlock
 from sim.curriculum import FULL_STAGE
 from sim.objects import BLOCK_SIZE_M
 from sim.tasks import make_task
@@ -68,22 +69,6 @@ class Ground(Protocol):
     def clear(self, loop: ControlLoop) -> None:
         """Have the arm let go of what it may hold."""
         ...
-
-
-class WorldBlock:
-    """The block of a simulated world, seen as it is now on the clock that the arm is led by."""
-
-    def __init__(self, world: ArmWorld, clock: Clock) -> None:
-        self._world, self._clock = world, clock
-
-    def read_block(self) -> BlockSighting | None:
-        """Return where the block is now."""
-        base_from_block = self._world.rig.desk_from_base.inverse() @ self._world.block_pose()
-        return BlockSighting(base_from_block, self._clock.now_ns())
-
-    def missing(self) -> str:
-        """Nothing is ever missing here."""
-        return ""
 
 
 class SimGround:

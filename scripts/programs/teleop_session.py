@@ -27,7 +27,7 @@ from perception.retarget_joints import Copying, JointRetarget
 from perception.retarget_tool import ToolRetarget, natural_scale
 from perception.teleop_drivers import Driver, JointDriver, ToolDriver
 from perception.teleop_policy import Deadman, PersonLeft, Sightings, StopAsked, TeleopMoment, TeleopPolicy
-from scripts.programs.teleop_arm import TeleopArm
+from scripts.programs.teleop_arm import TeleopArm, WorldBlock
 from scripts.programs.teleop_controls import TeleopControls
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Array
@@ -66,7 +66,10 @@ class TeleopSetup:
 
 @dataclass(slots=True)
 class TeleopNotes:
-    """What a teleoperation came to. `tools_m`: where the tool was sent; `goals_m`: where the person wanted it."""
+    """What a teleoperation came to. `tools_m`: where the tool was sent; `goals_m`: where the person wanted it.
+
+    `place_m` (3,): where the block is to go, where a task says so.
+    """
 
     latency_ms: list[float] = field(default_factory=lambda: [])
     times_s: list[float] = field(default_factory=lambda: [])
@@ -77,6 +80,7 @@ class TeleopNotes:
     engagements: int = 0
     pictures: int = 0
     stopped: str = ""
+    place_m: Array | None = None
 
 
 #: Whoever shows a control period to the person.
@@ -254,7 +258,8 @@ class TeleopSession:
         self.attempt = free_attempt(arm, setup.mode)
         demonstrator = demonstrator_of(writer, arm.clock)
         self.recorder = TeleopRecorder(arm, self.attempt, writer, tell, show, demonstrator)
-        self.loop = ControlLoop(arm.robot, arm.clock, NoBlock(), self.attempt, self.recorder)
+        source = NoBlock() if arm.world is None else WorldBlock(arm.world, arm.clock)  # for the screen
+        self.loop = ControlLoop(arm.robot, arm.clock, source, self.attempt, self.recorder)
         driver = driver_of(arm, self.attempt, setup)
         self._policy = person_at(arm, setup, driver, sightings, controls, self.recorder.moment)
         self._witnessed = WitnessedPolicy(self._policy)

@@ -14,6 +14,7 @@ from bridge.errors import PolicyWaits
 from bridge.grasp import PATIENCE_S
 from bridge.loop import ControlLoop, LoopStep, run_episode
 from bridge.observation import ObservationSpec, Observed
+from bridge.pick_place import PickPlaceAttempt
 from bridge.ports import Policy
 from bridge.sensing import SensingPolicy
 from perception.clutch import ClutchState
@@ -156,6 +157,7 @@ class TaskSession:
         self._under_way = False
         self.loop.move_to(self._arm.rig.home_rad)
         self._ground.prepare(self.loop)
+        self.recorder.notes.place_m = self._attempt.goal_m if isinstance(self._attempt, PickPlaceAttempt) else None
         self._note(f"attempt {number} begins")
         self._await_person()
         began_ns = self._arm.clock.now_ns()
