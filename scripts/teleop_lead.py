@@ -109,7 +109,9 @@ def previewed(args: TeleopArgs, choice: SourceChoice, keys: Keys, tell: Tell) ->
     description, rig_name = _twin_of(args)
     window = KeyWindow() if args.window and has_display() else None
     with ExitStack() as stack:
-        arm = stack.enter_context(simulated_arm(description, description.rig(rig_name), real_time=True))
+        arm = stack.enter_context(
+            simulated_arm(description, description.rig(rig_name), real_time=not choice.is_landmarks)
+        )
         sightings = stack.enter_context(open_source(choice, arm.clock, _hands(args), args.people))
         going = Confirmation(_screen(args, arm, sightings, window, tell, stack))
         sources = [*keys, window.key] if window is not None else keys

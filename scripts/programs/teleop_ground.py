@@ -134,10 +134,11 @@ class ArmGround:
         self._rig, self._stage, self._clock, self._rng, self._tell = rig, stage, clock, rng, tell
         self._lay: Pose | None = None
         self._seen: list[BlockSighting] = []
+        self._since_ns = 0
 
     def prepare(self, loop: ControlLoop) -> None:
         """Have the block put somewhere and look at it; say where it is to go."""
-        self._lay, self._seen = None, []
+        self._lay, self._seen, self._since_ns = None, [], 0
         if self._stage is None:
             self._tell("put the block somewhere in the marked area, hands off")
         else:
@@ -161,7 +162,8 @@ class ArmGround:
     def watch(self, step: LoopStep) -> bool:
         """Remember what was seen; a block that lies at the goal, the jaws open, ends the attempt."""
         sighting = step.sighting
-        if sighting is not None and (not self._seen or sighting.stamp_ns > self._seen[-1].stamp_ns):
+        newest_ns = self._seen[-1].stamp_ns if self._seen else self._since_ns
+        if sighting is not None and sighting.stamp_ns > newest_ns:
             self._seen.append(sighting)
             if self._lay is None and not step.waiting_for:
                 self._lay = self._on_desk(sighting)
@@ -191,7 +193,8 @@ class ArmGround:
         if isinstance(self.task.attempt, PickPlaceAttempt):
             success = self._lies_at_goal()
         else:
-            self._seen = []
+            # A block seen on its way up is no block that has risen.
+            self._seen, self._since_ns = [], self._clock.now_ns()
             stay_until_still(loop, self._seen)
             success = self._is_lifted(loop)
         if self._stage is not None:
