@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hardware.pedal import foot_pedal
 from perception.body import Side
 from perception.teleop_policy import Deadman
 from scripts.exit_codes import BAD_INPUT, DONE
@@ -60,10 +61,12 @@ class TeleopArgs:
     people: int = 1
     """For how many people is looked, 1 to 3. With 1 the model stays with whom it sees, and takes half the time."""
     deadman: Deadman = Deadman.HAND
-    """hand (the other one, raised), key, or none: only for recordings, in simulation and in the lab. A pedal that sends
-    a key is a key."""
+    """hand (the other one, raised), key, pedal (--pedal), or none: only for recordings, in simulation and in the lab. A
+    pedal that sends a key is a key."""
     deadman_key: str = "d"
     """Which key is the deadman; it counts as held while it repeats."""
+    pedal: int | None = None
+    """GPIO (BCM number) of a pedal on a Raspberry Pi, whose contact to ground is closed while it is trodden on."""
     come_home: bool = True
     """Go home slowly, 2 s after you were lost; without, the arm stays."""
     max_gap_deg: float | None = None
@@ -126,11 +129,12 @@ def run(args: TeleopArgs) -> int:
         return BAD_INPUT
     with ExitStack() as stack:
         keys = _keys(stack)
+        pedal = None if args.pedal is None else stack.enter_context(foot_pedal(args.pedal))
         stack.enter_context(settled_memory())
-        if args.preview and not previewed(args, choice, keys, tell):
+        if args.preview and not previewed(args, choice, keys, pedal, tell):
             return DONE
         arm, link = stack.enter_context(_arm(args, choice, console))
-        return lead(args, choice, task, arm, link, keys, tell)
+        return lead(args, choice, task, arm, link, keys, pedal, tell)
 
 
 def _problem(args: TeleopArgs) -> str:
@@ -149,8 +153,8 @@ def _problem(args: TeleopArgs) -> str:
         return f"--task {args.task} moves the tool: --mode tool, got {args.mode}"
     if args.preview and args.robot.partition(":")[0] == SIMULATED:
         return f"--preview is for an arm, {args.robot} is a simulation already"
-    if args.deadman is Deadman.PEDAL:
-        return "--deadman pedal: a pedal sends a key: say --deadman key --deadman-key X"
+    if (args.deadman is Deadman.PEDAL) != (args.pedal is not None):
+        return "--deadman pedal and --pedal GPIO belong together; a pedal that sends a key: --deadman key"
     return ""
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 SIMULATED, LAB = "sim", "lab"
 _NEAR_RAD = 0.8
 Keys = list[Callable[[], str]]
+Pedal = Callable[[], bool] | None
 Tell = Callable[[str], None]
 
 
@@ -65,11 +66,13 @@ def lead(
     arm: TeleopArm,
     link: RobotLink | None,
     keys: Keys,
+    pedal: Pedal,
     tell: Tell,
 ) -> int:
     """Have the person lead the arm until they leave; return the exit code."""
     window = KeyWindow() if args.window and has_display() else None
-    controls = TeleopControls(arm.clock, [*keys, window.key] if window is not None else keys, args.deadman_key)
+    sources = [*keys, window.key] if window is not None else keys
+    controls = TeleopControls(arm.clock, sources, args.deadman_key, pedal)
     if not controls.somebody_can_stop and not (choice.recorded and is_harmless(args.robot)):
         raise NoTerminal("nobody could stop the arm: run it in a terminal, with standard input not redirected")
     record, session, exit_code = None, None, DONE
@@ -104,7 +107,7 @@ def lead(
     return _close(args, arm, session, record, exit_code, tell)
 
 
-def previewed(args: TeleopArgs, choice: SourceChoice, keys: Keys, tell: Tell) -> bool:
+def previewed(args: TeleopArgs, choice: SourceChoice, keys: Keys, pedal: Pedal, tell: Tell) -> bool:
     """Let the arm's twin in simulation follow the person; return whether they want the arm itself to."""
     description, rig_name = _twin_of(args)
     window = KeyWindow() if args.window and has_display() else None
@@ -116,7 +119,7 @@ def previewed(args: TeleopArgs, choice: SourceChoice, keys: Keys, tell: Tell) ->
         going = Confirmation(_screen(args, arm, sightings, window, tell, stack))
         sources = [*keys, window.key] if window is not None else keys
         heard = [*map(going.key_of, sources), going.gesture]
-        controls = TeleopControls(arm.clock, heard, args.deadman_key)
+        controls = TeleopControls(arm.clock, heard, args.deadman_key, pedal)
         session = TeleopSession(arm, _setup(args, choice), sightings, controls, None, tell, going.show)
         tell(f"preview, a simulated {description.name} follows. {GO_HELP}")
         session.run()

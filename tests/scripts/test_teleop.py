@@ -133,6 +133,7 @@ def test_half_a_body_leads_nobody_and_the_reason_is_told(
         (("--max-gap-deg", "-1"), "--max-gap-deg"),
         (("--deadman", "none"), "nobody could let go"),
         (("--deadman", "pedal"), "--deadman key"),
+        (("--pedal", "17"), "belong together"),
         (("--deadman-key", " "), "--deadman-key"),
         (("--people", "9"), "--people"),
         (("--robot", "sim:kuka-twin"), "films a recording"),
@@ -256,6 +257,15 @@ def test_a_held_key_counts_until_its_repeats_stop() -> None:
     assert key.held(2690 * MS)
     assert not key.held(2710 * MS)
     assert not key.held(1000 * MS)
+
+
+def test_a_pedal_is_the_deadman_while_it_is_trodden_on_and_no_key_is() -> None:
+    trodden = [True]
+    with simulated_arm(ARM, RIG, real_time=False) as arm:
+        controls = TeleopControls(arm.clock, [lambda: "d"], "d", lambda: trodden[0])
+        assert controls.read().held
+        trodden[0] = False
+        assert not controls.read().held
 
 
 def test_recorded_sightings_come_in_their_time_and_end() -> None:
