@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -12,21 +13,28 @@ import numpy as np
 import pytest
 
 from bridge.actions import MAX_STEP_M
-from bridge.episode_attempts import RecordedAttempt, read_demonstrations
+from bridge.episode_attempts import RecordedAttempt, RecordedDemonstrations, read_demonstrations
 from bridge.episode_decisions import SUCCESS
+from bridge.episode_reader import read_episode
 from bridge.observation import STATE
 from perception.body import PeopleSighting, Side
 from perception.landmark_log import LandmarkLog
 from perception.retarget_tool import natural_scale
+from policies.bc import BehaviourCloning
+from policies.config import BcConfig
 from policies.demonstrations import Demonstrations
+from policies.presets import find_preset
 from scripts.main import main
+from scripts.programs.demonstrated import read_demonstrated
 from scripts.programs.demonstration_file import read_steps
 from scripts.programs.demonstration_source import as_demonstrations
 from scripts.programs.grasp_track import leading_waypoints, placing_waypoints
 from scripts.programs.pose_track import Waypoint, pose_track
 from scripts.programs.teleop_arm import simulated_arm
-from scripts.simulation import environment_id
+from scripts.run_folder import RunConfig
+from scripts.simulation import environment_id, judged
 from scripts.teleop_task import PERIOD_S
+from scripts.train import manifest_for
 from sim.curriculum import FULL_STAGE
 from sim.objects import BLOCK_SIZE_M
 from sim.tasks import make_task
@@ -67,49 +75,75 @@ def result(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def blocks_xy_m(seed: int, count: int) -> list[np.ndarray]:
-    return [scene.placements[0].pose.position_m[:2] for scene in scenes("grasp", seed, count)]
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with two grasps that a person showed by the command."""
+    folder = tmp_path_factory.mktemp("shown")
+    blocks_xy_m = [scene.placements[0].pose.position_m[:2] for scene in scenes("grasp", 3, 2)]
+    track = landmark_file(folder / "person.landmarks", leading_waypoints(HOME_M, blocks_xy_m, SCALE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TANDEM_DATA", str(folder))
+        words = ("--source", str(track), "--task", "grasp", "--episodes", "2", "--seed", "3", "--no-window", "--json")
+        assert main(["teleop", *words]) == 0
+    return folder
+
+
+@pytest.fixture
+def recorded(data: Path) -> RecordedDemonstrations:
+    (path,) = data.glob("episodes/*.mcap")
+    return read_demonstrations(path)
 
 
 def test_what_a_person_shows_is_exported_and_a_policy_learns_from_it(
-    teleop: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, recorded: RecordedDemonstrations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    track = landmark_file(tmp_path / "person.landmarks", leading_waypoints(HOME_M, blocks_xy_m(3, 2), SCALE))
-    assert teleop("--source", track, "--task", "grasp", "--episodes", "2", "--seed", "3") == 0
-    told = result(capsys)
-    assert (told["attempts"], told["successes"]) == (2, 2)
-    recording = Path(str(told["episode"]))
-    assert main(["episodes", "export", recording.stem, "--name", "shown"]) == 0
-    exported = read_steps(tmp_path / "demonstrations" / "shown" / "steps.npz")
+    monkeypatch.setenv("TANDEM_DATA", str(data))
+    assert main(["episodes", "export", recorded.path.stem, "--name", "shown"]) == 0
+    exported = as_demonstrations(read_steps(data / "demonstrations" / "shown" / "steps.npz"))
     env = gymnasium.make(environment_id("dofbot", "grasp"))
-    fitted: Demonstrations = as_demonstrations(exported).fitted(env.observation_space, env.action_space, (STATE,))
+    fitted: Demonstrations = exported.fitted(env.observation_space, env.action_space, (STATE,))
     assert len(fitted.attempts) == 2
-    capsys.readouterr()
-    words = ("--preset", "bc", "--demonstrations", "shown", "--steps", "20", "--workers", "1", "--film-every-min", "0")
-    few = ("--evaluation-episodes", "1", "--final-episodes", "1", "--screening-episodes", "0")
-    assert main(["train", *words, *few, "--json"]) == 0
-    assert result(capsys)["env_steps"] == 20
+    config = BcConfig(hidden=(32, 32), learning_rate=1e-2, batch_size=32)
+    learner = BehaviourCloning(env.observation_space, env.action_space, 1, fitted, config, 0)
+    losses: list[float] = []
+    for learner.decisions in range(1, 13):
+        learner.improve()
+        losses.append(learner.scalars()["imitation"])
+    assert losses[-1] < losses[0] - 0.3
+    env.close()
 
 
-def test_decisions_come_as_often_as_a_policys_and_move_the_tool_to_the_block(
-    teleop: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("preset", ["bc", "grasp"])
+def test_the_presets_of_training_take_what_was_shown_as_it_is(
+    preset: str, data: Path, recorded: RecordedDemonstrations
 ) -> None:
-    (block_xy_m,) = blocks_xy_m(4, 1)
-    track = landmark_file(tmp_path / "person.landmarks", leading_waypoints(HOME_M, [block_xy_m], SCALE))
-    assert teleop("--source", track, "--task", "grasp", "--episodes", "1", "--seed", "4") == 0
-    recorded = read_demonstrations(Path(str(result(capsys)["episode"])))
+    config = replace(find_preset(preset), demonstrations=(str(recorded.path),))
+    manifest = manifest_for(RunConfig(1, preset, "table", 0, config, "", {}, ""), judged(config, "table"))
+    shown = read_demonstrated(config, manifest, data)
+    assert shown is not None
+    assert len(shown.attempts) == 2
+
+
+def test_decisions_come_as_often_as_a_policys_and_move_the_tool_to_the_block(recorded: RecordedDemonstrations) -> None:
     layout = recorded.layout
     assert (layout.task, layout.action_repeat, layout.discount) == ("grasp", 3, 1.0)
     assert layout.action_layout.names == ("dx", "dy")
     assert recorded.header.period_s == pytest.approx(0.05)
-    (attempt,) = recorded.attempts
-    assert (attempt.verdict, attempt.terminated) == (SUCCESS, True)
-    assert attempt.observations["state"].shape == (attempt.decisions + 1, 20)
-    assert attempt.observations["proprioception"].shape == (attempt.decisions + 1, 22)
-    np.testing.assert_allclose(np.diff(attempt.stamp_ns), 150e6, atol=60e6)
-    went_m = 3 * MAX_STEP_M * attempt.actions.sum(axis=0)
-    np.testing.assert_allclose(HOME_M[:2] + went_m, block_xy_m, atol=0.012)
-    assert earned_on_the_way(attempt) == pytest.approx(1.0, abs=0.07)
+    for attempt, scene in zip(recorded.attempts, scenes("grasp", 3, 2), strict=True):
+        assert (attempt.verdict, attempt.terminated) == (SUCCESS, True)
+        assert attempt.observations["state"].shape == (attempt.decisions + 1, 20)
+        assert attempt.observations["proprioception"].shape == (attempt.decisions + 1, 22)
+        np.testing.assert_allclose(np.diff(attempt.stamp_ns), 150e6, atol=1e6)
+        went_m = 3 * MAX_STEP_M * attempt.actions.sum(axis=0)
+        np.testing.assert_allclose(HOME_M[:2] + went_m, scene.placements[0].pose.position_m[:2], atol=0.012)
+        assert earned_on_the_way(attempt) == pytest.approx(1.0, abs=0.07)
+
+
+def test_the_second_attempt_waits_for_a_lowered_hand(recorded: RecordedDemonstrations) -> None:
+    told = [event.text for event in read_episode(recorded.path).events]
+    second = told.index("attempt 2 begins")
+    assert told[second - 1].startswith("attempt 1: success")
+    assert any("let go of the deadman once" in text for text in told[second:])
 
 
 def earned_on_the_way(attempt: RecordedAttempt) -> float:
