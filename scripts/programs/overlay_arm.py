@@ -22,6 +22,8 @@ _BONE: Colour = (244, 247, 250)
 _BLOCK: Colour = (255, 193, 71)
 _PLACE: Colour = (92, 168, 255)
 _FOCAL = 0.5 / math.tan(FOV_Y_RAD / 2)
+#: From the middle, so much of the picture is taken by the area and the arm at home: an arm may reach higher.
+_FILLED = 0.36
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class ArmSketch:
         while links[-1] in parents:
             links.append(parents[links[-1]])
         self._links = tuple(reversed(links))
+        self._zoom = 1.0
+        at_home = np.concatenate([self.area(), self.bones(rig.home_rad.tolist())])
+        self._zoom = _FILLED / float(np.abs(at_home - 0.5).max())
 
     def area(self) -> Array:
         """Return the outline (5, 2) of the area in which the block lies."""
@@ -77,7 +82,7 @@ class ArmSketch:
 
     def _shares(self, desk_m: Array) -> Array:
         seen = self._camera_from_desk.apply(desk_m)
-        return 0.5 + _FOCAL * seen[:, :2] / seen[:, 2:] * [HEIGHT / WIDTH, 1.0]
+        return 0.5 + self._zoom * _FOCAL * seen[:, :2] / seen[:, 2:] * [HEIGHT / WIDTH, 1.0]
 
 
 def draw_arm(pen: OverlayPen, sketch: ArmSketch, facts: ArmFacts, corner: tuple[float, float], unit: float) -> None:
