@@ -15,8 +15,10 @@ from urdf.pose import Array
 _AT_EASE_M = (0.14, 0.33, -0.06)
 _STILL_S, _ACROSS_S, _DOWN_S, _PINCH_S, _UP_S = 2.0, 4.0, 3.0, 2.0, 3.0
 #: An attempt at the task `grasp`, and in it: the other hand lowered, the hand still, the way over the block, and back.
-ATTEMPT_S = 14.0
-_LOWERED_S, _STEADY_S, _LED_S, _BACK_S = 2.5, 0.8, 1.3, 2.0
+ATTEMPT_S = 11.5
+_LOWERED_S, _STEADY_S, _LED_S, _BACK_S = 2.0, 0.8, 1.3, 2.0
+#: At the task `pick-place`: over the block or the goal, down on it, and up.
+_OVER_S, _SINK_S, _RISE_S = 2.5, 2.0, 1.5
 
 
 def grasp_waypoints(
@@ -50,7 +52,7 @@ def _wrists_m(way_m: Sequence[Array], scale: float) -> Array:
 def leading_waypoints(tool_m: Array, blocks_xy_m: Sequence[Array], scale: float) -> tuple[Waypoint, ...]:
     """Return the wrist's way over one block after the other, as the task `grasp` wants it led: it sinks by itself.
 
-    The left hand is lowered at the begin of every attempt, and raised where the tool is to follow.
+    The left hand is lowered when an attempt begins, for as long as it takes to be seen, and raised until the next.
     """
     places_m = [np.array([*block_xy_m, tool_m[2]]) for block_xy_m in blocks_xy_m]
     at_home_m, *over_m = _wrists_m([tool_m, *places_m], scale).tolist()
@@ -62,7 +64,7 @@ def leading_waypoints(tool_m: Array, blocks_xy_m: Sequence[Array], scale: float)
             (_LOWERED_S, at_home_m, True),
             (_LOWERED_S + _STEADY_S, at_home_m, True),
             (_LOWERED_S + _STEADY_S + _LED_S, wrist_m, True),
-            (ATTEMPT_S - _BACK_S, wrist_m, False),
+            (ATTEMPT_S - _BACK_S, wrist_m, True),
         ):
             track.append(Waypoint(begin_s + time_s, place_m, other_raised=raised))
     return (*track, Waypoint(len(over_m) * ATTEMPT_S, at_home_m))
@@ -82,16 +84,16 @@ def placing_waypoints(
         (0.0, tool_m, False, False),
         (_LOWERED_S, tool_m, False, True),
         (_STEADY_S, tool_m, False, True),
-        (_ACROSS_S, block_m, False, True),
-        (_DOWN_S, block_low_m, False, True),
+        (_OVER_S, block_m, False, True),
+        (_SINK_S, block_low_m, False, True),
         (0.5, block_low_m, True, True),
         (_PINCH_S + 0.5, block_low_m, True, True),
-        (_UP_S, block_m, True, True),
-        (_ACROSS_S, goal_m, True, True),
-        (_DOWN_S, goal_low_m, True, True),
+        (_RISE_S, block_m, True, True),
+        (_OVER_S, goal_m, True, True),
+        (_SINK_S, goal_low_m, True, True),
         (0.5, goal_low_m, False, True),
         (1.0, goal_low_m, False, True),
-        (_UP_S, goal_m, False, True),
+        (_RISE_S, goal_m, False, True),
         (1.0, goal_m, False, True),
     )
     times_s = np.cumsum([pause_s for pause_s, *_ in way]).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -34,6 +34,8 @@ from urdf.pose import Array
 
 PERIOD_S = 1.0 / FREE_HZ
 _CLEAR_LOOK_S = 0.05
+#: Of what the arm waits for so many letters are counted as one: numbers in it change.
+REASON_LENGTH = 60
 #: What a person does freely is of no task; every stretch that the arm followed is an attempt.
 FREE_TASK = "free"
 
@@ -160,9 +162,10 @@ class TeleopRecorder:
         notes.tools_m.append(self._attempt.motion.locate(np.array(step.sent.position_rad))[0])
         notes.goals_m.append(moment.goal_m)
         if step.waiting_for:
-            notes.reasons[step.waiting_for[:60]] += 1
+            notes.reasons[step.waiting_for[:REASON_LENGTH]] += 1
         if moment.fresh and moment.state.moves and moment.seen is not None:
             notes.latency_ms.append((self._arm.written_ns(step) - moment.seen.sighting.stamp_ns) * 1e-6)
+        self._moment = replace(moment, fresh=False)  # nobody is asked while a skill moves the arm
         self._show(moment, step, notes)
 
 

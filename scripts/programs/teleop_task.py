@@ -24,6 +24,7 @@ from scripts.programs.teleop_arm import TeleopArm
 from scripts.programs.teleop_controls import TeleopControls
 from scripts.programs.teleop_ground import Ground
 from scripts.programs.teleop_session import (
+    REASON_LENGTH,
     Show,
     TeleopRecorder,
     TeleopSetup,
@@ -182,7 +183,8 @@ class TaskSession:
         while not self._person.state.moves:
             try:
                 self._person.act(self.loop.no_action)
-            except PolicyWaits:
+            except PolicyWaits as wait:
+                self.recorder.notes.reasons[str(wait)[:REASON_LENGTH]] += 1
                 self.loop.stay(self._arm.rig.home_rad, self._attempt.period_s)
 
     def _note(self, words: str) -> None:

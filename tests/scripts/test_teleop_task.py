@@ -165,6 +165,7 @@ def test_a_person_takes_the_block_to_its_goal(
     assert teleop("--source", track, "--task", "pick-place", "--turning", "--episodes", "1", "--seed", "5") == 0
     told = result(capsys)
     assert (told["attempts"], told["successes"]) == (1, 1)
+    assert 0.0 < float(str(told["latency_p95_ms"])) < 100.0
     (attempt,) = read_demonstrations(Path(str(told["episode"]))).attempts
     assert attempt.actions.shape[1] == 5
     assert attempt.verdict == SUCCESS
