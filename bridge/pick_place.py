@@ -47,6 +47,7 @@ class PickPlaceAttempt:
 
     def begin(self, state: RobotState) -> None:
         """Start from where the arm is measured to be."""
+        self.phase = Phase.MOVE
         self.block = None
         self._closing: CloseGripper | None = None
         self.motion.begin(np.array(state.position_rad))

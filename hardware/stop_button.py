@@ -10,11 +10,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from hardware.errors import HardwareError
-
-
-class ButtonFailed(HardwareError):
-    """The stop button cannot be watched."""
+from hardware.gpio_contact import gpio_contact
 
 
 class StopButton:
@@ -38,16 +34,7 @@ class StopButton:
 @contextmanager
 def stop_button(gpio: int) -> Generator[StopButton]:
     """Watch the button of a GPIO number (BCM) for as long as the context lasts; raises ButtonFailed."""
-    try:
-        from gpiozero import Button
-        from gpiozero.exc import GPIOZeroError
-    except ImportError as error:
-        raise ButtonFailed("a stop button needs the extra gpio: pip install 'tandem-arm[gpio]'") from error
-    try:
-        contact = Button(gpio, pull_up=True)
-    except (GPIOZeroError, OSError, ImportError) as error:
-        raise ButtonFailed(f"cannot watch a stop button on GPIO {gpio}: {error}") from error
-    with contact:
+    with gpio_contact(gpio, "a stop button") as contact:
         seen = StopButton(lambda: not contact.is_pressed)  # gpiozero's word for a closed contact
         contact.when_released = seen.note
         yield seen

@@ -106,7 +106,7 @@ class ClutchState:
     good: int = 0
     anchor_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     let_go: bool = True
-    """Whether the deadman has been let go since the last stop."""
+    """Whether somebody who was seen has let the deadman go since the last stop."""
 
     @property
     def moves(self) -> bool:
@@ -127,7 +127,9 @@ class Clutch:
 
     def step(self, before: ClutchState, signals: Signals) -> ClutchState:
         """Return the state after one control period."""
-        state = replace(before, engages=False, let_go=before.let_go or not signals.held)
+        # Who is not seen has not lowered their hand.
+        lowered = not signals.held and signals.look is not None and not signals.look.why
+        state = replace(before, engages=False, let_go=before.let_go or lowered)
         if signals.stop:
             return replace(
                 self._forgotten(state, signals), phase=ClutchPhase.STOPPED, reason=signals.stop, let_go=False
@@ -217,7 +219,7 @@ class Clutch:
                 f"{settings.max_gap_rad:g} are allowed"
             )
         if not state.let_go:
-            return "let go of the deadman once: the arm was stopped"
+            return "let go of the deadman once, then hold it"
         return "" if signals.held else "ready: hold the deadman"
 
 

@@ -66,11 +66,14 @@ class ToolRetarget:
         return latch.tool.heading_rad + math.remainder(limb.hand.roll_rad - latch.roll_rad, 2.0 * math.pi)
 
 
-def tool_action(target: ToolTarget, position_m: Array, heading_rad: float) -> NDArray[np.float32]:
-    """Return the `TOOL_ACTION` (5,) of `bridge.actions` that goes from the commanded tool towards the target."""
-    motion = (target.position_m - position_m) / MAX_STEP_M
+def tool_action(target: ToolTarget, position_m: Array, heading_rad: float, periods: int = 1) -> NDArray[np.float32]:
+    """Return the `TOOL_ACTION` (5,) of `bridge.actions` that goes from the commanded tool towards the target.
+
+    `periods`: so many control periods does it last, and gets there at their end where it can.
+    """
+    motion = (target.position_m - position_m) / (periods * MAX_STEP_M)
     turn = math.remainder(target.heading_rad - heading_rad, math.pi)  # jaws are symmetric: half a turn is none
-    values = [*(motion / max(1.0, float(np.linalg.norm(motion)))), turn / MAX_TURN_RAD]
+    values = [*(motion / max(1.0, float(np.linalg.norm(motion)))), turn / (periods * MAX_TURN_RAD)]
     return np.array([*np.clip(values, -1.0, 1.0), 1.0 if target.closing else -1.0], dtype=np.float32)
 
 

@@ -7,6 +7,7 @@ picture sends it, in the time that lies between two pictures.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -101,10 +102,15 @@ class Glide:
 
 
 class ToolDriver:
-    """Moves the tool as the wrist moves. For attempts whose actions are named as those of `TOOL_ACTION`, or some."""
+    """Moves the tool as the wrist moves. For attempts whose actions are named as those of `TOOL_ACTION`, or some.
 
-    def __init__(self, attempt: Attempt, retarget: ToolRetarget, scale: float, measured: Measured) -> None:
-        self._attempt, self._retarget, self._measured = attempt, retarget, measured
+    `periods`: how many control periods an action lasts.
+    """
+
+    def __init__(
+        self, attempt: Attempt, retarget: ToolRetarget, scale: float, measured: Measured, periods: int = 1
+    ) -> None:
+        self._attempt, self._retarget, self._measured, self._periods = attempt, retarget, measured, periods
         self.scale = scale
         self._home_m, _ = attempt.motion.locate(attempt.rig.home_rad)
         self._latch: ToolLatch | None = None
@@ -168,10 +174,13 @@ class ToolDriver:
 
     def _towards(self, target: ToolTarget) -> Action:
         """Return the action that goes there, of the numbers that the attempt's actions have."""
-        motion = self._attempt.motion
-        action = tool_action(target, motion.command_m, motion.heading_rad).tolist()
+        motion, names = self._attempt.motion, self._attempt.action_layout.names
+        # A way that is not the person's to go takes nothing from the one that is.
+        own = np.array([name in names for name in TOOL_ACTION.names[:3]])
+        target = replace(target, position_m=np.where(own, target.position_m, motion.command_m))
+        action = tool_action(target, motion.command_m, motion.heading_rad, self._periods).tolist()
         whole: dict[str, float] = dict(zip(TOOL_ACTION.names, action, strict=True))
-        return np.array([whole[name] for name in self._attempt.action_layout.names], dtype=np.float32)
+        return np.array([whole[name] for name in names], dtype=np.float32)
 
 
 class JointDriver:

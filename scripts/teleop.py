@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
+from hardware.pedal import foot_pedal
 from perception.body import Side
-from perception.landmark_log import SUFFIX
 from perception.teleop_policy import Deadman
-from scripts.cli import data_root, emit_json
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from scripts.keyboard import NoTerminal, keyboard
-from scripts.programs.episode_recording import RecordedRun, Recording, recording
-from scripts.programs.footage import Image
-from scripts.programs.guide_window import has_display
+from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.keyboard import keyboard
+from scripts.programs.robot_eyes import WRIST
 from scripts.programs.robot_link import RobotLink
 from scripts.programs.teleop_arm import TeleopArm, served_arm, simulated_arm
-from scripts.programs.teleop_controls import KEYS_HELP, STOPS, TeleopControls
-from scripts.programs.teleop_page import teleop_page
-from scripts.programs.teleop_plot import draw_teleoperation
-from scripts.programs.teleop_screen import KeyWindow, ScreenStyle, TeleopScreen
-from scripts.programs.teleop_session import PERIOD_S, Mode, TeleopSession, TeleopSetup, free_header
-from scripts.programs.teleop_source import SourceChoice, TeleopSightings, open_source
-from scripts.programs.teleop_summary import closing_words, summary_of
+from scripts.programs.teleop_controls import STOPS
+from scripts.programs.teleop_preview import GO_KEY
+from scripts.programs.teleop_session import PERIOD_S, Mode
+from scripts.programs.teleop_source import SourceChoice
 from scripts.run import find_robot
 from scripts.settled_memory import settled_memory
-from sim.objects import BLOCK_SIZE_M
+from scripts.teleop_lead import SIMULATED, is_harmless, lead, previewed
+from scripts.teleop_task import PERIOD_S as TASK_PERIOD_S
+from scripts.teleop_task import ShownTask, TaskChoice
 from urdf.description import load_arm
-from urdf.errors import ArmError
 
-SIMULATED, LAB, TWIN = "sim", "lab", "sim:kuka-twin"
-_NEAR_RAD = 0.8
+TWIN = "sim:kuka-twin"
 
 
 @dataclass(frozen=True)
@@ -70,10 +61,12 @@ class TeleopArgs:
     people: int = 1
     """For how many people is looked, 1 to 3. With 1 the model stays with whom it sees, and takes half the time."""
     deadman: Deadman = Deadman.HAND
-    """hand (the other one, raised), key, or none: only for recordings, in simulation and in the lab. A pedal that sends
-    a key is a key."""
+    """hand (the other one, raised), key, pedal (--pedal), or none: only for recordings, in simulation and in the lab. A
+    pedal that sends a key is a key."""
     deadman_key: str = "d"
     """Which key is the deadman; it counts as held while it repeats."""
+    pedal: int | None = None
+    """GPIO (BCM number) of a pedal on a Raspberry Pi, whose contact to ground is closed while it is trodden on."""
     come_home: bool = True
     """Go home slowly, 2 s after you were lost; without, the arm stays."""
     max_gap_deg: float | None = None
@@ -85,8 +78,23 @@ class TeleopArgs:
     """Show the same as a page at http://127.0.0.1:PORT, for a machine without a display (`ssh -L`)."""
     record: bool = True
     """Leave a recording in data/episodes: the run, and the landmarks beside it."""
+    preview: bool = False
+    """First the same arm in simulation: raise both hands over your head for a second, or press g, and then the same
+    loop leads the arm itself."""
+    task: ShownTask | None = None
+    """Show a task: attempts that others learn from (`tandem train --algo bc`, and sac with demonstrations), seen and
+    acted on as their policies do. grasp: you lead it over the block while it sinks. pick-place: you lead it all the
+    way, and open and close the jaws."""
+    episodes: int = 10
+    """How many attempts at the task."""
+    sees: tuple[str, ...] = ("state", "proprioception")
+    """What is recorded of each observation of the task: state, proprioception, or pictures such as wrist_depth."""
+    picture_px: int = 64
+    """Width and height of these pictures [px]."""
+    action_repeat: int = 3
+    """Control periods (20 a second) that one decision of the task lasts; as the training that is to learn from it."""
     seed: int = 0
-    """Seed of the lab's hidden truth, where this command starts the lab."""
+    """Seed of the lab's hidden truth, where this command starts the lab; of the task's places and goals."""
     rig: str = "table"
     """How the simulated arm is mounted, and the lab's where this command starts it."""
     key: Path | None = None
@@ -112,15 +120,21 @@ def run(args: TeleopArgs) -> int:
         return BAD_INPUT
     choice = SourceChoice.parse(args.source)
     if args.robot == TWIN:
-        return _film(args, choice, tell)
-    if args.deadman is Deadman.NONE and not (choice.recorded and _is_harmless(args.robot)):
+        from scripts.teleop_film import film
+
+        return film(args, choice, tell)
+    task = _task(args)
+    if args.deadman is Deadman.NONE and not (choice.recorded and is_harmless(args.robot)):
         tell("tandem teleop: --deadman none is for recordings, in simulation or in the lab: nobody could let go")
         return BAD_INPUT
     with ExitStack() as stack:
         keys = _keys(stack)
+        pedal = None if args.pedal is None else stack.enter_context(foot_pedal(args.pedal))
         stack.enter_context(settled_memory())
-        arm = stack.enter_context(_arm(args, choice, console))
-        return _lead(args, choice, arm, keys, tell)
+        if args.preview and not previewed(args, choice, keys, pedal, tell):
+            return DONE
+        arm, link = stack.enter_context(_arm(args, choice, console))
+        return lead(args, choice, task, arm, link, keys, pedal, tell)
 
 
 def _problem(args: TeleopArgs) -> str:
@@ -133,16 +147,15 @@ def _problem(args: TeleopArgs) -> str:
         return f"--people must be 1 to 3, got {args.people}"
     if args.max_gap_deg is not None and not 0.0 < args.max_gap_deg <= 360.0:
         return f"--max-gap-deg must be above 0 and at most 360, got {args.max_gap_deg:g}"
-    if len(args.deadman_key) != 1 or args.deadman_key in (*STOPS, "c", "+", "-", "="):
+    if len(args.deadman_key) != 1 or args.deadman_key in (*STOPS, GO_KEY, "c", "+", "-", "="):
         return f"--deadman-key must be one key that means nothing else, got {args.deadman_key!r}"
-    if args.deadman is Deadman.PEDAL:
-        return "--deadman pedal: a pedal sends a key: say --deadman key --deadman-key X"
+    if args.task is not None and args.mode is not Mode.TOOL:
+        return f"--task {args.task} moves the tool: --mode tool, got {args.mode}"
+    if args.preview and args.robot.partition(":")[0] == SIMULATED:
+        return f"--preview is for an arm, {args.robot} is a simulation already"
+    if (args.deadman is Deadman.PEDAL) != (args.pedal is not None):
+        return "--deadman pedal and --pedal GPIO belong together; a pedal that sends a key: --deadman key"
     return ""
-
-
-def _is_harmless(robot: str) -> bool:
-    """Whether nobody can be hurt by it."""
-    return robot == LAB or robot.partition(":")[0] == SIMULATED
 
 
 def _keys(stack: ExitStack) -> list[Callable[[], str]]:
@@ -153,130 +166,24 @@ def _keys(stack: ExitStack) -> list[Callable[[], str]]:
     return [lambda: terminal.read(0.0)]
 
 
+def _task(args: TeleopArgs) -> TaskChoice | None:
+    if args.task is None:
+        return None
+    return TaskChoice.of(args.task, args.episodes, args.sees, args.picture_px, args.action_repeat, args.seed)
+
+
 @contextmanager
-def _arm(args: TeleopArgs, choice: SourceChoice, console: Console) -> Generator[TeleopArm]:
+def _arm(args: TeleopArgs, choice: SourceChoice, console: Console) -> Generator[tuple[TeleopArm, RobotLink | None]]:
     kind, _, name = args.robot.partition(":")
     if kind == SIMULATED:
         description = load_arm(name or "dofbot")
+        period_s = PERIOD_S if args.task is None else TASK_PERIOD_S
         # A recording of landmarks needs nobody's time but its own.
-        with simulated_arm(description, description.rig(args.rig), real_time=not choice.is_landmarks) as arm:
-            yield arm
+        with simulated_arm(description, description.rig(args.rig), not choice.is_landmarks, period_s) as arm:
+            yield arm, None
         return
-    with (
-        find_robot(args.robot, args.rig, args.seed, console) as robot,
-        served_arm(args.robot, RobotLink.of(robot, args.key, args.take_over)) as arm,
-    ):
-        yield arm
-
-
-def _lead(
-    args: TeleopArgs, choice: SourceChoice, arm: TeleopArm, keys: list[Callable[[], str]], tell: Callable[[str], None]
-) -> int:
-    window = KeyWindow() if args.window and has_display() else None
-    controls = TeleopControls(arm.clock, [*keys, window.key] if window is not None else keys, args.deadman_key)
-    if not controls.somebody_can_stop and not (choice.recorded and _is_harmless(args.robot)):
-        raise NoTerminal("nobody could stop the arm: run it in a terminal, with standard input not redirected")
-    record, session, exit_code = None, None, DONE
-    try:
-        with ExitStack() as stack:
-            if args.record:
-                run = RecordedRun(arm.name, arm.description, arm.rig, PERIOD_S, f"teleop {args.mode}")
-                record = stack.enter_context(recording(data_root(), run, arm.clock, tell, free_header(arm, args.mode)))
-            log_path = None if record is None else record.writer.path.with_suffix(SUFFIX)
-            sightings = stack.enter_context(open_source(choice, arm.clock, _hands(args), args.people, log_path))
-            session = _session(args, choice, arm, sightings, controls, record, window, tell, stack)
-            tell(f"{KEYS_HELP}   {args.deadman_key} deadman" if keys or window else "no keys here: Ctrl-C holds")
-            exit_code = DONE if session.run() else FAILED
-            if record is not None:
-                record.outcome = closing_words(summary_of(session.recorder.notes, session.loop.statistics, None))
-    except KeyboardInterrupt:
-        if session is None:
-            raise
-        exit_code = INTERRUPTED
-        tell("tandem teleop: interrupted; the arm holds")
-    return _close(args, arm, session, record, exit_code, tell)
-
-
-def _hands(args: TeleopArgs) -> bool:
-    return args.hands and args.mode is Mode.TOOL
-
-
-def _session(
-    args: TeleopArgs,
-    choice: SourceChoice,
-    arm: TeleopArm,
-    sightings: TeleopSightings,
-    controls: TeleopControls,
-    record: Recording | None,
-    window: KeyWindow | None,
-    tell: Callable[[str], None],
-    stack: ExitStack,
-) -> TeleopSession:
-    writer = None if record is None else record.writer
-    sinks: list[Callable[[Image], None]] = [] if window is None else [window]
-    if args.page is not None:
-        sinks.append(stack.enter_context(teleop_page(args.page)))
-        tell(f"the screen: http://127.0.0.1:{args.page}")
-    if not sinks:
-        return TeleopSession(arm, _setup(args, choice), sightings, controls, writer, tell)
-    style = ScreenStyle(args.side, args.mirror, record is not None, args.mode is Mode.TOOL)
-    screen = stack.enter_context(TeleopScreen(sightings, style, sinks))
-    return TeleopSession(arm, _setup(args, choice), sightings, controls, writer, tell, screen.show)
-
-
-def _setup(args: TeleopArgs, choice: SourceChoice) -> TeleopSetup:
-    free = choice.recorded or args.robot.startswith(SIMULATED)
-    gap_rad = math.inf if free else _NEAR_RAD
-    return TeleopSetup(
-        mode=args.mode,
-        side=args.side,
-        mirror=args.mirror,
-        deadman=args.deadman,
-        scale=args.scale,
-        turning=args.turning,
-        return_s=2.0 if args.come_home else None,
-        max_gap_rad=gap_rad if args.max_gap_deg is None else math.radians(args.max_gap_deg),
-    )
-
-
-def _close(
-    args: TeleopArgs,
-    arm: TeleopArm,
-    session: TeleopSession,
-    record: Recording | None,
-    exit_code: int,
-    tell: Callable[[str], None],
-) -> int:
-    """Tell what came of it, and draw it."""
-    notes = session.recorder.notes
-    rise_m = None if arm.block is None else float(arm.block().position_m[2]) - BLOCK_SIZE_M / 2
-    summary = summary_of(notes, session.loop.statistics, None if record is None else record.writer.path, rise_m)
-    tell(closing_words(summary))
-    if notes.times_s:
-        path = args.out or data_root() / "teleop" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_teleoperation(notes, f"{arm.description.name} ({arm.name}), {args.mode}, {Path(args.source).name}", path)
-        tell(f"picture: {path}")
-    emit_json(summary, args.json)
-    return exit_code
-
-
-def _film(args: TeleopArgs, choice: SourceChoice, tell: Callable[[str], None]) -> int:
-    """Let the twin Kukas copy a recording, and film them."""
-    from scripts.programs.teleop_gif import film_twin
-    from scripts.programs.teleop_source import look_through
-
-    if not choice.recorded:
-        raise ArmError(f"--robot {TWIN} films a recording: --source video.mp4 or FILE{SUFFIX}")
-    path = args.out or data_root() / "teleop" / "kuka-twin.gif"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sightings = look_through(choice, hands=False)
-    seen = sum(bool(sighting.bodies) for sighting in sightings)
-    if not seen:
-        tell(f"nobody is in any of the {len(sightings)} pictures of {args.source}: there is nothing to copy")
-        return FAILED
-    steps = film_twin(sightings, path, f"tandem teleop --robot {TWIN}", lambda what, share: None)
-    moved_rad = max(float(np.abs(next(iter(step.sent_rad.values()))).max()) for step in steps)
-    tell(f"{seen} of {len(sightings)} pictures show a person; the film: {path}")
-    emit_json({"pictures": len(sightings), "with_person": seen, "film": path, "largest_rad": moved_rad}, args.json)
-    return DONE
+    wrist = any(part.startswith(WRIST) for part in args.sees)
+    with find_robot(args.robot, args.rig, args.seed, console, wrist) as robot:
+        link = RobotLink.of(robot, args.key, args.take_over)
+        with served_arm(args.robot, link) as arm:
+            yield arm, link

@@ -156,7 +156,7 @@ class UvcSource:
         done, picture = capture.read()
         if not done:
             raise CameraMissing(
-                f"{self.name} ({self.device}) opens, but no picture comes: is another program using it?"
+                f"{self.name} ({self.device}) opens, but no picture comes: {_who_holds(Path(self.device))}"
             )
         height_px, width_px = picture.shape[:2]
         got = f"{width_px}x{height_px} px"
@@ -190,10 +190,17 @@ def open_capture(target: str, name: str) -> cv2.VideoCapture:
     with quiet_opencv():
         capture = cv2.VideoCapture(int(number[1]), cv2.CAP_V4L2) if number else cv2.VideoCapture(target)
     if not capture.isOpened():
-        holders = port_holders(path) if is_device else []
-        why = f"held by {', '.join(holders)}: end that" if holders else "OpenCV reads no pictures from it"
+        why = _who_holds(path) if is_device else "OpenCV reads no pictures from it"
         raise CameraMissing(f"{name}: {target} cannot be opened as a camera: {why}")
     return capture
+
+
+def _who_holds(device: Path) -> str:
+    """Return which other program has a camera, as far as this account can see, and what to do."""
+    holders = port_holders(device)
+    if holders:
+        return f"it is in use, held by {', '.join(holders)}: end that program and try again"
+    return "another program may be using it, one that this account cannot see: end that, or plug the camera in anew"
 
 
 @contextmanager

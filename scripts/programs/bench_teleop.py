@@ -16,6 +16,7 @@ from bridge.remote import RemoteRobot
 from perception.body import Side
 from perception.teleop_policy import Deadman
 from scripts.programs import bench_teleop_motion as motion
+from scripts.programs.bench_teleop_lab import LIFTED, lab_row
 from scripts.programs.figures import Row, at_least, at_most
 from scripts.programs.served_arm import ARM, RIG, served_arm_with_keys
 from scripts.programs.teleop_arm import TeleopArm
@@ -42,6 +43,8 @@ def measure(on_progress: Callable[[str, float], None], only: str) -> Iterable[Ro
         yield from motion.posture_rows()
     if any(only in f"{motion.SPEED_FIGURE}, {arm}" for arm in ("", *motion.ARMS)):
         yield from _shown(motion.speed_rows(on_progress), only)
+    if only in LIFTED:
+        yield lab_row(on_progress)
 
 
 def video_path() -> Path | None:
@@ -105,7 +108,7 @@ def _played(video: Path) -> TeleopSession:
             "bench", robot, clock, description.rig(RIG), lambda step: robot.written_ns, robot.stop, robot.clear
         )
         source = SourceChoice.parse(str(video))
-        sightings = stack.enter_context(open_source(source, clock, hands=False, people=1, log_path=None))
+        sightings = stack.enter_context(open_source(source, clock, hands=False, people=1))
         session = TeleopSession(arm, _SETUP, sightings, TeleopControls(clock, (), "d"), None, lambda text: None)
         session.run()
         return session

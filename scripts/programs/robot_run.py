@@ -91,6 +91,25 @@ class Watcher:
                 self.after_lift.append(step.sighting)
 
 
+def await_new_sighting(loop: ControlLoop, clock: Clock) -> None:
+    """Stay until the block has been seen as it lies now, at most three seconds."""
+    placed_ns, here_rad = clock.now_ns(), loop.target_rad
+    for _ in range(round(_LOOK_S / 0.1)):
+        sighting = loop.source.read_block()
+        if sighting is not None and sighting.stamp_ns > placed_ns and not loop.source.missing():
+            return
+        loop.stay(here_rad, 0.1)
+
+
+def stay_until_still(loop: ControlLoop, sightings: Sequence[BlockSighting]) -> None:
+    """Stay until the last two of the sightings, which come meanwhile, show one height: at most three seconds."""
+    held_rad = np.array(loop.target_rad)
+    for _ in range(round(_LOOK_S / 0.1)):
+        if stands_still(sightings):
+            return
+        loop.stay(held_rad, 0.1)
+
+
 def stands_still(sightings: Sequence[BlockSighting]) -> bool:
     """Return whether the last two sightings show the block at one height."""
     heights_m = [float(s.base_from_block.position_m[2]) for s in sightings[-2:]]
@@ -114,7 +133,6 @@ class RobotRun:
         """The policy is given what `spec` asks for; raises PolicyMismatch where that is pictures and there are none."""
         self._clock = clock or MonotonicClock()
         self._rig = rig
-        self._source = source
         self._action_repeat = action_repeat
         self._tool = ToolFrame(robot.description, rig)
         self.watcher = Watcher()
@@ -136,7 +154,7 @@ class RobotRun:
         """Have the block placed, try to grasp it, judge by the camera, set it down and go home."""
         self.watcher.before, self.watcher.after_lift, self.watcher.lifted_ns = None, [], 0
         stage.place_block()
-        self._await_new_sighting()
+        await_new_sighting(self.loop, self._clock)
         number = stage.begin_attempt()
         if self.watcher.on_attempt is not None:
             self.watcher.on_attempt(number)
@@ -144,8 +162,9 @@ class RobotRun:
         self._policy.begin()
         run_episode(self.loop, self._policy, self._action_repeat)
         duration_s = (self._clock.now_ns() - begin_ns) * 1e-9
-        held_rad = np.array(self.loop.target_rad)
-        self._see_after_lift(held_rad)
+        # A busy machine shows and moves everything late: a block seen on its way up is no block that has risen.
+        self.watcher.after_lift, self.watcher.lifted_ns = [], self._clock.now_ns()
+        stay_until_still(self.loop, self.watcher.after_lift)
         stage.end_attempt()
         record = self._judge(number, duration_s)
         if self.watcher.before is not None:
@@ -153,27 +172,6 @@ class RobotRun:
                 self.loop.move_to(pose, settle_s=0.2)
         self.go_home()
         return record
-
-    def _await_new_sighting(self) -> None:
-        """Stay at home until the camera has seen the block where it lies now."""
-        placed_ns = self._clock.now_ns()
-        home = self.loop.target_rad
-        for _ in range(round(_LOOK_S / 0.1)):
-            sighting = self._source.read_block()
-            if sighting is not None and sighting.stamp_ns > placed_ns and not self._source.missing():
-                return
-            self.loop.stay(home, 0.1)
-
-    def _see_after_lift(self, held_rad: np.ndarray) -> None:
-        """Keep still until two pictures taken since the hold show the block at one height: at most three seconds.
-
-        A busy machine shows and moves everything late: a block seen on its way up is no block that has risen.
-        """
-        self.watcher.after_lift, self.watcher.lifted_ns = [], self._clock.now_ns()
-        for _ in range(round(_LOOK_S / 0.1)):
-            if stands_still(self.watcher.after_lift):
-                return
-            self.loop.stay(held_rad, 0.1)
 
     def _judge(self, number: int, duration_s: float) -> AttemptRecord:
         before, seen = self.watcher.before, self.watcher.after_lift

@@ -12,26 +12,21 @@ from bridge.clock import MonotonicClock
 from bridge.errors import PolicyMismatch
 from bridge.free_attempt import FREE_HZ
 from bridge.loop import LoopStep
-from bridge.ports import Clock, Robot
-from scripts.programs.footage import Image
+from bridge.ports import BlockSighting, Clock, Robot
 from scripts.programs.paced_robot import PacedRobot
 from scripts.programs.robot_link import RobotLink
 from sim.objects import BLOCK_SIZE_M
-from sim.scene_view import scene_picture
 from sim.sim_robot import SimRobot
 from sim.world import ArmWorld
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Pose
-
-_PICTURE_PX = (480, 360)
 
 
 @dataclass(frozen=True, slots=True)
 class TeleopArm:
     """An arm, the clock that it moves by, and how it is stopped in an emergency.
 
-    `written_ns`: when the command of a period had been written to the servos. `picture`: what the arm does now, where
-    that can be seen. `block`: where the block really is, where somebody knows.
+    `written_ns`: when the command of a period had been written to the servos. `world`: the simulated one, where it is.
     """
 
     name: str
@@ -41,8 +36,7 @@ class TeleopArm:
     written_ns: Callable[[LoopStep], int]
     stop: Callable[[], None]
     clear: Callable[[], None]
-    picture: Callable[[], Image] | None = None
-    block: Callable[[], Pose] | None = None
+    world: ArmWorld | None = None
 
     @property
     def description(self) -> ArmDescription:
@@ -50,15 +44,34 @@ class TeleopArm:
         return self.robot.description
 
 
+class WorldBlock:
+    """The block of a simulated world, seen as it is now on the clock that the arm is led by."""
+
+    def __init__(self, world: ArmWorld, clock: Clock) -> None:
+        self._world, self._clock = world, clock
+
+    def read_block(self) -> BlockSighting | None:
+        """Return where the block is now."""
+        base_from_block = self._world.rig.desk_from_base.inverse() @ self._world.block_pose()
+        return BlockSighting(base_from_block, self._clock.now_ns())
+
+    def missing(self) -> str:
+        """Nothing is ever missing here."""
+        return ""
+
+
 @contextmanager
-def simulated_arm(description: ArmDescription, rig: Rig, real_time: bool) -> Generator[TeleopArm]:
+def simulated_arm(
+    description: ArmDescription, rig: Rig, real_time: bool, period_s: float = 1.0 / FREE_HZ
+) -> Generator[TeleopArm]:
     """Give an arm in PyBullet that stands at home, a block in the middle of its area.
 
-    In `real_time` its clock is the machine's, else time goes as quickly as physics can be computed.
+    In `real_time` its clock is the machine's, else time goes as quickly as physics can be computed. `period_s`: how
+    often it is commanded.
     """
     world = ArmWorld(description, rig)
     try:
-        sim = SimRobot(world, 1.0 / FREE_HZ)
+        sim = SimRobot(world, period_s)
         x_m, y_m = rig.area_center_m
         sim.reset(np.array(rig.home_rad), Pose.from_rotvec([x_m, y_m, BLOCK_SIZE_M / 2], [0.0, 0.0, 0.0]))
         paced = PacedRobot(sim) if real_time else sim
@@ -70,8 +83,7 @@ def simulated_arm(description: ArmDescription, rig: Rig, real_time: bool) -> Gen
             written_ns=lambda step: step.sent.stamp_ns,
             stop=sim.hold,
             clear=lambda: None,
-            picture=lambda: scene_picture(world, *_PICTURE_PX),
-            block=world.block_pose,
+            world=world,
         )
     finally:
         world.close()

@@ -1,4 +1,4 @@
-"""Keys of a teleoperation: what each means, and when a held one counts as let go. A pedal that sends one is a key."""
+"""Keys and pedal of a teleoperation: what each key means, and when a held one counts as let go."""
 
 from __future__ import annotations
 
@@ -38,8 +38,15 @@ class HeldKey:
 class TeleopControls:
     """Implements `perception.teleop_policy.Controls`. Every source of keys returns the next one at once, or ''."""
 
-    def __init__(self, clock: Clock, keys: Sequence[Callable[[], str]], deadman_key: str) -> None:
-        self._clock, self._keys, self._deadman_key = clock, tuple(keys), deadman_key
+    def __init__(
+        self,
+        clock: Clock,
+        keys: Sequence[Callable[[], str]],
+        deadman_key: str,
+        pedal: Callable[[], bool] | None = None,
+    ) -> None:
+        """`pedal`: whether one is trodden on, where there is one; then the key is no deadman."""
+        self._clock, self._keys, self._deadman_key, self._pedal = clock, tuple(keys), deadman_key, pedal
         self._held = HeldKey()
 
     @property
@@ -57,7 +64,7 @@ class TeleopControls:
         for key in pressed:
             scale *= _SCALE_STEP if key in _LARGER else 1 / _SCALE_STEP if key in _SMALLER else 1.0
         return Wishes(
-            held=self._held.held(now_ns),
+            held=self._held.held(now_ns) if self._pedal is None else self._pedal(),
             stop="emergency stop by the space key" if STOP_KEY in pressed else "",
             leave=any(key in LEAVE_KEYS for key in pressed),
             scale_by=scale,

@@ -9,6 +9,7 @@ import numpy as np
 
 from perception.body import BodyPose, PeopleSighting, Side
 from perception.clutch import ClutchPhase
+from scripts.programs.overlay_arm import ArmFacts, ArmSketch, draw_arm
 from scripts.programs.overlay_pen import NIGHT, Colour, Image, OverlayPen, text_width_px, wrapped
 from scripts.programs.overlay_people import PeoplePen
 
@@ -22,7 +23,6 @@ PHASE_COLOURS: Mapping[ClutchPhase, Colour] = {
 }
 _TEXT: Colour = (244, 247, 250)
 _SOFT: Colour = (170, 180, 193)
-_TRACK: Colour = (66, 76, 90)
 #: Everything is drawn for a picture of this height, and grows with it.
 _HEIGHT_PX = 480
 _MARGIN, _RADIUS = 12.0, 10.0
@@ -33,20 +33,11 @@ _LATE_MS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class JointFact:
-    """A joint on the screen: its target and where it is, in shares of its range, 0 to 1."""
-
-    name: str
-    target: float
-    measured: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class OverlayFacts:
     """What there is to tell of one moment. What is None, or empty, is left out.
 
-    `controlling`: the body whose arm of `side` is followed. `joints` or `tool_m` (desk frame): where the arm is sent.
-    `latency_ms`: from the picture to the command. `mirrored`: show the picture as a mirror does.
+    `controlling`: the body whose arm of `side` is followed. `tool_m` (desk frame): where the arm is sent. `arm`: how
+    it stands. `latency_ms`: from the picture to the command. `mirrored`: show the picture as a mirror does.
     """
 
     phase: ClutchPhase
@@ -54,18 +45,20 @@ class OverlayFacts:
     sighting: PeopleSighting | None = None
     controlling: BodyPose | None = None
     side: Side = Side.RIGHT
-    joints: tuple[JointFact, ...] = ()
+    arm: ArmFacts | None = None
     tool_m: tuple[float, float, float] | None = None
     closing: bool | None = None
     scale: float | None = None
     latency_ms: float | None = None
-    rate_hz: float | None = None
     recording: bool = False
     mirrored: bool = True
 
 
-def draw_overlay(rgb: Image, facts: OverlayFacts) -> Image:
-    """Return the picture (H, W, 3), of the same size, with all that; the one passed in stays as it is."""
+def draw_overlay(rgb: Image, facts: OverlayFacts, sketch: ArmSketch | None = None) -> Image:
+    """Return the picture (H, W, 3), of the same size, with all that; the one passed in stays as it is.
+
+    `sketch`: of the arm.
+    """
     picture = np.ascontiguousarray(rgb[:, ::-1] if facts.mirrored else rgb)
     if picture is rgb or np.shares_memory(picture, rgb):
         picture = picture.copy()
@@ -77,6 +70,9 @@ def draw_overlay(rgb: Image, facts: OverlayFacts) -> Image:
     _state(pen, facts, colour, unit)
     _figures(pen, facts, unit)
     _foot(pen, facts, colour, unit)
+    if sketch is not None and facts.arm is not None:
+        below = (2 * _MARGIN + _BAR_HEIGHT) * unit
+        draw_arm(pen, sketch, facts.arm, (picture.shape[1] - _MARGIN * unit, below), unit)
     _frame(pen, colour, unit, facts.phase)
     return picture
 
@@ -100,15 +96,11 @@ def _state(pen: OverlayPen, facts: OverlayFacts, colour: Colour, unit: float) ->
 
 
 def _figures(pen: OverlayPen, facts: OverlayFacts, unit: float) -> None:
-    """Draw latency and rate at the top right."""
+    """Draw the latency at the top right."""
     if facts.latency_ms is None:
         return
-    number = f"{facts.latency_ms:.0f}"
-    rate = "" if facts.rate_hz is None else f"{facts.rate_hz:.0f} Hz"
-    size, small = 21 * unit, 14 * unit
-    room = 8 * unit
-    width = text_width_px(number, size, bold=True) + text_width_px("ms", small) + 5 * unit + 36 * unit
-    width += text_width_px(rate, small) + 2 * room if rate else 0.0
+    number, size, small = f"{facts.latency_ms:.0f}", 21 * unit, 14 * unit
+    width = text_width_px(number, size, bold=True) + text_width_px("ms", small) + 41 * unit
     right, top, height = pen.picture.shape[1] - _MARGIN * unit, _MARGIN * unit, _BAR_HEIGHT * unit
     pen.panel((right - width, top, right, top + height), NIGHT, 0.78, height / 2)
     middle, at = top + height / 2, right - width + 18 * unit
@@ -116,8 +108,6 @@ def _figures(pen: OverlayPen, facts: OverlayFacts, unit: float) -> None:
     pen.text((at, middle), number, PHASE_COLOURS[ClutchPhase.HOLDING] if late else _TEXT, size, bold=True)
     at += text_width_px(number, size, bold=True) + 5 * unit
     pen.text((at, middle + 2.5 * unit), "ms", _SOFT, small)
-    if rate:
-        pen.text((right - 18 * unit, middle + 2.5 * unit), rate, _SOFT, small, side="r")
 
 
 def _foot(pen: OverlayPen, facts: OverlayFacts, colour: Colour, unit: float) -> None:
@@ -128,12 +118,9 @@ def _foot(pen: OverlayPen, facts: OverlayFacts, colour: Colour, unit: float) -> 
     top = bottom - _FOOT_HEIGHT * unit
     pen.panel((left, top, right, bottom), NIGHT, 0.78, _RADIUS * unit)
     pen.panel((left, top + 14 * unit, left + 4 * unit, bottom - 14 * unit), colour, 1.0, 2 * unit)
-    goal = bool(facts.joints) or facts.tool_m is not None
-    room = right - left - (36 + (_GOAL_WIDTH if goal else 0.0)) * unit
+    room = right - left - (36 + (0.0 if facts.tool_m is None else _GOAL_WIDTH)) * unit
     _reason(pen, facts, (left + 18 * unit, (top + bottom) / 2), room, unit)
-    if facts.joints:
-        _joints(pen, facts.joints, (right - _GOAL_WIDTH * unit, top, right, bottom), colour, unit)
-    elif facts.tool_m is not None:
+    if facts.tool_m is not None:
         _tool(pen, facts.tool_m, facts.closing, (right - _GOAL_WIDTH * unit, top, right, bottom), colour, unit)
 
 
@@ -159,24 +146,6 @@ def _small_print(facts: OverlayFacts) -> str:
     if facts.closing is not None and facts.tool_m is None:
         words.append("gripper closes" if facts.closing else "gripper open")
     return "  ·  ".join(words)
-
-
-def _joints(
-    pen: OverlayPen, joints: tuple[JointFact, ...], box: tuple[float, float, float, float], colour: Colour, unit: float
-) -> None:
-    """Draw a rail for each joint: a bead where it is sent, a tick where it is."""
-    left, top, right, bottom = box
-    begin, end = left + 66 * unit, right - 18 * unit
-    step = min(16.0 * unit, (bottom - top - 16 * unit) / len(joints))
-    first = (top + bottom) / 2 - step * (len(joints) - 1) / 2
-    for number, joint in enumerate(joints):
-        y = first + number * step
-        pen.text((begin - 10 * unit, y), joint.name, _SOFT, min(12 * unit, step * 0.85), side="r")
-        pen.bone((begin, y), (end, y), _TRACK, 3 * unit)
-        if joint.measured is not None:
-            x = begin + min(max(joint.measured, 0.0), 1.0) * (end - begin)
-            pen.bone((x, y - 4 * unit), (x, y + 4 * unit), _SOFT, 2 * unit)
-        pen.dot((begin + min(max(joint.target, 0.0), 1.0) * (end - begin), y), 4.6 * unit, colour)
 
 
 def _tool(

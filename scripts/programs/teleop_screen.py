@@ -15,6 +15,7 @@ from perception.body import Side
 from perception.clutch import ClutchPhase
 from perception.teleop_policy import TeleopMoment
 from scripts.programs.footage import Image
+from scripts.programs.overlay_arm import ArmFacts, ArmSketch
 from scripts.programs.teleop_overlay import OverlayFacts, draw_overlay
 from scripts.programs.teleop_session import TeleopNotes
 from scripts.programs.teleop_source import FrameView
@@ -39,8 +40,11 @@ class ScreenStyle:
 class TeleopScreen:
     """Draws the newest moment and hands the picture to every one of `sinks`. A context."""
 
-    def __init__(self, frames: FrameView, style: ScreenStyle, sinks: Sequence[Callable[[Image], None]]) -> None:
-        self._frames, self._style, self._sinks = frames, style, tuple(sinks)
+    def __init__(
+        self, frames: FrameView, style: ScreenStyle, sketch: ArmSketch, sinks: Sequence[Callable[[Image], None]]
+    ) -> None:
+        """`sketch`: of the arm that is led."""
+        self._frames, self._style, self._sketch, self._sinks = frames, style, sketch, tuple(sinks)
         self._newest: OverlayFacts | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="screen", daemon=True)
@@ -58,12 +62,14 @@ class TeleopScreen:
     def show(self, moment: TeleopMoment, step: LoopStep, notes: TeleopNotes) -> None:
         """Take in one control period; returns at once."""
         latest = notes.latency_ms[-_LATEST:]
+        block = None if step.sighting is None else step.sighting.base_from_block
         self._newest = OverlayFacts(
             phase=moment.state.phase,
             reason=moment.state.reason,
             sighting=None if moment.seen is None else moment.seen.sighting,
             controlling=None if moment.seen is None else moment.seen.body,
             side=self._style.side,
+            arm=ArmFacts(step.state.position_rad, block, notes.place_m),
             tool_m=moment.goal_m,
             closing=bool(step.action[-1] > 0.0) if self._style.tool and moment.state.moves else None,
             scale=moment.scale if self._style.tool else None,
@@ -78,7 +84,7 @@ class TeleopScreen:
             if facts is not None:
                 width, height = _EMPTY_PX
                 ground = np.full((height, width, 3), _GROUND, dtype=np.uint8)
-                picture = draw_overlay(ground if frame is None else frame.rgb, facts)
+                picture = draw_overlay(ground if frame is None else frame.rgb, facts, self._sketch)
                 for sink in self._sinks:
                     sink(picture)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -19,21 +19,23 @@ from bridge.errors import BridgeError
 from bridge.free_attempt import FREE_HZ, FreeJointAttempt, FreeToolAttempt
 from bridge.loop import ControlLoop, LoopStep, run_episode
 from bridge.observation import ObservationSpec
-from bridge.ports import BlockSighting
+from bridge.ports import BlockSighting, Clock
 from perception.body import Side
-from perception.clutch import Clutch, ClutchPhase, ClutchSettings
+from perception.clutch import Clutch, ClutchPhase, ClutchSettings, ClutchState
 from perception.person_view import PersonView
 from perception.retarget_joints import Copying, JointRetarget
 from perception.retarget_tool import ToolRetarget, natural_scale
 from perception.teleop_drivers import Driver, JointDriver, ToolDriver
 from perception.teleop_policy import Deadman, PersonLeft, Sightings, StopAsked, TeleopMoment, TeleopPolicy
-from scripts.programs.teleop_arm import TeleopArm
+from scripts.programs.teleop_arm import TeleopArm, WorldBlock
 from scripts.programs.teleop_controls import TeleopControls
 from urdf.kinematics import PinocchioKinematics
 from urdf.pose import Array
 
 PERIOD_S = 1.0 / FREE_HZ
 _CLEAR_LOOK_S = 0.05
+#: Of what the arm waits for so many letters are counted as one: numbers in it change.
+REASON_LENGTH = 60
 #: What a person does freely is of no task; every stretch that the arm followed is an attempt.
 FREE_TASK = "free"
 
@@ -48,7 +50,10 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TeleopSetup:
-    """How the person leads the arm. `scale`: metres of tool for a metre of wrist; None is what suits the arm."""
+    """How the person leads the arm. `scale`: metres of tool for a metre of wrist; None is what suits the arm.
+
+    `let_go_first`: the deadman has to be let go once before it counts.
+    """
 
     mode: Mode
     side: Side
@@ -58,11 +63,15 @@ class TeleopSetup:
     turning: bool = False
     return_s: float | None = 2.0
     max_gap_rad: float = math.inf
+    let_go_first: bool = False
 
 
 @dataclass(slots=True)
 class TeleopNotes:
-    """What a teleoperation came to. `tools_m`: where the tool was sent; `goals_m`: where the person wanted it."""
+    """What a teleoperation came to. `tools_m`: where the tool was sent; `goals_m`: where the person wanted it.
+
+    `place_m` (3,): where the block is to go, where a task says so.
+    """
 
     latency_ms: list[float] = field(default_factory=lambda: [])
     times_s: list[float] = field(default_factory=lambda: [])
@@ -73,6 +82,15 @@ class TeleopNotes:
     engagements: int = 0
     pictures: int = 0
     stopped: str = ""
+    place_m: Array | None = None
+
+
+#: Whoever shows a control period to the person.
+Show = Callable[[TeleopMoment, LoopStep, TeleopNotes], None]
+
+
+def show_nothing(moment: TeleopMoment, step: LoopStep, notes: TeleopNotes) -> None:
+    """Nobody looks at a screen."""
 
 
 class NoBlock:
@@ -96,13 +114,13 @@ class TeleopRecorder:
         attempt: Attempt,
         writer: EpisodeWriter | None,
         tell: Callable[[str], None],
-        show: Callable[[TeleopMoment, LoopStep, TeleopNotes], None],
+        show: Show,
+        demonstrator: Demonstrator | None = None,
     ) -> None:
+        """`demonstrator` is told of every stretch that the arm follows as of an attempt."""
         self.notes = TeleopNotes()
         self._arm, self._attempt, self._writer, self._tell, self._show = arm, attempt, writer, tell, show
-        self.demonstrator: Demonstrator | None = None
-        if writer is not None and writer.demonstration is not None:
-            self.demonstrator = Demonstrator(writer, writer.demonstration, arm.clock)
+        self.demonstrator = demonstrator
         self._moment: TeleopMoment | None = None
         self._told: tuple[ClutchPhase, str] | None = None
         self._began_ns = arm.clock.now_ns()
@@ -144,9 +162,10 @@ class TeleopRecorder:
         notes.tools_m.append(self._attempt.motion.locate(np.array(step.sent.position_rad))[0])
         notes.goals_m.append(moment.goal_m)
         if step.waiting_for:
-            notes.reasons[step.waiting_for[:60]] += 1
+            notes.reasons[step.waiting_for[:REASON_LENGTH]] += 1
         if moment.fresh and moment.state.moves and moment.seen is not None:
             notes.latency_ms.append((self._arm.written_ns(step) - moment.seen.sighting.stamp_ns) * 1e-6)
+        self._moment = replace(moment, fresh=False)  # nobody is asked while a skill moves the arm
         self._show(moment, step, notes)
 
 
@@ -163,17 +182,66 @@ def free_header(arm: TeleopArm, mode: Mode) -> DemonstrationHeader:
     return demonstration_header(FREE_TASK, spec, *layouts, 1, arm.description)
 
 
-def driver_of(arm: TeleopArm, attempt: Attempt, setup: TeleopSetup) -> Driver:
-    """Return what turns the person's limb into actions; raises NoLimbRules where an arm copies no limb."""
+def driver_of(arm: TeleopArm, attempt: Attempt, setup: TeleopSetup, periods: int = 1) -> Driver:
+    """Return what turns the person's limb into actions that last so many periods.
+
+    Raises NoLimbRules where an arm copies no limb.
+    """
 
     def measured() -> Array:
         return np.array(arm.robot.read_state().position_rad)
 
     if setup.mode is Mode.TOOL:
         retarget = ToolRetarget(arm.rig, turning=setup.turning)
-        return ToolDriver(attempt, retarget, setup.scale or natural_scale(arm.rig), measured)
+        return ToolDriver(attempt, retarget, setup.scale or natural_scale(arm.rig), measured, periods)
     copying = Copying.PLANAR if setup.mode is Mode.PLANAR else Copying.ARM
     return JointDriver(attempt, JointRetarget(arm.description, copying), measured)
+
+
+def demonstrator_of(writer: EpisodeWriter | None, clock: Clock) -> Demonstrator | None:
+    """Return who tells a recording what was seen and done, None where none was asked for."""
+    if writer is None or writer.demonstration is None:
+        return None
+    return Demonstrator(writer, writer.demonstration, clock)
+
+
+def person_at(
+    arm: TeleopArm,
+    setup: TeleopSetup,
+    driver: Driver,
+    sightings: Sightings,
+    controls: TeleopControls,
+    on_moment: Callable[[TeleopMoment], None],
+) -> TeleopPolicy:
+    """Return the person as a policy, who has yet to engage."""
+    clutch = Clutch(ClutchSettings(return_s=setup.return_s, max_gap_rad=setup.max_gap_rad))
+    view = PersonView(setup.side, setup.mirror)
+    person = TeleopPolicy(sightings, view, driver, clutch, controls, arm.clock, setup.deadman, on_moment)
+    person.state = ClutchState(let_go=not setup.let_go_first or setup.deadman is Deadman.NONE)
+    return person
+
+
+def stop_and_wait(arm: TeleopArm, controls: TeleopControls, stop: StopAsked, tell: Callable[[str], None]) -> bool:
+    """Stop the arm until somebody clears the stop; return False where they leave instead."""
+    arm.stop()
+    tell(f"{stop}: the arm stands still. c clears the stop, q leaves")
+
+    def wait() -> None:
+        arm.robot.read_state()  # on a link, so that its end is noticed
+        arm.clock.sleep_until(arm.clock.now_ns() + round(1e9 * _CLEAR_LOOK_S))
+
+    if not controls.wait_for_clear(wait):
+        return False
+    arm.clear()
+    return True
+
+
+def hold_if_reached(arm: TeleopArm, tell: Callable[[str], None]) -> None:
+    """Have the arm stand still whatever went wrong, if it can still be reached."""
+    try:
+        arm.robot.hold()
+    except BridgeError as error:
+        tell(f"the arm could not be told to hold, its own watchdog does: {error}")
 
 
 class TeleopSession:
@@ -187,20 +255,18 @@ class TeleopSession:
         controls: TeleopControls,
         writer: EpisodeWriter | None,
         tell: Callable[[str], None],
-        show: Callable[[TeleopMoment, LoopStep, TeleopNotes], None] = lambda moment, step, notes: None,
+        show: Show = show_nothing,
     ) -> None:
         self._arm, self._controls, self._tell = arm, controls, tell
         self.attempt = free_attempt(arm, setup.mode)
-        self.recorder = TeleopRecorder(arm, self.attempt, writer, tell, show)
-        self.loop = ControlLoop(arm.robot, arm.clock, NoBlock(), self.attempt, self.recorder)
+        demonstrator = demonstrator_of(writer, arm.clock)
+        self.recorder = TeleopRecorder(arm, self.attempt, writer, tell, show, demonstrator)
+        source = NoBlock() if arm.world is None else WorldBlock(arm.world, arm.clock)  # for the screen
+        self.loop = ControlLoop(arm.robot, arm.clock, source, self.attempt, self.recorder)
         driver = driver_of(arm, self.attempt, setup)
-        clutch = Clutch(ClutchSettings(return_s=setup.return_s, max_gap_rad=setup.max_gap_rad))
-        view = PersonView(setup.side, setup.mirror)
-        self._policy = TeleopPolicy(
-            sightings, view, driver, clutch, controls, arm.clock, setup.deadman, self.recorder.moment
-        )
+        self._policy = person_at(arm, setup, driver, sightings, controls, self.recorder.moment)
         self._witnessed = WitnessedPolicy(self._policy)
-        self._witnessed.demonstrator = self.recorder.demonstrator
+        self._witnessed.demonstrator = demonstrator
 
     def run(self) -> bool:
         """Go home, then follow the person; return False where an emergency stop ended it."""
@@ -212,26 +278,11 @@ class TeleopSession:
                 self._arm.robot.hold()
                 return True
             except StopAsked as stop:
-                self._arm.stop()
-                self._tell(f"{stop}: the arm stands still. c clears the stop, q leaves")
-                if not self._controls.wait_for_clear(self._wait):
+                if not stop_and_wait(self._arm, self._controls, stop, self._tell):
                     return False
-                self._arm.clear()
                 self._policy.clear()
             except BaseException:
-                self._hold()
+                hold_if_reached(self._arm, self._tell)
                 raise
             finally:
                 self.recorder.end_demonstration()
-
-    def _wait(self) -> None:
-        """Let a moment pass; on a link, the state is asked for, so that its end is noticed."""
-        self._arm.robot.read_state()
-        self._arm.clock.sleep_until(self._arm.clock.now_ns() + round(1e9 * _CLEAR_LOOK_S))
-
-    def _hold(self) -> None:
-        """Have the arm stand still whatever went wrong, if it can still be reached."""
-        try:
-            self._arm.robot.hold()
-        except BridgeError as error:
-            self._tell(f"the arm could not be told to hold, its own watchdog does: {error}")

@@ -66,9 +66,20 @@ class FrameView(Protocol):
 class TeleopSightings(Sightings, FrameView, Protocol):
     """What a teleoperation needs of its source."""
 
+    @property
+    def model(self) -> str:
+        """The file of the model that sees people; empty where they come from a file."""
+        ...
+
+    def keep(self, log: LandmarkLog | None) -> None:
+        """Write every sighting from now on to a log as well, or to none."""
+        ...
+
 
 class RecordedSightings:
     """A landmark file, played by a clock from the moment at which it is first asked."""
+
+    model = ""
 
     def __init__(self, sightings: Sequence[PeopleSighting], clock: Clock, late_s: float = 0.015) -> None:
         """`late_s`: how long after its capture a sighting is there, as with a model."""
@@ -106,6 +117,9 @@ class RecordedSightings:
         """Return nothing: there are landmarks alone."""
         return None
 
+    def keep(self, log: LandmarkLog | None) -> None:
+        """Keep nothing: they are kept already."""
+
     def _due_ns(self, number: int, shift_ns: int) -> int:
         return self._sightings[number].stamp_ns + shift_ns + self._late_ns
 
@@ -136,20 +150,18 @@ class _EndNoting:
 
 
 class CameraSightings:
-    """A camera's newest picture through the models, in a thread: whoever asks never waits for either.
-
-    Every sighting goes into `log` as well, where there is one.
-    """
+    """A camera's newest picture through the models, in a thread: whoever asks never waits for either."""
 
     def __init__(
         self,
         open_camera: Callable[[], NewestCamera],
         estimator: PoseEstimator,
         over: threading.Event | None,
-        log: LandmarkLog | None,
+        model: str,
     ) -> None:
         """Nothing is opened before `begin`. `over` is set where a recording has ended."""
-        self._open, self._estimator, self._end, self._log = open_camera, estimator, over, log
+        self._open, self._estimator, self._end, self.model = open_camera, estimator, over, model
+        self._log: LandmarkLog | None = None
         self._lock = threading.Lock()
         self._newest: tuple[PeopleSighting, Frame] | None = None
         self._failure: BaseException | None = None
@@ -187,6 +199,11 @@ class CameraSightings:
         with self._lock:
             return None if self._newest is None else self._newest[1]
 
+    def keep(self, log: LandmarkLog | None) -> None:
+        """Write every sighting from now on to a log as well, or to none; no sighting is being written after that."""
+        with self._lock:
+            self._log = log
+
     def close(self) -> None:
         """Stop looking and give the camera back; models and log stay their owner's."""
         self._stop = True
@@ -207,20 +224,18 @@ class CameraSightings:
                 sighting = self._estimator.detect(frame)
                 with self._lock:
                     self._newest = sighting, frame
-                if self._log is not None:
-                    self._log.add(sighting)
+                    if self._log is not None:
+                        self._log.add(sighting)
         except BaseException as error:  # a thread that died must not look like an empty picture
             with self._lock:
                 self._failure = error
 
 
 @contextmanager
-def open_source(
-    choice: SourceChoice, clock: Clock, hands: bool, people: int, log_path: Path | None
-) -> Generator[TeleopSightings]:
-    """Open a source; its landmarks are kept at `log_path` where they do not come from a file.
+def open_source(choice: SourceChoice, clock: Clock, hands: bool, people: int) -> Generator[TeleopSightings]:
+    """Open a source: models and camera, so that what is missing is told before anything is recorded.
 
-    Raises CameraMissing, SettingRefused, ModelMissing, ModelUnfit or BadLandmarks before anything moves.
+    Raises CameraMissing, SettingRefused, ModelMissing, ModelUnfit, LibraryMissing or BadLandmarks.
     """
     if choice.is_landmarks and choice.path is not None:
         yield RecordedSightings(read_landmarks(choice.path).sightings, clock)
@@ -229,18 +244,29 @@ def open_source(
         pose_model = find_model(models_folder(), Finds.PEOPLE)
         hand_model = find_model(models_folder(), Finds.HANDS) if hands else None
         estimator = stack.enter_context(PoseEstimator(pose_model, hand_model, PoseSettings(most_people=people)))
-        log = None
-        if log_path is not None:
-            log = stack.enter_context(LandmarkLog(log_path, choice.text, pose_model.name, utc_now()))
         if choice.path is None:
-            sightings = CameraSightings(lambda: open_camera(choice.text), estimator, None, log)
+            sightings = CameraSightings(lambda: open_camera(choice.text), estimator, None, pose_model.name)
             stack.callback(sightings.close)
             sightings.begin()
         else:
             noting = _EndNoting(_warmed_up(choice.path, estimator))
-            sightings = CameraSightings(lambda: NewestCamera(noting), estimator, noting.over, log)
+            sightings = CameraSightings(lambda: NewestCamera(noting), estimator, noting.over, pose_model.name)
             stack.callback(sightings.close)
         yield sightings
+
+
+@contextmanager
+def landmarks_kept(sightings: TeleopSightings, choice: SourceChoice, path: Path | None) -> Generator[None]:
+    """Keep what is seen from now on at `path`, where there is one and it does not come from such a file."""
+    if path is None or not sightings.model:
+        yield
+        return
+    with LandmarkLog(path, choice.text, sightings.model, utc_now()) as log:
+        sightings.keep(log)
+        try:
+            yield
+        finally:
+            sightings.keep(None)
 
 
 def _warmed_up(path: Path, estimator: PoseEstimator) -> VideoSource:

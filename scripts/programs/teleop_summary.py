@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 from bridge.loop import LoopStatistics
 from perception.clutch import ClutchPhase
 from scripts.programs.teleop_session import TeleopNotes
+from scripts.programs.teleop_task import ShownAttempt
 
 _LIFTED_MM = 5.0
 
@@ -34,12 +36,19 @@ class TeleopSummary(msgspec.Struct, frozen=True):
     episode: Path | None = None
     block_rise_mm: float | None = None
     """How high the block is over where it lay, where the simulation knows."""
+    attempts: int | None = None
+    """Attempts at a task, and how many of them succeeded; null where none is shown."""
+    successes: int | None = None
 
 
 def summary_of(
-    notes: TeleopNotes, statistics: LoopStatistics, episode: Path | None, block_rise_m: float | None = None
+    notes: TeleopNotes,
+    statistics: LoopStatistics,
+    episode: Path | None,
+    block_rise_m: float | None = None,
+    shown: Sequence[ShownAttempt] | None = None,
 ) -> TeleopSummary:
-    """Return the numbers."""
+    """Return the numbers; `shown` are the attempts at a task, where there is one."""
     p50, p95 = np.percentile(notes.latency_ms, [50, 95]) if notes.latency_ms else (None, None)
     gaps_s = np.diff(notes.times_s, append=notes.times_s[-1:] or [])
     followed = np.array([phase is ClutchPhase.ENGAGED for phase in notes.phases], dtype=np.bool_)
@@ -57,6 +66,8 @@ def summary_of(
         waited_for=tuple(reason for reason, _ in notes.reasons.most_common(4)),
         episode=episode,
         block_rise_mm=None if block_rise_m is None else round(1e3 * block_rise_m, 1),
+        attempts=None if shown is None else len(shown),
+        successes=None if shown is None else sum(bool(attempt.success) for attempt in shown),
     )
 
 
@@ -68,6 +79,8 @@ def closing_words(summary: TeleopSummary) -> str:
     )
     if summary.latency_p50_ms is not None:
         text += f"; picture to command {summary.latency_p50_ms:.0f} ms, 95 % within {summary.latency_p95_ms:.0f} ms"
+    if summary.attempts is not None:
+        text += f"; {summary.successes} of {summary.attempts} attempts succeeded"
     if summary.block_rise_mm is not None and summary.block_rise_mm > _LIFTED_MM:
         text += f"; the block is {summary.block_rise_mm:.0f} mm over the desk"
     if summary.stopped:

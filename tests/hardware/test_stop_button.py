@@ -1,4 +1,4 @@
-"""The stop button on gpiozero's own mock pins: pressed, and with its cable cut."""
+"""The stop button, and the pedal, on gpiozero's own mock pins: pressed, and with a cable cut."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hardware.stop_button import ButtonFailed, stop_button
+from hardware.gpio_contact import ButtonFailed
+from hardware.pedal import foot_pedal
+from hardware.stop_button import stop_button
 
 if TYPE_CHECKING:
     from gpiozero.pins.mock import MockPin
@@ -60,6 +62,15 @@ def test_a_cable_that_is_cut_already_counts_as_pressed(pin: MockPin) -> None:
     pin.drive_high()
     with stop_button(17) as button:
         assert button.pressed()
+
+
+def test_a_pedal_is_held_while_its_contact_is_closed_and_not_where_its_cable_is_cut(pin: MockPin) -> None:
+    with foot_pedal(17) as trodden:
+        assert not trodden()  # a mock pin is pulled up until somebody drives it: no cable
+        pin.drive_low()
+        assert trodden()
+        pin.drive_high()
+        assert not trodden()
 
 
 def test_without_pins_the_button_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,6 +55,17 @@ def landmark_file(path: Path, sightings: Sequence[PeopleSighting]) -> Path:
 def teleop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.setenv("TANDEM_DATA", str(tmp_path / "data"))
     return lambda *words: main(["teleop", "--no-window", "--json", *map(str, words)])
+
+
+@pytest.fixture
+def with_models(tmp_path: Path, landmark_models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Somebody at a terminal, and the models in the data folder."""
+    monkeypatch.setattr("scripts.teleop._keys", lambda stack: [lambda: ""])
+    models = tmp_path / "data" / "models"
+    models.mkdir(parents=True)
+    for model in landmark_models:
+        shutil.copy(model, models)
+    return models
 
 
 def result(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -120,9 +133,15 @@ def test_half_a_body_leads_nobody_and_the_reason_is_told(
         (("--max-gap-deg", "-1"), "--max-gap-deg"),
         (("--deadman", "none"), "nobody could let go"),
         (("--deadman", "pedal"), "--deadman key"),
+        (("--pedal", "17"), "belong together"),
         (("--deadman-key", " "), "--deadman-key"),
         (("--people", "9"), "--people"),
         (("--robot", "sim:kuka-twin"), "films a recording"),
+        (("--preview",), "a simulation already"),
+        (("--preview", "--robot", "nobody"), "nobody"),
+        (("--task", "grasp", "--mode", "arm"), "--mode tool"),
+        (("--task", "grasp", "--episodes", "0"), "--episodes"),
+        (("--task", "grasp", "--sees", "privileged"), "no arm could show that"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(
@@ -135,19 +154,45 @@ def test_what_cannot_be_is_refused_in_a_line(
 
 
 def test_a_camera_that_is_not_there_is_told_before_anything_moves(
-    teleop: Callable[..., int], landmark_models: tuple[Path, Path], tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    teleop: Callable[..., int], with_models: Path, landmark_models: tuple[Path, Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("scripts.teleop._keys", lambda stack: [lambda: ""])
-    models = tmp_path / "data" / "models"
-    models.mkdir(parents=True)
-    for model in landmark_models:
-        shutil.copy(model, models)
     assert teleop("--source", "uvc:97") == 2
     assert "there is no /dev/video97" in capsys.readouterr().err
-    (models / landmark_models[0].name).write_bytes(b"no model")
+    (with_models / landmark_models[0].name).write_bytes(b"no model")
     assert teleop("--source", "uvc:97") == 2
     assert "SHA-256" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "episodes").exists()
+
+
+def test_a_camera_in_use_is_told_with_who_has_it_and_nothing_is_recorded(
+    teleop: Callable[..., int], with_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = Path(f"/dev/shm/tandem-camera-{os.getpid()}")  # under /dev, as cameras are
+    device.write_bytes(b"no picture for a second reader")
+    with device.open("rb") as held, subprocess.Popen(["sleep", "60"], stdin=held) as holder:
+        try:
+            assert teleop("--source", f"uvc:{device}") == 2
+        finally:
+            holder.kill()
+            device.unlink()
+    said = capsys.readouterr().err
+    assert f"it is in use, held by sleep (pid {holder.pid})" in said
+    assert "end that program" in said
+    assert not (tmp_path / "data" / "episodes").exists()
+
+
+def test_a_library_that_mediapipe_lacks_is_told_before_a_recording_is_begun(
+    teleop: Callable[..., int], with_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def lacking(*_: object) -> None:
+        raise OSError("libEGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("perception.pose._pose_landmarker", lacking)
+    assert teleop("--source", "uvc:97") == 2
+    assert "sudo apt install libegl1 libgles2" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "episodes").exists()
 
 
 def test_without_a_terminal_nobody_could_stop_the_arm(
@@ -212,6 +257,15 @@ def test_a_held_key_counts_until_its_repeats_stop() -> None:
     assert key.held(2690 * MS)
     assert not key.held(2710 * MS)
     assert not key.held(1000 * MS)
+
+
+def test_a_pedal_is_the_deadman_while_it_is_trodden_on_and_no_key_is() -> None:
+    trodden = [True]
+    with simulated_arm(ARM, RIG, real_time=False) as arm:
+        controls = TeleopControls(arm.clock, [lambda: "d"], "d", lambda: trodden[0])
+        assert controls.read().held
+        trodden[0] = False
+        assert not controls.read().held
 
 
 def test_recorded_sightings_come_in_their_time_and_end() -> None:

@@ -7,9 +7,13 @@ import pytest
 
 from perception.body import BodyPose, PeopleSighting, Side
 from perception.clutch import ClutchPhase
+from scripts.programs.overlay_arm import ArmFacts, ArmSketch
 from scripts.programs.overlay_pen import Image, text_width_px, wrapped
-from scripts.programs.teleop_overlay import PHASE_COLOURS, JointFact, OverlayFacts, draw_overlay
+from scripts.programs.teleop_overlay import PHASE_COLOURS, OverlayFacts, draw_overlay
+from urdf.description import load_arm
+from urdf.pose import Pose
 
+ARM = load_arm("dofbot")
 GREY = np.full((480, 640, 3), 120, dtype=np.uint8)
 #: Where the foot begins, and where the top row ends: the people of these tests are between.
 TOP, FOOT = 60, 380
@@ -107,14 +111,45 @@ def test_each_fact_has_its_place() -> None:
     top, foot = (True, False, False), (False, False, True)
     assert changed(facts, replace(facts, latency_ms=41.0)) == top
     assert changed(facts, replace(facts, latency_ms=None)) == top
-    assert changed(facts, replace(facts, rate_hz=30.0)) == top
     assert changed(facts, replace(facts, recording=True)) == top
     assert changed(facts, replace(facts, reason="raise your other hand")) == foot
     assert changed(facts, replace(facts, tool_m=(0.2, 0.0, 0.11))) == foot
     assert changed(facts, replace(facts, closing=True)) == foot
     assert changed(facts, replace(facts, scale=0.5)) == foot
-    joints = replace(facts, tool_m=None, joints=(JointFact("joint1", 0.2, 0.3), JointFact("joint2", 0.5)))
-    assert changed(joints, replace(joints, joints=(JointFact("joint1", 0.4, 0.3), JointFact("joint2", 0.5)))) == foot
+
+
+@pytest.mark.parametrize("name", ["dofbot", "ur5", "kuka_iiwa"])
+def test_the_arm_is_drawn_as_it_stands_its_jaws_as_open_as_they_are(name: str) -> None:
+    description = load_arm(name)
+    rig = description.rig("table")
+    sketch, home_rad = ArmSketch(description, rig), rig.home_rad
+    for line in (sketch.area(), sketch.bones(home_rad.tolist()), sketch.jaws(home_rad.tolist())):
+        assert ((line > 0.0) & (line < 1.0)).all()
+    closed_rad = [*home_rad[:-1], description.gripper.closed_rad]
+    wide, narrow = (float(np.linalg.norm(np.diff(sketch.jaws(q), axis=0))) for q in (home_rad.tolist(), closed_rad))
+    assert wide > 0.02
+    assert narrow < 0.3 * wide
+    # Nearer to whoever stands before the desk is lower and larger in the picture.
+    turned_rad = [home_rad[0] + 0.3, *home_rad[1:]]
+    assert np.abs(sketch.bones(turned_rad)[-1] - sketch.bones(home_rad.tolist())[-1]).max() > 0.02
+
+
+def test_what_the_arm_does_is_shown_beside_the_person() -> None:
+    sketch = ArmSketch(ARM, ARM.rig("table"))
+    home_rad = tuple(ARM.rig("table").home_rad.tolist())
+    stands = ArmFacts(home_rad)
+    facts = OverlayFacts(ClutchPhase.READY, "why", arm=stands)
+    drawn = draw_overlay(GREY, facts, sketch)
+    block = Pose.from_rotvec([0.15, 0.0, 0.015], [0.0, 0.0, 0.3])
+    for other in (
+        replace(stands, position_rad=(0.9, *home_rad[1:])),
+        replace(stands, base_from_block=block),
+        replace(stands, place_m=np.array([0.02, 0.15, 0.015])),
+    ):
+        differ = (draw_overlay(GREY, replace(facts, arm=other), sketch) != drawn).any(axis=2)
+        assert differ[TOP:FOOT, 450:].any()
+        assert not differ[:, :450].any()
+    assert (draw_overlay(GREY, replace(facts, arm=None), sketch) == draw_overlay(GREY, facts)).all()
 
 
 @pytest.mark.parametrize("size", [(120, 160), (576, 576), (1080, 1920)])
@@ -125,9 +160,10 @@ def test_pictures_of_any_size_and_landmarks_anywhere_are_drawn(size: tuple[int, 
     lost = replace(body, image=image)
     facts = OverlayFacts(
         ClutchPhase.ENGAGED, "a reason of many words " * 20, sighting(lost), lost, Side.LEFT,
-        joints=tuple(JointFact(f"joint{k}", 1.7 * k - 2.0, 0.5) for k in range(8)), latency_ms=1234.0, rate_hz=30.0,
+        arm=ArmFacts(tuple(ARM.rig("table").home_rad.tolist())), latency_ms=1234.0,
     )  # fmt: skip
-    assert draw_overlay(np.zeros((*size, 3), dtype=np.uint8), facts).shape == (*size, 3)
+    sketch = ArmSketch(ARM, ARM.rig("table"))
+    assert draw_overlay(np.zeros((*size, 3), dtype=np.uint8), facts, sketch).shape == (*size, 3)
 
 
 def test_words_are_wrapped_inside_their_room_and_what_is_left_is_an_ellipsis() -> None:
