@@ -64,6 +64,11 @@ class GraspAttempt:
         return self.phase == Phase.DESCEND and not self._latched
 
     @property
+    def closed_on_something(self) -> bool:
+        """Whether the jaws were stopped before they met: by the block, or whatever else lay between them."""
+        return self._closing.contact_rad is not None
+
+    @property
     def unreachable_count(self) -> int:
         """How often the tool could not be sent where the policy wanted it."""
         return self.motion.unreachable_count
@@ -159,7 +164,7 @@ class GraspAttempt:
         self.grasp_rad = self.motion.target_rad
         if self._closing.finished:
             # Jaws that closed on nothing have nothing to lift.
-            self._wait(SETTLE_S, Phase.LIFT if self._closing.contact_rad is not None else Phase.DONE)
+            self._wait(SETTLE_S, Phase.LIFT if self.closed_on_something else Phase.DONE)
 
     def _ease_grip(self) -> None:
         """Take back a squeeze that has become more than the servo may press for long: soft pads give, readings lag."""

@@ -124,6 +124,11 @@ def check_name(name: str) -> None:
         )
 
 
+def is_measured(name: str, data_root: Path) -> bool:
+    """Return whether somebody told how long this board's rulers came out; not where it was not made here."""
+    return board_path(name, data_root).exists() and bool(BoardFile.load(name, data_root).measured_utc)
+
+
 def load_board(name: str, data_root: Path) -> Board:
     """Return the board that was printed under this name, or the standard board of that kind where none was.
 

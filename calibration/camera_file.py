@@ -6,21 +6,20 @@ data/robots/<serial>/calibration/camera_<name>.json
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
 from bridge.ports import Intrinsics
-from calibration.artifacts import SCHEMA_VERSION, Artifact, load_artifact, save_artifact, utc_now
-from calibration.errors import BadArtifact, CalibrationError, ForeignCalibration
+from calibration.artifacts import SCHEMA_VERSION, utc_now
+from calibration.camera_artifact import CameraArtifact
+from calibration.errors import BadArtifact, ForeignCalibration
 from calibration.intrinsics import CameraResult
 from urdf.description import ArmDescription
 from urdf.pose import Array
 
 METHOD = "reprojection least squares, lens model by cross-validation"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
 class RefusedView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +37,7 @@ class LensScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CameraCalibration(
-    Artifact, frozen=True, kw_only=True, tag="camera", tag_field="kind", forbid_unknown_fields=True
+    CameraArtifact, frozen=True, kw_only=True, tag="camera", tag_field="kind", forbid_unknown_fields=True
 ):
     """A camera's geometry. `sigma` are the standard deviations of fx fy cx cy [px] and of the coefficients.
 
@@ -47,7 +46,9 @@ class CameraCalibration(
     The header's residual is the root mean square error of a coordinate on held-out views.
     """
 
-    camera: str
+    what: ClassVar[str] = "camera"
+    how: ClassVar[str] = "tandem calibrate camera --name {camera} --robot {serial} makes one."
+
     model: str
     width_px: int
     height_px: int
@@ -66,7 +67,6 @@ class CameraCalibration(
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        artifact_name(self.camera)
         numbers = (self.fx_px, self.fy_px, self.cx_px, self.cy_px, *self.distortion, *self.sigma)
         if not all(math.isfinite(v) for v in numbers) or min(self.fx_px, self.fy_px) <= 0:
             raise BadArtifact("the camera's numbers must be finite, its focal lengths positive")
@@ -140,26 +140,3 @@ class CameraCalibration(
             views=tuple(v.name for v in result.views),
             refused=tuple(RefusedView(r.name, r.why) for r in result.refused),
         )
-
-    def save(self, data_root: Path) -> Path:
-        """Write to data/robots/<serial>/calibration/camera_<name>.json (and history/); return the path."""
-        return save_artifact(self, artifact_name(self.camera), data_root)
-
-    @staticmethod
-    def load(camera: str, serial: str, description: ArmDescription, data_root: Path) -> CameraCalibration:
-        """Read one camera of one robot; raises NotCalibrated, BadArtifact or ForeignCalibration."""
-        how = f"tandem calibrate camera --name {camera} --robot {serial} makes one."
-        calibration = load_artifact(CameraCalibration, artifact_name(camera), serial, data_root, how)
-        calibration.check_belongs(serial, description)
-        if calibration.camera != camera:
-            raise ForeignCalibration(
-                f"this is the calibration of camera {calibration.camera!r}, not of {camera!r}: {how}"
-            )
-        return calibration
-
-
-def artifact_name(camera: str) -> str:
-    """Return the name of a camera's file; raises CalibrationError on an unusable camera name."""
-    if not _NAME.fullmatch(camera):
-        raise CalibrationError(f"camera name {camera!r}: expected 1-40 letters, digits, '_', '-' or '.'")
-    return f"camera_{camera}"

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 
 from bridge.ports import Intrinsics
-from calibration.artifacts import SCHEMA_VERSION, Artifact, load_artifact, save_artifact, utc_now
-from calibration.camera_file import artifact_name as camera_artifact_name
+from calibration.artifacts import SCHEMA_VERSION, utc_now
+from calibration.camera_artifact import CameraArtifact
 from calibration.errors import BadArtifact, ForeignCalibration
 from calibration.hand_eye import HandEyeResult
 from calibration.hand_eye_sample import Mount
@@ -22,12 +22,13 @@ from urdf.description import ArmDescription
 from urdf.pose import Array, Pose
 
 METHOD = "closed form, then reprojection weighted by corner and joint noise"
+_FIXED = {Mount.EYE_IN_HAND: "in the hand", Mount.EYE_TO_HAND: "that stands before the arm"}
 _Three = tuple[float, float, float]
 _Four = tuple[float, float, float, float]
 
 
 class HandEyeCalibration(
-    Artifact, frozen=True, kw_only=True, tag="hand_eye", tag_field="kind", forbid_unknown_fields=True
+    CameraArtifact, frozen=True, kw_only=True, tag="hand_eye", tag_field="kind", forbid_unknown_fields=True
 ):
     """A camera's place: tool_from_camera of an eye in the hand, base_from_camera of an eye that looks at the hand.
 
@@ -36,7 +37,9 @@ class HandEyeCalibration(
     header's residual is the median error of a sample that was left out [mm].
     """
 
-    camera: str
+    what: ClassVar[str] = "hand_eye"
+    how: ClassVar[str] = "tandem calibrate hand-eye --robot {serial} --camera {camera}=CAMERA measures it."
+
     intrinsics_sha256: str
     mount: Mount
     position_m: _Three
@@ -55,7 +58,6 @@ class HandEyeCalibration(
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        camera_artifact_name(self.camera)
         numbers = (*self.position_m, *self.quat_xyzw, *self.board_position_m, *self.board_quat_xyzw)
         if not all(math.isfinite(v) for v in (*numbers, *self.joint_offset_rad)):
             raise BadArtifact("the camera's and the board's place must be finite")
@@ -81,11 +83,16 @@ class HandEyeCalibration(
         """Return where the camera is while the tool is there."""
         return base_from_tool @ self.pose if self.mount is Mount.EYE_IN_HAND else self.pose
 
-    def check_camera(self, camera: str, intrinsics: Intrinsics) -> None:
-        """Raise ForeignCalibration unless this was measured with that camera, with these very intrinsics."""
-        how = f"tandem calibrate hand-eye --camera-name {camera} measures it again"
+    def check_camera(self, camera: str, intrinsics: Intrinsics, mount: Mount) -> None:
+        """Raise ForeignCalibration unless this was measured of that camera, fixed like that, with these intrinsics."""
+        how = self.how.format(camera=camera, serial=self.robot_serial)
         if self.camera != camera:
             raise ForeignCalibration(f"this is where camera {self.camera!r} is, not {camera!r}: {how}")
+        if self.mount is not mount:
+            raise ForeignCalibration(
+                f"camera {camera!r} was measured as one {_FIXED[self.mount]}, and this one is {_FIXED[mount]}: {how} "
+                f"Say --mount {mount.replace('_', '-')}."
+            )
         if self.intrinsics_sha256 != intrinsics_sha256(intrinsics):
             raise ForeignCalibration(
                 f"camera {camera!r} had other intrinsics when its place was measured (hash "
@@ -125,26 +132,11 @@ class HandEyeCalibration(
             left_out=tuple(s.name for s in result.samples if s.is_bad),
         )
 
-    def save(self, data_root: Path) -> Path:
-        """Write to data/robots/<serial>/calibration/hand_eye_<camera>.json (and history/); return the path."""
-        return save_artifact(self, artifact_name(self.camera), data_root)
-
-    @staticmethod
-    def load(camera: str, serial: str, description: ArmDescription, data_root: Path) -> HandEyeCalibration:
-        """Read one camera's place; raises NotCalibrated, BadArtifact or ForeignCalibration."""
-        how = f"tandem calibrate hand-eye --robot {serial} --camera-name {camera} measures it."
-        calibration = load_artifact(HandEyeCalibration, artifact_name(camera), serial, data_root, how)
-        calibration.check_belongs(serial, description)
-        if calibration.camera != camera:
-            raise ForeignCalibration(f"this is where camera {calibration.camera!r} is, not {camera!r}: {how}")
-        if len(calibration.joint_offset_rad) != description.arm_joint_count:
-            raise BadArtifact(f"{len(calibration.joint_offset_rad)} joint offsets: the arm has other joints. {how}")
-        return calibration
-
-
-def artifact_name(camera: str) -> str:
-    """Return the name of a camera's file; raises CalibrationError on an unusable camera name."""
-    return "hand_eye_" + camera_artifact_name(camera).removeprefix("camera_")
+    def check_belongs(self, serial: str, description: ArmDescription) -> None:
+        """Raise ForeignCalibration unless this is of that unit of that very arm, BadArtifact for other joints."""
+        super().check_belongs(serial, description)
+        if len(self.joint_offset_rad) != description.arm_joint_count:
+            raise BadArtifact(f"{len(self.joint_offset_rad)} joint offsets: the arm has {description.arm_joint_count}")
 
 
 def intrinsics_sha256(intrinsics: Intrinsics) -> str:

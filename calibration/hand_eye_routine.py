@@ -19,7 +19,7 @@ from bridge.ports import Intrinsics
 from calibration.artifacts import calibration_dir, write_atomic
 from calibration.errors import BadArtifact, BadSamples, SampleRefused
 from calibration.hand_eye import HandEyeResult, calibrate_hand_eye
-from calibration.hand_eye_file import artifact_name, intrinsics_sha256
+from calibration.hand_eye_file import HandEyeCalibration, intrinsics_sha256
 from calibration.hand_eye_model import HandEyeNoise
 from calibration.hand_eye_sample import MIN_SAMPLES, HandEyeSample, Mount, repeats
 from urdf.description import ArmDescription
@@ -77,7 +77,7 @@ class HandEyeRoutine:
         """
         self.setup = setup
         folder = calibration_dir(data_root, setup.serial)
-        self.path = folder / f"{artifact_name(setup.camera)}_partial.json"
+        self.path = folder / f"{HandEyeCalibration.file_name(setup.camera)}_partial.json"
         self._samples: tuple[HandEyeSample, ...] = () if fresh else self._load()
 
     @property

@@ -7,6 +7,7 @@ comes: pixels that tell nothing are left out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,7 +20,7 @@ from urdf.pose import Array, Pose
 #: A pixel nearer to the outline than this may show either side: half a pixel, and a third for what the noise does.
 _EDGE_PX = 0.35
 _STEPS = 12
-_NUDGES = np.array([1e-5, 1e-5, 1e-5, 1e-4])
+_NUDGES = np.array([1e-5, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4])
 #: Beyond so many standard deviations a point of the surface is an outlier (Huber).
 _HUBER = 2.0
 #: The outline cannot be pulled harder by one pixel than by one that is so many pixels on the wrong side.
@@ -28,6 +29,8 @@ _FAR_PX = 3.0
 _CLEARLY_PX = 1.5
 _CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))
 _NEAREST_M = 0.01
+#: How far a block leans that an arm holds: the Dofbot's tool turns by 10 to 18 degrees on its way from desk to hover.
+LEAN_RAD = math.radians(12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class CuboidFit:
-    """Centre x y z [m] and yaw [rad] (4,), their covariance (4, 4), the mean cost per pixel that is left."""
+    """Centre x y z [m] and yaw [rad], and how far it leans about x and y [rad] where it may; the cost per pixel left.
+
+    values (4,) or (6,), covariance (4, 4) or (6, 6).
+    """
 
     values: Array
     covariance: Array
@@ -57,11 +63,11 @@ class CuboidFit:
 
 
 def fit_cuboid(evidence: Evidence, size_m: float, start: Array, standing: bool) -> CuboidFit:
-    """Fit x y z yaw (4,) from `start`; a standing block keeps its height of half its size above the desk.
+    """Fit from `start`: x y z yaw (4,), or (6,) for a block that may lean; a standing one keeps its height.
 
     Damped Gauss-Newton; the covariance is the inverse of the Fisher information at the end.
     """
-    free = np.array([0, 1, 3]) if standing else np.arange(4)
+    free = np.array([0, 1, 3]) if standing else np.arange(len(start))
     values, damping = start.copy(), 1e-3
     terms = _terms(evidence, size_m, values)
     for _ in range(_STEPS):
@@ -79,15 +85,16 @@ def fit_cuboid(evidence: Evidence, size_m: float, start: Array, standing: bool) 
             if damping > 1e6:
                 break
     information, _ = _normal(evidence, size_m, values, terms, free)
-    covariance = np.zeros((4, 4))
+    covariance = np.zeros((len(start),) * 2)
     # A direction that nothing was seen of has the variance of the prior: a block somewhere in a 0.1 m area.
     covariance[np.ix_(free, free)] = np.linalg.inv(information + np.diag(_PRIOR[free]))
     return CuboidFit(values, covariance, terms.cost / len(evidence.shows))
 
 
-_LONGEST = np.array([0.01, 0.01, 0.01, 0.3])
-_DONE = np.array([1e-5, 1e-5, 1e-5, 1e-4])
-_PRIOR = 1.0 / np.array([0.05, 0.05, 0.05, 0.5]) ** 2
+_LONGEST = np.array([0.01, 0.01, 0.01, 0.3, 0.1, 0.1])
+_DONE = np.array([1e-5, 1e-5, 1e-5, 1e-4, 1e-4, 1e-4])
+#: The lean's is in the cost already.
+_PRIOR = np.append(1.0 / np.array([0.05, 0.05, 0.05, 0.5]) ** 2, [0.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,13 @@ class _Terms:
     cost: float
 
 
+def pose_of(values: Array) -> Pose:
+    """Return `desk_from_block` of the values of a fit."""
+    upright = Pose.from_rpy([0.0, 0.0, 0.0], [0.0, 0.0, float(values[3])])
+    lean = values[4:] if len(values) > 4 else np.zeros(2)
+    return Pose.from_rotvec(values[:3], [*lean, 0.0]) @ upright
+
+
 def _terms(evidence: Evidence, size_m: float, values: Array) -> _Terms:
     outline = _outline_px(evidence, size_m, values)
     sign = np.where(evidence.shows, 1.0, -1.0)
@@ -106,16 +120,18 @@ def _terms(evidence: Evidence, size_m: float, values: Array) -> _Terms:
     surface = _surface(evidence, size_m, values)
     magnitude = np.abs(surface)
     huber = np.where(magnitude < _HUBER, 0.5 * surface**2, _HUBER * magnitude - 0.5 * _HUBER**2)
-    return _Terms(outline, surface, float(np.logaddexp(0.0, wrong).sum() + np.minimum(huber, 8.0).sum()))
+    leaning = 0.5 * float(np.square(values[4:] / LEAN_RAD).sum())
+    cost = float(np.logaddexp(0.0, wrong).sum() + np.minimum(huber, 8.0).sum()) + leaning
+    return _Terms(outline, surface, cost)
 
 
 def misfit(evidence: Evidence, size_m: float, values: Array) -> float:
-    """Return the mean cost per pixel of a block at x y z yaw (4,)."""
+    """Return the mean cost per pixel of a block at these values, as of a fit."""
     return _terms(evidence, size_m, values).cost / len(evidence.shows)
 
 
 def misplaced(evidence: Evidence, size_m: float, values: Array) -> float:
-    """Return how many pixels lie far on the wrong side of the outline at x y z yaw (4,), in shares of what shows."""
+    """Return how many pixels lie far on the wrong side of the outline at these values, in shares of what shows."""
     outline = _outline_px(evidence, size_m, values)
     wrong = np.where(evidence.shows, outline, -outline) > _CLEARLY_PX
     return float(wrong.sum() / max(1, evidence.shows.sum()))
@@ -142,6 +158,8 @@ def _normal(
     weight[np.abs(terms.surface) > 5.0] = 0.0
     gradient += along_surface @ (weight * terms.surface)
     information += (along_surface * weight) @ along_surface.T
+    gradient[4:] += values[4:] / LEAN_RAD**2
+    information[4:, 4:] += np.eye(len(values[4:])) / LEAN_RAD**2
     return information, gradient
 
 
@@ -150,12 +168,8 @@ def _outline_px(evidence: Evidence, size_m: float, values: Array) -> Array:
 
     Of the block only what is higher than the threshold counts: lower down it is taken for the desk.
     """
-    x, y, z, yaw = values
-    half = size_m / 2
-    low, high = max(evidence.threshold_m, z - half), max(z + half, evidence.threshold_m + 1e-4)
-    c, s = np.cos(yaw), np.sin(yaw)
-    flat = half * _CORNERS[:, :2] @ np.array([[c, s], [-s, c]]) + [x, y]
-    corners = np.column_stack([flat, np.where(_CORNERS[:, 2] > 0, high, low)])
+    corners = pose_of(values).apply(size_m / 2 * _CORNERS)
+    corners[:, 2] = np.maximum(corners[:, 2], evidence.threshold_m + np.where(_CORNERS[:, 2] > 0, 1e-4, 0.0))
     seen = evidence.desk_from_camera.inverse().apply(corners)
     image = seen[:, :2] / np.maximum(seen[:, 2:], _NEAREST_M)
     hull = image[np.asarray(cv2.convexHull(image.astype(np.float32), returnPoints=False), dtype=np.int64).ravel()]
@@ -170,10 +184,6 @@ def _outline_px(evidence: Evidence, size_m: float, values: Array) -> Array:
 
 def _surface(evidence: Evidence, size_m: float, values: Array) -> Array:
     """Return the signed distance of each point of the surface from the block's, in standard deviations."""
-    x, y, z, yaw = values
-    c, s = np.cos(yaw), np.sin(yaw)
-    offset = evidence.surface_m - [x, y, z]
-    turned = np.column_stack([offset[:, :2] @ np.array([[c, -s], [s, c]]), offset[:, 2]])
-    beyond = np.abs(turned) - size_m / 2
+    beyond = np.abs(pose_of(values).inverse().apply(evidence.surface_m)) - size_m / 2
     outside = np.linalg.norm(np.maximum(beyond, 0.0), axis=1)
     return (outside + np.minimum(beyond.max(axis=1), 0.0)) / evidence.sigma_m

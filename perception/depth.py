@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.ports import Intrinsics
 from calibration.boards import BLOCK_SIZE_M
 from perception.cloud import check_depth, rays
-from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit, misplaced
+from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit, misplaced, pose_of
 from perception.errors import NothingStandsOut, NotTheBlock, TooLittleSeen
 from perception.plane import DeskFix, find_desk
 from urdf.pose import Array, Pose
@@ -40,6 +40,7 @@ _ENOUGH_ROWS = 100
 #: What pixels cannot tell: blocks differ by 3 % in size, of which one sees only the near side, and edges of stereo
 #: pictures are ragged. With it, 3 % of the errors of the bench lie beyond two standard deviations.
 _UNKNOWN_M, _UNKNOWN_RAD = 0.00025, math.radians(0.2)
+_UPRIGHT = (0.0, 0.0)
 _STARTS_RAD = tuple(math.radians(angle) for angle in range(0, 90, 15))
 
 
@@ -90,19 +91,26 @@ def locate_in_depth(
     """
     scene = _scene(check_depth(depth_m, intrinsics), intrinsics, desk_from_camera, arm_mask, far_m)
     raised = scene.usable & (scene.points_m[..., 2] > scene.threshold_m)
-    best: tuple[CuboidFit, bool, NDArray[np.bool_]] | None = None
-    for mask in _candidates(raised):
-        for fit, standing in _fits(scene, raised, mask, size_m):
-            if best is None or fit.cost < best[0].cost:
-                best = fit, standing, mask
-    assert best is not None
-    fit, standing, mask = best
+    fit, standing, mask = _best(scene, raised, size_m)
     _believe(scene, raised, mask, fit, standing, size_m)
-    x, y, z, yaw = fit.values
-    yaw = (yaw + math.pi / 4) % (math.pi / 2) - math.pi / 4
-    pose = Pose.from_rpy([x, y, z], [0.0, 0.0, yaw])
+    fit.values[3] = (fit.values[3] + math.pi / 4) % (math.pi / 2) - math.pi / 4
+    pose = pose_of(fit.values)
     shown = _of_size(mask, depth_m.shape)
     return DepthFix(pose, _whole(fit, standing, scene.desk), standing, int(mask.sum()), fit.cost, scene.desk, shown)
+
+
+def _best(scene: _Scene, raised: NDArray[np.bool_], size_m: float) -> tuple[CuboidFit, bool, NDArray[np.bool_]]:
+    """Return the fit to the largest thing that is a block beyond doubt, or else the best of all; its pixels (H, W).
+
+    A speck of a dozen pixels fits a corner of a block as well as anything: what is larger tells more.
+    """
+    found: list[tuple[CuboidFit, bool, NDArray[np.bool_]]] = []
+    for mask in _candidates(raised):
+        found += [(fit, standing, mask) for fit, standing in _fits(scene, raised, mask, size_m)]
+        best = min(found, key=lambda one: one[0].cost)
+        if best[0].cost < _DOUBTFUL_COST:
+            return best
+    return min(found, key=lambda one: one[0].cost)
 
 
 def _of_size(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -161,7 +169,7 @@ def _fits(
     found: list[tuple[CuboidFit, bool]] = []
     for standing in (True, False) if lifted else (True,):
         height = size_m / 2 if standing else top_m - size_m / 2
-        starts = [np.array([*middle, height, yaw]) for yaw in _STARTS_RAD]
+        starts = [np.array([*middle, height, yaw, *(() if standing else _UPRIGHT)]) for yaw in _STARTS_RAD]
         starts.sort(key=lambda values: misfit(evidence, size_m, values))
         fit = fit_cuboid(evidence, size_m, starts[0], standing)
         if fit.cost > _GOOD_COST:
@@ -178,11 +186,11 @@ def _believe(
     if fit.cost < _DOUBTFUL_COST:
         return
     evidence = _evidence(scene, raised, mask)
-    x, y, z, yaw = fit.values
+    z = fit.values[2]
     costs: list[float] = []
     for factor in _OTHER_SIZES:
         height = factor * size_m / 2 if standing else z + (1 - factor) * size_m / 2  # its top stays where it is
-        start = np.array([x, y, height, yaw])
+        start = np.array([*fit.values[:2], height, *fit.values[3:]])
         costs.append(fit_cuboid(evidence, factor * size_m, start, standing).cost)
     if fit.cost < min(costs) and misplaced(evidence, size_m, fit.values) < _MOST_MISPLACED:
         return
@@ -214,10 +222,10 @@ def _evidence(scene: _Scene, raised: NDArray[np.bool_], mask: NDArray[np.bool_])
 
 def _whole(fit: CuboidFit, standing: bool, desk: DeskFix) -> Array:
     """Return the covariance (6, 6) of x y z and a small rotation: the fit's, and what the desk's plane leaves open."""
-    covariance = np.zeros((6, 6))
-    places = [0, 1, 2, 5]
-    covariance[np.ix_(places, places)] = fit.covariance + np.diag([_UNKNOWN_M**2] * 3 + [_UNKNOWN_RAD**2])
+    covariance = np.diag([_UNKNOWN_M**2] * 3 + [_UNKNOWN_RAD**2] * 3)
+    places = [0, 1, 2, 5] if standing else [0, 1, 2, 5, 3, 4]
+    covariance[np.ix_(places, places)] += fit.covariance
     if standing:
         covariance[2, 2] += desk.noise_m**2
-    covariance[3, 3] = covariance[4, 4] = math.radians(0.5 if standing else 8.0) ** 2
+        covariance[3, 3] = covariance[4, 4] = math.radians(0.5) ** 2
     return covariance

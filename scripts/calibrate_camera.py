@@ -14,10 +14,10 @@ from rich.console import Console
 from bridge.errors import StaleFrame
 from bridge.ports import Frame
 from calibration.artifacts import calibration_dir, utc_now, write_atomic
-from calibration.board_file import board_path, load_board
+from calibration.board_file import is_measured, load_board
 from calibration.board_spec import Board
 from calibration.boards import Image
-from calibration.camera_file import CameraCalibration, artifact_name
+from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError, WeakViews
 from calibration.intrinsics import MIN_VIEWS, MODELS, CameraResult, Refused, Seen, calibrate
 from calibration.view_guide import HOLD_STILL, WANTED_VIEWS, Advice, ViewGuide
@@ -82,6 +82,8 @@ class CalibrateCameraResult:
     held_out_px: float
     used: tuple[str, ...]
     refused: dict[str, str]
+    board_measured: bool
+    """Whether somebody told how long the board's rulers came out; the pictures cannot tell how large it is."""
 
 
 def run(args: CalibrateCameraArgs) -> int:
@@ -90,7 +92,7 @@ def run(args: CalibrateCameraArgs) -> int:
     description = load_arm(args.arm)
     root = data_root()
     calibration_dir(root, args.robot)
-    artifact_name(args.name)
+    CameraCalibration.file_name(args.name)
     for model in args.models:
         if model not in MODELS:
             raise UnknownName("lens model", model, MODELS)
@@ -116,8 +118,10 @@ def run(args: CalibrateCameraArgs) -> int:
     path = artifact.save(root)
     picture = path.with_suffix(".png")
     draw_camera(result, args.name, picture)
-    _tell(result, path, picture, board_path(args.board, root).exists(), args.json)
-    emit_json(_summary(result, path, picture), args.json)
+    measured = is_measured(args.board, root)
+    _tell(result, path, picture, args.json)
+    say(scale_words(args.board, board, measured), args.json)
+    emit_json(_summary(result, path, picture, measured), args.json)
     return DONE
 
 
@@ -187,7 +191,7 @@ def _from_camera(
     from scripts.programs.camera_choice import open_camera
     from scripts.programs.guide_window import GuideWindow, has_display
 
-    kept = root / "robots" / args.robot / "views" / f"{artifact_name(args.name)}_{utc_now()}"
+    kept = root / "robots" / args.robot / "views" / f"{CameraCalibration.file_name(args.name)}_{utc_now()}"
     say(f"Move the {args.board} board before the camera. Pictures are kept in {kept}; Ctrl-C ends.", args.json)
     with closing(open_camera(args.camera, key=args.key)) as camera:
         frame = camera.wait(_PATIENCE_S)
@@ -270,7 +274,7 @@ def _with_refused(result: CameraResult, refused: Sequence[Refused]) -> CameraRes
     return dataclasses.replace(result, refused=(*result.refused, *refused))
 
 
-def _tell(result: CameraResult, path: Path, picture: Path, measured: bool, json: bool) -> None:
+def _tell(result: CameraResult, path: Path, picture: Path, json: bool) -> None:
     for one in result.refused:
         say(f"  refused {one.name}: {one.why}", json)
     i, s = result.intrinsics, result.sigma
@@ -281,11 +285,6 @@ def _tell(result: CameraResult, path: Path, picture: Path, measured: bool, json:
         f"cy {i.cy_px:.2f} ± {s[3]:.2f} px",
         json,
     )
-    if not measured:
-        say(
-            "The board's print was not measured: that does not matter here, but distances will want it (tandem board).",
-            json,
-        )
     say(
         f"{len(result.views)} views predict each other to {result.held_out_rms_px:.3f} px per axis; the focal length "
         f"is known to {100 * result.focal_sigma:.2f} %. Saved to {path}; picture {picture}.",
@@ -294,9 +293,23 @@ def _tell(result: CameraResult, path: Path, picture: Path, measured: bool, json:
     sys.stdout.flush()
 
 
-def _summary(result: CameraResult, path: Path, picture: Path) -> CalibrateCameraResult:
+def scale_words(name: str, board: Board, measured: bool) -> str:
+    """Return how large the board was taken to be: pictures tell that of no board, only how its sides compare."""
+    across, down = (100 * share for share in board.scale)
+    if measured:
+        return f"The {name} board counted as its rulers were measured: {across:.2f} % along x, {down:.2f} % along y."
+    return (
+        f"No picture tells how large a board is: {name} counted as printed to scale. A scale that is wrong alike in "
+        f"both directions changes no lens, but every distance that is measured with the board; one that is wrong in "
+        f"one direction makes the lens wrong. Measure its rulers: tandem board measured {name} --across-mm 150.0 "
+        f"--down-mm 200.0 (your lengths in their place)."
+    )
+
+
+def _summary(result: CameraResult, path: Path, picture: Path, measured: bool) -> CalibrateCameraResult:
     i = result.intrinsics
     return CalibrateCameraResult(
         path, picture, i.model, i.fx_px, i.fy_px, i.cx_px, i.cy_px, i.distortion, tuple(float(v) for v in result.sigma),
         result.held_out_rms_px, tuple(v.name for v in result.views), {r.name: r.why for r in result.refused},
+        measured,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
+from calibration.camera_file import CameraCalibration
 from calibration.servo import ServoCalibration
 from perception.block_source import CameraBlockSource
 from perception.marker_locator import MarkerLocator
@@ -19,7 +20,7 @@ from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE, FAILED
 from scripts.programs.calibrate_chain import Bench, Workplace
-from scripts.programs.calibrated_camera import CalibratedCamera, measured_lens
+from scripts.programs.calibrated_camera import CalibratedCamera
 from scripts.programs.lab import ROBOT_NAME
 from scripts.programs.obs_channels import (
     Channel,
@@ -130,13 +131,13 @@ def run(args: CheckObsArgs) -> int:
 def check_observation(place: Workplace, bench: Bench, advance: Callable[[str], None]) -> ObservationCheck:
     """Check the motions, then the channels, then depth where there is a camera for it."""
     description, rig = place.description, place.rig
-    lens = measured_lens(place.camera_name, place.serial, description, place.data)
-    camera = CalibratedCamera(bench.camera, lens)
+    measured = CameraCalibration.find(place.camera_name, place.serial, description, place.data)
+    camera = CalibratedCamera(bench.camera, measured)
     arm = PosedArm(bench.robot, _steps_rad(place, description), clock=place.clock)
     if bench.place_block is not None:
         arm.move_to(np.array(rig.home_rad))
         bench.place_block()
-    motion = MotionChecker(description, rig, arm, bench.camera, lens).run(advance)
+    motion = MotionChecker(description, rig, arm, camera).run(advance)
     with closing(CameraBlockSource(camera, MarkerLocator(rig), clock=place.clock)) as tracker:
         place.settle()
         seen = observe_arm(bench.robot, tracker, arm, description, rig, place.clock)

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from scripts.cli import data_root
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import choose_policy
 from scripts.exit_codes import DONE
-from scripts.programs.calibrated_camera import DESK_CAMERA, measured_lens
 from scripts.programs.robot_eyes import EyesKind, needs_wrist
 from scripts.programs.robot_link import RobotLink
 from scripts.run import Tally, closing, find_robot, run_on
@@ -44,7 +42,6 @@ def record_on_robot(args: EpisodesRecordArgs, console: Console) -> tuple[int, Re
             console,
             Tally(console, progress).advance,
             recorded_as=args.robot,
-            lens=measured_lens(DESK_CAMERA, args.robot, link.description, data_root()),
             robot_name=args.robot,
             demonstrate=True,
         )

@@ -18,14 +18,13 @@ from bridge.episode_witness import Demonstrator, WitnessedPolicy, demonstration_
 from bridge.errors import BridgeError, PolicyMismatch
 from bridge.grasp import CONTROL_HZ
 from bridge.loop import LoopStatistics, LoopStep
-from bridge.ports import Intrinsics, Policy
+from bridge.ports import Policy
 from policies.evaluation import wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
 from scripts.exit_codes import BAD_INPUT, DONE
-from scripts.programs.calibrated_camera import DESK_CAMERA, measured_lens
 from scripts.programs.episode_feeds import PictureFeed, watch_attempts
 from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
@@ -138,7 +137,6 @@ def run(args: RunArgs) -> int:
         tally = Tally(console, progress)
         recorded_as = args.robot if args.record else None
         link = RobotLink.of(robot, args.key, args.take_over)
-        lens = measured_lens(DESK_CAMERA, args.robot, link.description, data_root())
         outcome = run_on(
             link,
             choice,
@@ -147,7 +145,6 @@ def run(args: RunArgs) -> int:
             tally.advance,
             recorded_as=recorded_as,
             eyes=args.eyes,
-            lens=lens,
             robot_name=args.robot,
         )
     _say(console, closing(outcome))
@@ -227,17 +224,16 @@ def run_on(
     on_step: Callable[[LoopStep], None] | None = None,
     recorded_as: str | None = ROBOT_NAME,
     eyes: EyesKind = EyesKind.AUTO,
-    lens: Intrinsics | None = None,
     robot_name: str = ROBOT_NAME,
     demonstrate: bool = False,
+    data: Path | None = None,
 ) -> RunOutcome:
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
 
     `demonstrate`: the recording holds what the policy saw and did as well, so that others can learn from it.
 
     `recorded_as` is the robot's name in the recording of the run; None leaves none. `robot_name`: its folder under
-    data/robots, for what was measured of its wrist camera. `lens`: what was measured of the
-    desk's camera, in place of what it says of itself.
+    `data`/robots, for what was measured of its cameras.
     """
     address, description = link.address, link.description
     rig = description.rig(address.rig)
@@ -249,7 +245,7 @@ def run_on(
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
             raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")
-        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, lens, robot_name)
+        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, robot_name, data)
         stage = _stage(address, console, stack)
         runner = RobotRun(robot, rig, seen.source, policy, choice.spec, choice.action_repeat, pictures=seen.pictures)
         runner.watcher.on_state = seen.on_state

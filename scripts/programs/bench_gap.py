@@ -119,5 +119,6 @@ def successes_apart(episodes: int) -> float:
         finally:
             lab.close()
         with LabProcess(seed=0, level="mild", data=data / "real") as real:
-            outcome = run_on(RobotLink.of(real.robot), choice, episodes, console, lambda a: None, recorded_as=None)
+            link, real_data = RobotLink.of(real.robot), data / "real"
+            outcome = run_on(link, choice, episodes, console, lambda a: None, recorded_as=None, data=real_data)
     return float(abs(quick - sum(outcome.truths)))

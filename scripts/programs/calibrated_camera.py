@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.ports import Camera, Frame, Intrinsics
-from calibration.board_file import BoardFile
+from calibration.board_file import is_measured
 from calibration.camera_file import CameraCalibration
-from calibration.errors import NotCalibrated
 from perception.systematic import MEASURED_PRINT, UNMEASURED_PRINT, Systematic
-from urdf.description import ArmDescription
-from urdf.errors import UnknownName
 
 #: The camera that looks at arm and block; its file is camera_desk.json.
 DESK_CAMERA = "desk"
@@ -18,34 +15,22 @@ DESK_CAMERA = "desk"
 DESK_BOARD_NAME = "desk"
 
 
-def measured_lens(camera: str, serial: str, description: ArmDescription, data: Path) -> Intrinsics | None:
-    """Return what was measured of a camera of one robot, None where nothing was; raises as CameraCalibration.load."""
-    try:
-        return CameraCalibration.load(camera, serial, description, data).intrinsics()
-    except NotCalibrated:
-        return None
-
-
-def how_well_known(camera: str, serial: str, description: ArmDescription, data: Path) -> Systematic:
+def how_well_known(measured: CameraCalibration | None, data: Path) -> Systematic:
     """Return how well the lens of a camera and the prints of a desk are known, for the covariance of what is seen.
 
-    A lens that nobody measured counts as exact: it is what the camera says of itself, and how well is not known.
+    A lens that nobody measured counts as exact: it is what the camera says of itself, and how well is not known. A
+    board that was not made here somebody else printed, and measured it or not.
     """
-    try:
-        printed = MEASURED_PRINT if BoardFile.load(DESK_BOARD_NAME, data).measured_utc else UNMEASURED_PRINT
-    except UnknownName:  # no such board was made here: somebody else printed it
-        printed = UNMEASURED_PRINT
-    try:
-        return Systematic(CameraCalibration.load(camera, serial, description, data).covariance(), printed)
-    except NotCalibrated:
-        return Systematic(None, printed)
+    printed = MEASURED_PRINT if is_measured(DESK_BOARD_NAME, data) else UNMEASURED_PRINT
+    return Systematic(None if measured is None else measured.covariance(), printed)
 
 
 class CalibratedCamera:
     """A camera whose frames carry the geometry that was measured, where there is one."""
 
-    def __init__(self, camera: Camera, lens: Intrinsics | None) -> None:
-        self._camera, self._lens = camera, lens
+    def __init__(self, camera: Camera, measured: CameraCalibration | None) -> None:
+        self._camera = camera
+        self._lens: Intrinsics | None = None if measured is None else measured.intrinsics()
 
     def read(self, max_age_s: float) -> Frame:
         """Return the newest frame; raises StaleFrame."""

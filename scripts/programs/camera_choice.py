@@ -16,7 +16,6 @@ from pathlib import Path
 from bridge.keys import ClientKey
 from bridge.ports import Intrinsics
 from calibration.camera_file import CameraCalibration
-from calibration.errors import NotCalibrated
 from hardware.cameras.newest import CalibratedSource, FrameSource, NewestCamera
 from hardware.cameras.remote import RemoteSource
 from hardware.errors import CameraMissing, SettingRefused
@@ -101,18 +100,14 @@ def open_robot_camera(
     geometry, StaleFrame where no picture comes, and what `open_camera` raises.
     """
     root = data or data_root()
-    lens = None
-    missing: NotCalibrated | None = None
-    try:
-        lens = CameraCalibration.load(role, robot, description, root).intrinsics()
-    except NotCalibrated as error:
-        missing = error
+    measured = CameraCalibration.find(role, robot, description, root)
+    lens = None if measured is None else measured.intrinsics()
     asked = CameraSettings(lens.width_px, lens.height_px) if lens is not None else None
     named = text if CameraChoice.parse(text).kind in ("remote", "lab") or _NAMED.fullmatch(text) else f"{role}={text}"
     camera = open_camera(named, asked, key, lens, root)
     try:
-        if not camera.wait(_FIRST_PICTURE_S).intrinsics.is_known and missing is not None:
-            raise missing
+        if not camera.wait(_FIRST_PICTURE_S).intrinsics.is_known and lens is None:
+            CameraCalibration.load(role, robot, description, root)  # raises: there is none
     except BaseException:
         camera.close()
         raise

@@ -1,7 +1,8 @@
 """Attempts in the lab by one kind of eyes, on a simulated clock: what `tandem run --eyes KIND` does, and quicker.
 
 `python -m scripts.programs.eyes_trial depth 3 10 mild` runs 10 attempts on each of 3 lab seeds and says what came of
-them. Depth is tried with the policy that reads depth pictures, all others with the one that reads where the block is.
+them. Depth is tried with the policy that reads depth pictures, all others with the one that reads where the block is; a
+fifth word names another, such as `blind`, which misses most blocks: are failures seen as well?
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bridge.errors import CommandRefused
 from perception.arm_track import ArmTrack
 from perception.block_source import CameraBlockSource
 from perception.pictures import CameraPictures
@@ -69,14 +71,26 @@ class EyesTrial:
 
 
 def trials(
-    kind: EyesKind, seeds: int, attempts: int, level: str, on_attempt: Callable[[int, AttemptRecord, bool], None]
+    kind: EyesKind,
+    seeds: int,
+    attempts: int,
+    level: str,
+    policy: str,
+    on_attempt: Callable[[int, AttemptRecord, bool], None],
 ) -> tuple[int, int, int]:
-    """Run attempts on each of so many lab seeds; return how many there were, succeeded, and were judged right."""
-    choice, done = choose_policy(POLICIES[kind], None), np.zeros(3, dtype=np.int64)
+    """Run attempts on each of so many lab seeds; return how many there were, succeeded, and were judged right.
+
+    An arm that faults, as one that presses on the desk, ends its lab's attempts.
+    """
+    choice, done = choose_policy(policy, None), np.zeros(3, dtype=np.int64)
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder, EyesTrial(kind, choice, seed, level, Path(folder)) as trial:
             for _ in range(attempts):
-                record, really = trial.attempt()
+                try:
+                    record, really = trial.attempt()
+                except CommandRefused as fault:
+                    print(f"seed {seed}: {fault}", file=sys.stderr)
+                    break
                 done += (1, really, record.success == really)
                 on_attempt(seed, record, really)
     total, succeeded, judged = (int(n) for n in done)
@@ -87,12 +101,13 @@ def main() -> None:
     """Run the trials and print what came of them."""
     words = sys.argv[1:]
     kind, seeds, attempts, level = EyesKind(words[0]), int(words[1]), int(words[2]), words[3]
+    policy = words[4] if len(words) > 4 else POLICIES[kind]
 
     def tell(seed: int, record: AttemptRecord, really: bool) -> None:
         verdict = f"lifted {1000 * record.rise_m:.0f} mm" if record.success else record.why
         print(f"seed {seed}, attempt {record.number}: {'held' if really else 'not held'}; seen: {verdict}", flush=True)
 
-    total, succeeded, judged = trials(kind, seeds, attempts, level, tell)
+    total, succeeded, judged = trials(kind, seeds, attempts, level, policy, tell)
     print(f"{succeeded} of {total} succeeded; the eyes ({kind}) judged {judged} of {total} right")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 
 from calibration.camera_file import CameraCalibration
-from calibration.errors import NotCalibrated
 from calibration.servo import ServoCalibration
 from scripts.evaluate import PolicyChoice
 from scripts.programs.calibrate_chain import KNOWN_TROUBLE, Chain, ChainSettings
@@ -47,10 +46,8 @@ class UnitMeasurement:
         """Return the unit's lab; before calibration its data folder holds nothing that was measured."""
         data = self._home / ("uncalibrated" if stage == "before" else "calibrated")
         lab = QuickLab(self._unit, data, self._home / stage)
-        try:
-            lab.painter.says = CameraCalibration.load(DESK_CAMERA, SERIAL, lab.description, data).intrinsics()
-        except NotCalibrated:
-            lab.painter.says = LAB_INTRINSICS
+        measured = CameraCalibration.find(DESK_CAMERA, SERIAL, lab.description, data)
+        lab.painter.says = LAB_INTRINSICS if measured is None else measured.intrinsics()
         return lab
 
     def _attempts(self, stage: Stage) -> None:

@@ -89,13 +89,11 @@ class MotionCheck:
 
 
 class MotionChecker:
-    """Moves an arm a little and looks. `lens` replaces what the camera's frames say of themselves."""
+    """Moves an arm a little and looks."""
 
-    def __init__(
-        self, description: ArmDescription, rig: Rig, arm: PosedArm, camera: Camera, lens: Intrinsics | None
-    ) -> None:
+    def __init__(self, description: ArmDescription, rig: Rig, arm: PosedArm, camera: Camera) -> None:
         self._description, self._rig = description, rig
-        self._arm, self._camera, self._lens = arm, camera, lens
+        self._arm, self._camera = arm, camera
         self._marker = GRIPPER.markers[0]
 
     def run(self, advance: Callable[[str], None]) -> MotionCheck:
@@ -149,7 +147,7 @@ class MotionChecker:
                 f"the camera does not see marker {self._marker.id} on the gripper (it sees {seen or 'no marker'}): "
                 "stick it on the front of the gripper, and have the camera look at it from before the arm"
             )
-        lens = self._lens or frames[-1].intrinsics
+        lens = frames[-1].intrinsics
         try:
             camera = locate_camera(found[-1], lens, desk_from_board(self._rig))
         except PerceptionError as error:

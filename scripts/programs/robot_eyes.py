@@ -14,10 +14,11 @@ import numpy as np
 from bridge.errors import PolicyMismatch, StaleFrame
 from bridge.messages import RobotState
 from bridge.observation import ObservationSpec
-from bridge.ports import BlockSource, Camera, Frame, Intrinsics
+from bridge.ports import BlockSource, Camera, Frame
 from bridge.sensing import PictureSource
-from calibration.errors import NotCalibrated
+from calibration.camera_file import CameraCalibration
 from calibration.hand_eye_file import HandEyeCalibration
+from calibration.hand_eye_sample import Mount
 from hardware.cameras.remote import RemoteCamera
 from perception.arm_track import ArmTrack
 from perception.block_source import BlockLocator, CameraBlockSource
@@ -94,23 +95,23 @@ def open_eyes(
     spec: ObservationSpec,
     kind: EyesKind,
     stack: ExitStack,
-    lens: Intrinsics | None = None,
     robot: str = "lab",
+    data: Path | None = None,
 ) -> Eyes:
-    """Open the cameras of a robot; `stack` closes them. `lens` is what was measured of the desk's camera.
+    """Open the cameras of a robot; `stack` closes them.
 
-    `robot` is the name of its folder under data/robots: where the wrist camera's lens and place were measured, if they
-    were.
+    `robot` is the name of its folder under `data`/robots: the cameras' lenses and the wrist camera's place are those
+    that were measured there, where they were.
 
     A policy that reads pictures has the block found in depth as well, unless markers are asked for: no marker is
     needed. Raises RobotFileError where robot.toml names no such camera, and PolicyMismatch for pictures of another.
     """
     check_views(spec)
+    root = data or data_root()
     has_desk, has_wrist = address.camera or address.camera_endpoint, address.wrist or address.wrist_endpoint
     by_wrist = kind.at_wrist or (kind is EyesKind.AUTO and (bool(spec.views) or not has_desk))
-    wrist = (
-        _open(address, WRIST, robot, description, stack) if has_wrist and needs_wrist(spec, kind, by_wrist) else None
-    )
+    wants_wrist = has_wrist and needs_wrist(spec, kind, by_wrist)
+    wrist = _open(address, WRIST, robot, description, root, stack) if wants_wrist else None
     if (by_wrist or spec.views) and wrist is None:
         raise RobotFileError(
             f"robot.toml of this {address.arm} names neither wrist nor wrist_endpoint: a depth camera at the wrist "
@@ -121,15 +122,16 @@ def open_eyes(
         for view in spec.views:
             check_view(view, description.camera(WRIST, rig), _first(wrist).intrinsics)
         track = ArmTrack()
-        locator = wrist_locator(kind, _mounted(wrist, robot, description, rig), track, stack)
+        locator = wrist_locator(kind, _mounted(wrist, robot, description, rig, root), track, stack)
         return Eyes(_source(wrist, locator, stack), pictures, wrist, track.add)
     if not has_desk:
         raise RobotFileError(
             f"robot.toml of this {address.arm} names neither camera nor camera_endpoint: a policy needs eyes"
         )
-    camera = _open(address, DESK, robot, description, stack)
-    known = how_well_known(DESK, robot, description, data_root())
-    source = _source(CalibratedCamera(camera, lens), desk_locator(kind, rig, known), stack)
+    camera = _open(address, DESK, robot, description, root, stack)
+    measured = CameraCalibration.find(DESK, robot, description, root)
+    locator = desk_locator(kind, rig, how_well_known(measured, root))
+    source = _source(CalibratedCamera(camera, measured), locator, stack)
     return Eyes(source, pictures, camera, None)
 
 
@@ -154,13 +156,15 @@ def wrist_locator(kind: EyesKind, mounted: MountedCamera, track: ArmTrack, stack
     return shape
 
 
-def _open(address: RobotFile, role: str, robot: str, description: ArmDescription, stack: ExitStack) -> Camera:
+def _open(
+    address: RobotFile, role: str, robot: str, description: ArmDescription, data: Path, stack: ExitStack
+) -> Camera:
     """Open a camera by its name in robot.toml, or at its endpoint; `stack` closes it."""
     named, endpoint = (
         (address.wrist, address.wrist_endpoint) if role == WRIST else (address.camera, address.camera_endpoint)
     )
     key = Path(address.camera_key) if address.camera_key else None
-    camera = open_robot_camera(named, role, robot, description, key=key) if named else RemoteCamera(endpoint)
+    camera = open_robot_camera(named, role, robot, description, data, key) if named else RemoteCamera(endpoint)
     stack.callback(camera.close)
     return camera
 
@@ -177,17 +181,16 @@ def _first(camera: Camera) -> Frame:
         time.sleep(0.05)
 
 
-def _mounted(wrist: Camera, robot: str, description: ArmDescription, rig: Rig) -> MountedCamera:
+def _mounted(wrist: Camera, robot: str, description: ArmDescription, rig: Rig, data: Path) -> MountedCamera:
     """Return where the wrist camera is: as `tandem calibrate hand-eye` measured it, else as arm.toml says.
 
-    Raises ForeignCalibration where it was measured with another camera, or with other intrinsics.
+    Raises ForeignCalibration where it was measured with another camera, other intrinsics, or one that stands.
     """
     mount = description.camera(WRIST, rig)
-    try:
-        measured = HandEyeCalibration.load(WRIST, robot, description, data_root())
-    except NotCalibrated:
+    measured = HandEyeCalibration.find(WRIST, robot, description, data)
+    if measured is None:
         return MountedCamera(description, rig, mount)
-    measured.check_camera(WRIST, _first(wrist).intrinsics)
+    measured.check_camera(WRIST, _first(wrist).intrinsics, Mount.EYE_IN_HAND)
     turn = np.kron(np.eye(2), measured.pose.rotation.T)  # from the tool's axes to the camera's
     return MountedCamera(
         description,

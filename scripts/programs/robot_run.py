@@ -179,6 +179,8 @@ class RobotRun:
             why = self.loop.gave_up or "the block was not seen before the descent"
             return AttemptRecord(number, False, why, None, 0.0, duration_s)
         block = self._rig.desk_from_base @ before.base_from_block
+        if not self._grasp.closed_on_something:
+            return AttemptRecord(number, False, "the jaws closed on nothing", block, 0.0, duration_s)
         if not seen:
             return AttemptRecord(number, False, "the block was not seen after the lift", block, 0.0, duration_s)
         last = self._rig.desk_from_base @ seen[-1].base_from_block

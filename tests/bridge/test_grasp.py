@@ -141,6 +141,7 @@ def test_jaws_that_closed_on_nothing_lift_nothing() -> None:
     while attempt.grasp.phase == Phase.CLOSE:
         attempt.step()
     assert attempt.grasp.phase == Phase.DONE
+    assert not attempt.grasp.closed_on_something
     assert attempt.tool.position_m[2] == pytest.approx(low_m)
 
 

@@ -102,7 +102,7 @@ def test_the_file_comes_back_as_it_was_and_keeps_what_it_replaces(tmp_path: Path
     assert len(list((path.parent / "history").glob("hand_eye_wrist_*.json"))) == 2
     loaded = HandEyeCalibration.load("wrist", "unit-1", ARM, tmp_path)
     assert loaded == made
-    loaded.check_camera("wrist", INTRINSICS)
+    loaded.check_camera("wrist", INTRINSICS, Mount.EYE_IN_HAND)
     assert np.allclose(loaded.pose.as_matrix(), found.pose.as_matrix())
     assert np.allclose(loaded.covariance_matrix, found.covariance)
     tool = ARM.base_from_tool(TRIAL.samples[0].joints_rad)
@@ -113,9 +113,11 @@ def test_another_robot_arm_camera_or_lens_is_refused(tmp_path: Path, found: Hand
     made = HandEyeCalibration.of(found, "wrist", INTRINSICS, "dots", "unit-1", ARM)
     path = made.save(tmp_path)
     with pytest.raises(ForeignCalibration, match="other intrinsics"):
-        made.check_camera("wrist", replace(INTRINSICS, cx_px=320.0))
+        made.check_camera("wrist", replace(INTRINSICS, cx_px=320.0), Mount.EYE_IN_HAND)
     with pytest.raises(ForeignCalibration, match="not 'desk'"):
-        made.check_camera("desk", INTRINSICS)
+        made.check_camera("desk", INTRINSICS, Mount.EYE_IN_HAND)
+    with pytest.raises(ForeignCalibration, match=r"in the hand.*--mount eye-to-hand"):
+        made.check_camera("wrist", INTRINSICS, Mount.EYE_TO_HAND)
     with pytest.raises(ForeignCalibration, match="was made for arm"):
         HandEyeCalibration.load("wrist", "unit-1", load_arm("dofbot-se"), tmp_path)
     elsewhere = tmp_path / "robots" / "unit-2" / "calibration"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bridge.observation import ImageKind
 from bridge.ports import Frame, Intrinsics
 from perception.cloud import point_cloud
-from perception.depth import locate_in_depth
+from perception.depth import FEWEST_PIXELS, locate_in_depth
 from perception.errors import DeskNotSeen, NoDepth, NothingStandsOut, NotTheBlock, TooLittleSeen
 from perception.plane import find_desk
 from scripts.programs.arm_mask import RenderedArmMask
@@ -102,6 +102,16 @@ def test_a_block_held_above_the_desk_is_told_from_one_that_stands() -> None:
     fix = locate_in_depth(cube(0.03, 0.0, 0.15, z=0.055), LENS, ABOVE)
     assert not fix.standing
     np.testing.assert_allclose(fix.desk_from_block.position_m, [0.0, 0.15, 0.055], atol=0.002)
+
+
+def test_a_speck_at_the_edge_that_fits_a_blocks_corner_is_not_taken_for_the_block() -> None:
+    near, edge_m = cube(0.03, 0.0, 0.15), 0.117
+    x, y = edge_m * math.cos(0.35), 0.15 + edge_m * math.sin(0.35)
+    speck = cube(0.03, x, y)
+    assert FEWEST_PIXELS <= (speck < box_depth(np.full(3, 1e-6), np.zeros(3)) - 0.004).sum() < 60
+    near += np.where(near < 0.19, np.random.default_rng(0).normal(0.0, 0.0006, near.shape), 0.0).astype(np.float32)
+    fix = locate_in_depth(np.minimum(near, speck), LENS, ABOVE)
+    np.testing.assert_allclose(fix.desk_from_block.position_m[:2], [0.0, 0.15], atol=0.002)
 
 
 def test_holes_and_numbers_that_are_none_tell_nothing() -> None:

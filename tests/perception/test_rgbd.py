@@ -103,6 +103,31 @@ def test_a_frame_of_the_labs_wrist_camera_becomes_a_sighting_in_the_base() -> No
     assert 0.001**2 < sighting.covariance[0, 0] + sighting.covariance[1, 1] < 0.004**2
 
 
+@pytest.mark.parametrize(
+    ("lean_deg", "along_mm", "jaws_deg"), [(14.0, -4.0, 0.0), (18.0, 0.0, 10.0), (10.0, 6.0, -10.0)]
+)
+def test_a_block_in_the_jaws_leans_as_the_tool_has_leant_and_is_found_there(
+    lean_deg: float, along_mm: float, jaws_deg: float
+) -> None:
+    joints = RIG.home_rad.copy()
+    joints[4] += math.radians(jaws_deg)
+    joints[-1] = ARM.gripper.angle_rad(0.028)
+    tool = RIG.desk_from_base @ ARM.base_from_tool(joints)
+    place_m = tool.apply(np.array([0.0, along_mm / 1000, 0.0]))
+    block = Pose.from_rotvec(place_m, [math.radians(lean_deg), 0.0, 0.0]) @ Pose.from_rpy(
+        [0.0, 0.0, 0.0], [0.0, 0.0, math.radians(jaws_deg)]
+    )
+    eye = LabDepthEye(ARM, RIG, LabTruth.draw(3, len(ARM.joint_names), "mild"))
+    frame = eye.draw(ARM.joint_angles(joints), block, 1, 10**9)
+    eye.close()
+    mask, track = RenderedArmMask(ARM, RIG), ArmTrack()
+    track.add(state(1.0, joints))
+    sighting = DepthLocator(MountedCamera(ARM, RIG, MOUNT), track, mask).locate(frame)
+    mask.close()
+    found = RIG.desk_from_base @ sighting.base_from_block
+    np.testing.assert_allclose(found.position_m, block.position_m, atol=0.006)
+
+
 def test_a_policys_picture_is_what_its_camera_would_have_seen() -> None:
     worlds = BlockScenes("dofbot", randomization="none", seed=1)
     scene = worlds.scene(0)

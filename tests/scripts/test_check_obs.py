@@ -38,7 +38,7 @@ def test_a_reversed_joint_and_a_wrong_zero_are_found_and_drawn(tmp_path: Path) -
         step_rad = np.full(6, 0.0015)
         with lab.workplace().take_hold() as bench:
             arm = PosedArm(bench.robot, step_rad, clock=lab.clock)
-            check = MotionChecker(lab.description, lab.rig, arm, bench.camera, None).run(lambda words: None)
+            check = MotionChecker(lab.description, lab.rig, arm, bench.camera).run(lambda words: None)
     finally:
         lab.close()
     troubles = {m.joint: m.trouble for m in check.motions}

@@ -68,6 +68,15 @@ def test_a_policy_grasps_the_block_there(lab: QuickLab) -> None:
     assert attempt.seen.rise_m > 0.025
 
 
+def test_jaws_that_met_are_told_as_what_went_wrong_whatever_the_camera_saw(lab: QuickLab) -> None:
+    run = QuickRun(lab, choose_policy("blind", None))
+    (attempt,) = run.attempts(1)
+    run.close()
+    assert not attempt.really
+    assert not attempt.seen.success
+    assert attempt.seen.why == "the jaws closed on nothing"
+
+
 def test_another_seed_is_another_unit_whose_calibration_is_put_away(tmp_path: Path) -> None:
     assert take_up(UNIT, "lab", ARM, tmp_path) == []
     nominal = ServoCalibration.load("lab", ARM, tmp_path)
