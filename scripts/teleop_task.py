@@ -15,7 +15,6 @@ from bridge.episode_witness import demonstration_header
 from bridge.grasp import CONTROL_HZ
 from bridge.observation import PRIVILEGED, ObservationSpec, Part
 from scripts.cli import data_root
-from scripts.programs.calibrated_camera import DESK_CAMERA, measured_lens
 from scripts.programs.demonstration_score import SHAPING_DISCOUNT
 from scripts.programs.lab_stage import StageHand
 from scripts.programs.robot_eyes import EyesKind, open_eyes
@@ -92,8 +91,7 @@ def open_ground(
         taken = SimPictures(arm.world, choice.spec) if choice.spec.views else None
         return SimGround(arm.world, choice.task, arm.clock, taken, PERIOD_S, rng)
     assert link is not None
-    lens = measured_lens(DESK_CAMERA, arm.name, arm.description, data_root())
-    eyes = open_eyes(link.address, arm.description, arm.rig, choice.spec, EyesKind.AUTO, stack, lens, arm.name)
+    eyes = open_eyes(link.address, arm.description, arm.rig, choice.spec, EyesKind.AUTO, stack, arm.name, data_root())
     stage = None
     if link.address.stage_endpoint:
         stage = StageHand(link.address.stage_endpoint)

@@ -193,7 +193,7 @@ def test_who_has_a_key_and_floods_the_server_is_cut_off_and_costs_no_memory(
 def lead(robot: RemoteRobot, seq: int) -> None:
     """Stay where the arm is; what is refused because the flood made it late is not sent again."""
     try:
-        robot.send(command_to(robot.read_state().position_rad, seq))
+        robot.send(command_to(np.array(robot.read_state().position_rad), seq))
     except CommandRefused:
         return
     time.sleep(0.05)
