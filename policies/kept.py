@@ -53,7 +53,7 @@ class KeptCheckpoints:
         was = recovered.checkpoint.learner.facts.get(_MADE_FOR)
         if was != self._made_for:
             raise CheckpointError(
-                f"{recovered.path}: the checkpoint was made for {was}, this run is for {self._made_for}: "
+                f"{recovered.path}: the checkpoint was made for {_difference(was, self._made_for)}: "
                 "resume it with the settings, the arm and the version that it was begun with"
             )
         return recovered
@@ -104,11 +104,37 @@ class KeptCheckpoints:
             self._on_note(f"damaged checkpoint left out: {reason}")
 
 
+#: What weights and replay mean: two runs of the same sizes may differ in it.
+_TELLING = (
+    "task", "rig", "arm", "description of the arm", "parts of the observation", "layout of the state",
+    "layout of proprioception", "layout of the action", "action repeat", "control rate", "discount", "layer norms",
+    "steps of a return",
+)  # fmt: skip
+_MOST_SHOWN = 40
+
+
 def _made_for(manifest: PolicyManifest, config: TrainConfig) -> str:
-    """Return, as text, what weights and replay mean: two runs of the same sizes may differ in it."""
+    """Return the values of `_TELLING` as text."""
     told = (
         manifest.task, manifest.rig, manifest.arm, manifest.arm_sha256, manifest.reads, manifest.observation,
         manifest.proprioception, manifest.action, manifest.action_repeat, manifest.control_rate_hz,
         config.discount, config.sac.layer_norm, config.sac.steps,
     )  # fmt: skip
     return msgspec.json.encode(told).decode()
+
+
+def _difference(was: object, now: str) -> str:
+    """Say in words what a checkpoint was made for and the run is not."""
+    try:
+        then = msgspec.json.decode(was if isinstance(was, str) else "", type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        then = []
+    here = msgspec.json.decode(now, type=list[msgspec.Raw])
+    if len(then) != len(here):
+        return "another version of this program"
+    pairs = [(name, bytes(a).decode(), bytes(b).decode()) for name, a, b in zip(_TELLING, then, here, strict=True)]
+    return ", ".join(
+        f"{name} {a} and not {b}" if max(len(a), len(b)) <= _MOST_SHOWN else f"another {name}"
+        for name, a, b in pairs
+        if a != b
+    )
