@@ -33,7 +33,8 @@ def draw_learning_curve(rows: list[Row], path: Path, title: str, bar: float) -> 
             panels[1][column].set_xlabel("decisions" if unit == "decisions" else "wall-clock time [s]")
         panels[0][0].set_ylabel("success")
         panels[1][0].set_ylabel("return of an episode")
-        panels[0][0].legend(loc="lower right", frameon=False)
+        names = panels[0][0].get_legend_handles_labels()
+        figure.legend(*names, loc="upper right", ncols=2, frameon=False)  # beside the title: no curve goes there
         figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=12, fontweight="bold")
         figure.savefig(path, dpi=140)
         plt.close(figure)
