@@ -176,6 +176,7 @@ def test_who_has_a_key_and_floods_the_server_is_cut_off_and_costs_no_memory(
         with RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=5.0, key=key) as robot:
             lead(robot, 1)
             before_mib = resident_mib(process.pid)
+            assert before_mib < 60.0  # with keys, recorder and all
             words = [bench.endpoint, str(ring.client_path("hostile")), str(parts), str(size)]
             bench.start(["tests.bridge.flooding_client", *words], "flooding")
             most_mib = before_mib
@@ -193,7 +194,7 @@ def test_who_has_a_key_and_floods_the_server_is_cut_off_and_costs_no_memory(
 def lead(robot: RemoteRobot, seq: int) -> None:
     """Stay where the arm is; what is refused because the flood made it late is not sent again."""
     try:
-        robot.send(command_to(robot.read_state().position_rad, seq))
+        robot.send(command_to(np.array(robot.read_state().position_rad), seq))
     except CommandRefused:
         return
     time.sleep(0.05)
