@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -30,13 +30,14 @@ from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.bus_choice import BusKind, open_bus
-from scripts.programs.episode_recording import RecordedRun, recording_header
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
-from scripts.programs.served_recording import ServedRecorder
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
 from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
+
+if TYPE_CHECKING:
+    from scripts.programs.served_recording import ServedRecorder
 
 PERIOD_S = 0.05
 FAULT_LOOK_S = 0.25
@@ -147,9 +148,7 @@ def run(args: ServeArgs) -> int:
         stops = stack.enter_context(stop_sources(args.stop_button))
         record: ServedRecorder | None = None
         if args.record:
-            what = RecordedRun(args.robot, description, rig, args.period_s, "serve")
-            header = recording_header(data_root(), what, clock)
-            record = stack.enter_context(ServedRecorder(data_root(), header, calibration, clock, tell))
+            record = stack.enter_context(_recorder(args, served, calibration, clock, tell))
             tell = record.listening(tell)
         say(f"opening {address.port} ({address.bus})", args.json)
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
@@ -166,6 +165,18 @@ def run(args: ServeArgs) -> int:
         say(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts", args.json)
         emit_json({"server": statistics, "bus": health, "on_exit": args.on_exit}, args.json)
     return INTERRUPTED if stop.first is signal.SIGINT else DONE
+
+
+def _recorder(
+    args: ServeArgs, served: Served, calibration: ServoCalibration, clock: Clock, tell: Callable[[str], None]
+) -> ServedRecorder:
+    """Return what records every motion; imported where it is asked for, which takes 60 ms."""
+    from scripts.programs.episode_recording import RecordedRun, recording_header
+    from scripts.programs.served_recording import ServedRecorder
+
+    description = load_arm(served.address.arm)
+    what = RecordedRun(args.robot, description, description.rig(served.address.rig), args.period_s, "serve")
+    return ServedRecorder(data_root(), recording_header(data_root(), what, clock), calibration, clock, tell)
 
 
 def _connect(args: ServeArgs, served: Served, bus: ServoBus, calibration: ServoCalibration, clock: Clock) -> ServoRobot:

@@ -44,7 +44,9 @@ def test_the_pi_half_is_more_than_empty_packages() -> None:
     assert {"urdf.description", "bridge.messages", "bridge.safety"} <= set(PI_MODULES)
 
 
-@pytest.mark.parametrize("module", ["serve", "jog", "calibrate_servos", "doctor", "camera"])
+@pytest.mark.parametrize(
+    "module", ["serve", "programs.served_recording", "jog", "calibrate_servos", "doctor", "camera", "episodes"]
+)
 def test_the_commands_of_the_arms_own_computer_load_nothing_heavy(module: str) -> None:
     assert not modules_loaded_by(f"import scripts.{module}") & set(HEAVY)
 

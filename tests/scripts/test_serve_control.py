@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.episode_reader import read_episode
 from bridge.errors import CommandRefused, RobotLost
 from bridge.keys import ClientKey
 from bridge.messages import JointCommand
@@ -140,7 +141,7 @@ def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, 
 
 
 def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None:
-    bench.serve(more=["--legacy"])
+    server = bench.serve(more=["--legacy"])
     degrees = [90.0 + 57.29578 * float(q) for q in START_RAD[:5]]
     since_ns = CLOCK.now_ns()
     with socket.create_connection(("127.0.0.1", 65432), timeout=5.0) as old:
@@ -155,6 +156,12 @@ def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None
         old.sendall(frame)
         time.sleep(0.3)
         assert len(bench.heard(since_ns)) <= moved + 1
+    server.terminate()
+    assert server.wait(20) == 0
+    (recorded,) = (bench.folder / "episodes").glob("*_serve.mcap")
+    told = [e.text for e in read_episode(recorded).events]
+    assert "legacy stream: 127.0.0.1 is connected" in told
+    assert any("EMERGENCY STOP" in text for text in told)
 
 
 def test_the_stream_goes_to_the_network_for_a_list_of_addresses_alone(bench: Bench) -> None:
