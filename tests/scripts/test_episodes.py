@@ -340,12 +340,8 @@ def test_pauses_are_shortened_and_late_periods_are_one_period(data: Path) -> Non
 
 def test_commands_of_another_rate_are_played_in_their_own_time(data: Path) -> None:
     """What a server records comes as it was sent: here at 100 Hz, then, after a minute, at 10 Hz."""
-<<<<<<< HEAD
-    stamps_s = np.append(0.01 * np.arange(101), 61.0 + 0.1 * np.arange(11)).astype(np.float64)
-=======
     quick, slow = 0.01 * np.arange(101), 61.0 + 0.1 * np.arange(11)
     stamps_s: Array = np.concatenate((quick, slow), dtype=np.float64)
->>>>>>> 9b96026d6cc5784563da02a751999f5445fe31ec
     file = save(data / "episodes" / "a.mcap", stamps_s, sway(stamps_s), sway(stamps_s))
     timeline = Timeline.of(read_episode(file), 2.0)
     assert len(timeline.source) == 20 + 40 + 20 + 1  # one second, the pause shortened to two, one second
