@@ -49,7 +49,7 @@ def test_a_scripted_person_grasps_the_block_in_the_lab_over_the_bridge() -> None
 
 
 class Onlooker:
-    """A person who looks where the block lies before each attempt, holds still until the arm follows, and then moves."""
+    """A person who looks where the block lies, holds still until the arm follows, and then moves."""
 
     def __init__(self, arm: TeleopArm, ground: Ground) -> None:
         self._arm, self._ground = arm, ground
@@ -82,7 +82,7 @@ class Onlooker:
         self._moving = tuple(way)
 
     def show(self, moment: TeleopMoment, step: LoopStep, notes: TeleopNotes) -> None:
-        if moment.state.engages and self._moving:
+        if moment.state.moves and self._moving:
             self._play(self._moving)
             self._moving = ()
 
