@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from bridge.ports import BlockSource
 from bridge.sensing import PictureSource
 from perception.body import PeopleSighting, Side
 from perception.retarget_tool import natural_scale
-from perception.teleop_policy import Deadman
+from perception.teleop_policy import Deadman, TeleopMoment
 from scripts.programs.bench_teleop_lab import lift_in_lab
 from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.grasp_track import leading_waypoints, placing_waypoints
@@ -29,7 +30,7 @@ from scripts.programs.robot_link import RobotLink
 from scripts.programs.teleop_arm import TeleopArm, served_arm
 from scripts.programs.teleop_controls import TeleopControls
 from scripts.programs.teleop_ground import Ground
-from scripts.programs.teleop_session import Mode, TeleopSetup
+from scripts.programs.teleop_session import Mode, TeleopNotes, TeleopSetup
 from scripts.programs.teleop_source import RecordedSightings
 from scripts.programs.teleop_task import TaskSession
 from scripts.teleop_task import PERIOD_S, ShownTask, TaskChoice, open_ground
@@ -48,11 +49,12 @@ def test_a_scripted_person_grasps_the_block_in_the_lab_over_the_bridge() -> None
 
 
 class Onlooker:
-    """A person who looks where the block lies before each attempt, and then moves as they made up their mind to."""
+    """A person who looks where the block lies, holds still until the arm follows, and then moves."""
 
     def __init__(self, arm: TeleopArm, ground: Ground) -> None:
         self._arm, self._ground = arm, ground
         self._track: RecordedSightings | None = None
+        self._moving: tuple[Waypoint, ...] = ()
         self._attempts = 0
 
     # Ground --------------------------------------------------------------------------------------
@@ -75,7 +77,16 @@ class Onlooker:
     def prepare(self, loop: ControlLoop) -> None:
         self._ground.prepare(loop)
         self._attempts += 1
-        way = self._way(loop)
+        lowered, raised, *way = self._way(loop)
+        self._play((lowered, raised, replace(raised, time_s=raised.time_s + 20.0)))
+        self._moving = tuple(way)
+
+    def show(self, moment: TeleopMoment, step: LoopStep, notes: TeleopNotes) -> None:
+        if moment.state.moves and self._moving:
+            self._play(self._moving)
+            self._moving = ()
+
+    def _play(self, way: Sequence[Waypoint]) -> None:
         self._track = RecordedSightings(
             pose_track(way, Side.RIGHT, np.random.default_rng(self._attempts)), self._arm.clock
         )
@@ -129,7 +140,7 @@ def test_a_person_shows_a_task_in_the_lab_and_it_is_recorded_as_its_policies_see
         controls = TeleopControls(arm.clock, (), "d")
         session = TaskSession(
             arm, SETUP, ground, choice.spec, choice.action_repeat, choice.attempts, ground, controls, record.writer,
-            print,
+            print, ground.show,
         )  # fmt: skip
         assert session.run()
         truths = TruthFile.load(Path(lab.robot.truth_path)).outcomes
