@@ -213,8 +213,9 @@ def _check_scale(model: HandEyeModel, found: Fit) -> None:
     sigma = math.sqrt(float(loose.covariance()[-1, -1]))
     if abs(loose.guess.scale) > max(_BAD_SCALE, _SURE * sigma):
         raise BadSamples(
-            f"the board is {100 * loose.guess.scale:+.1f} % (+- {100 * sigma:.1f}) of the size that it is said to "
-            f"have: the printer scaled it, or its squares are of another size. Measure its ruler and enter the length"
+            f"the board is {100 * abs(loose.guess.scale):.1f} % (+- {100 * sigma:.1f}) "
+            f"{'larger' if loose.guess.scale > 0 else 'smaller'} than it is said to be: the printer scaled it, or its "
+            f"squares are of another size. Measure its rulers, and enter them: tandem board measured"
         )
 
 

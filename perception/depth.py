@@ -93,8 +93,9 @@ def locate_in_depth(
     raised = scene.usable & (scene.points_m[..., 2] > scene.threshold_m)
     fit, standing, mask = _best(scene, raised, size_m)
     _believe(scene, raised, mask, fit, standing, size_m)
-    fit.values[3] = (fit.values[3] + math.pi / 4) % (math.pi / 2) - math.pi / 4
-    pose = pose_of(fit.values)
+    values = fit.values.copy()
+    values[3] = (values[3] + math.pi / 4) % (math.pi / 2) - math.pi / 4
+    pose = pose_of(values)
     shown = _of_size(mask, depth_m.shape)
     return DepthFix(pose, _whole(fit, standing, scene.desk), standing, int(mask.sum()), fit.cost, scene.desk, shown)
 

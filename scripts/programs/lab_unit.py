@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from calibration.artifacts import calibration_dir, write_atomic
-from calibration.errors import CalibrationError
+from calibration.artifacts import calibration_dir, utc_now, write_atomic
+from calibration.errors import ForeignCalibration, NotCalibrated
 from calibration.servo import ServoCalibration
 from urdf.description import ArmDescription
 
@@ -35,7 +35,8 @@ def take_up(unit: LabUnit, serial: str, description: ArmDescription, data: Path)
     """Make the folder of robot `serial` that of this unit; return what there is to tell.
 
     Its own calibrations stay in force. Those of another unit are put away, which leaves them under history/, and the
-    servos start from the vendor's scales.
+    servos start from the vendor's scales. So is a servo.json of another robot or another variant of the arm; one that
+    cannot be read is refused: raises BadArtifact.
     """
     path, folder = data / "robots" / serial / "unit.json", calibration_dir(data, serial)
     told: list[str] = []
@@ -50,8 +51,14 @@ def take_up(unit: LabUnit, serial: str, description: ArmDescription, data: Path)
         write_atomic(path, msgspec.json.encode(unit) + b"\n")
     try:
         ServoCalibration.load(serial, description, data)
-    except CalibrationError:  # none yet, or one for another variant of the arm
+    except NotCalibrated:
         nominal_calibration(description, serial).save(data)
+    except ForeignCalibration as foreign:
+        kept = folder / "history" / f"servo_foreign_{utc_now()}.json"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "servo.json").replace(kept)
+        nominal_calibration(description, serial).save(data)
+        told.append(f"{foreign}: it was put away as {kept}, and the servos start from the vendor's scales")
     return told
 
 

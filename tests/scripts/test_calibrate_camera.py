@@ -10,13 +10,14 @@ import pytest
 
 from bridge.ports import Intrinsics
 from calibration.board_detection import sharpness_px
+from calibration.board_file import BoardFile, is_measured, load_board
 from calibration.board_spec import BOARDS, Board
 from calibration.camera_file import CameraCalibration
 from calibration.errors import MirroredBoard, WrongDictionary, WrongScale
 from calibration.intrinsics import Seen
 from calibration.lens import project
 from calibration.view_guide import Advice, ViewGuide
-from scripts.calibrate_camera import collect, explain
+from scripts.calibrate_camera import collect, explain, scale_words
 from scripts.main import main
 from scripts.programs.board_scenes import Look, board_picture
 from scripts.programs.guide_window import guide_picture
@@ -57,12 +58,23 @@ def test_a_folder_of_pictures_becomes_a_camera(folder: Path, data: Path, capsys:
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["fx_px"] == pytest.approx(LENS.fx_px, rel=0.005)
     assert line["held_out_px"] < 0.25
+    assert line["board_measured"] is False
     camera = CameraCalibration.load("desk", "arm1", load_arm("dofbot"), data)
     assert camera.intrinsics().fx_px == line["fx_px"]
     shown = cv2.imread(line["picture"])
     assert shown is not None
     assert shown.shape[1] > 1000
     assert shown.std() > 10
+
+
+def test_how_large_the_board_is_no_picture_tells_and_that_is_said(data: Path) -> None:
+    assert "tandem board measured charuco" in scale_words("charuco", BOARDS["charuco"], is_measured("charuco", data))
+    printed = BoardFile.of("charuco", BOARDS["charuco"], "A4")
+    printed.save(data)
+    assert not is_measured("charuco", data)
+    printed.measured(151.5, 202.0).save(data)
+    assert "101.00 % along x, 101.00 % along y" in scale_words("charuco", load_board("charuco", data), True)
+    assert is_measured("charuco", data)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from calibration.errors import BadArtifact
 from calibration.servo import ServoCalibration
 from scripts.evaluate import choose_policy
 from scripts.programs.lab_unit import LabUnit, take_up
@@ -88,3 +89,17 @@ def test_another_seed_is_another_unit_whose_calibration_is_put_away(tmp_path: Pa
     assert "another unit" in told[0]
     assert ServoCalibration.load("lab", ARM, tmp_path).joints == nominal.joints
     assert any((tmp_path / "robots" / "lab" / "calibration" / "history").glob("servo_*.json"))
+
+
+def test_a_servo_file_of_another_robot_is_put_away_and_a_damaged_one_refused_untouched(tmp_path: Path) -> None:
+    take_up(UNIT, "lab", ARM, tmp_path)
+    path = tmp_path / "robots" / "lab" / "calibration" / "servo.json"
+    foreign = path.read_text().replace('"lab"', '"arm9"')
+    path.write_text(foreign)
+    told = take_up(UNIT, "lab", ARM, tmp_path)
+    assert "of robot 'arm9', not of 'lab'" in told[0]
+    assert [kept.read_text() for kept in path.parent.glob("history/servo_foreign_*")] == [foreign]
+    path.write_text("{")
+    with pytest.raises(BadArtifact, match="servo"):
+        take_up(UNIT, "lab", ARM, tmp_path)
+    assert path.read_text() == "{"
