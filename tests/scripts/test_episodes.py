@@ -397,9 +397,12 @@ def test_a_replay_on_a_served_arm_goes_slowly_to_the_first_pose_and_an_interrupt
         save(folder / "sway.mcap", t, sway(t), sway(t))
         process = lab.tandem("episodes", "replay", "sway", "--robot", "lab", "--json")
 
+        def of_replay() -> set[Path]:
+            return set(folder.glob("2*.mcap")) - set(folder.glob("*_serve.mcap"))  # the server leaves its own
+
         def playing() -> bool:
             """Look into the recording of the replay, while it is being written, every quarter of a second."""
-            files = list(folder.glob("2*.mcap")) if time.monotonic() % 0.25 < 0.01 else []
+            files = of_replay() if time.monotonic() % 0.25 < 0.01 else set[Path]()
             return process.poll() is not None or any("move" in phases_so_far(file) for file in files)
 
         assert lab.turn_until(playing, 60.0)
@@ -410,7 +413,7 @@ def test_a_replay_on_a_served_arm_goes_slowly_to_the_first_pose_and_an_interrupt
         out, err = process.communicate()
         assert process.returncode == 130, (out, err)
         assert "interrupted" in err
-        (file,) = set(folder.glob("2*.mcap")) - set(folder.glob("*_serve.mcap"))  # the server leaves its own
+        (file,) = of_replay()
         episode = read_episode(file)
         assert episode.whole
         assert episode.ending is not None
