@@ -103,7 +103,7 @@ def _caption(groups: Sequence[RunGroup]) -> list[str]:
     if any(len(group.runs) > 1 for group in groups):
         lines += [
             "Several seeds: thin lines are the runs, the thick one is their mean, its band the 95 % confidence "
-            "interval (Student's t). The mean is",
+            "interval (Student's t; none of two). The mean is",
             "taken at every evaluation of any run, the others linear between their own, and only where all of them "
             "have been evaluated.",
         ]

@@ -208,7 +208,8 @@ def across(lines: Sequence[Line]) -> Band:
     x = points[(points >= begin) & (points <= end)]
     values = np.array([np.interp(x, one.x, one.y) for one in lines])
     middle = values.mean(axis=0)
-    half = mean_half_width(values) if len(lines) > 1 else np.zeros_like(middle)
+    # Of two the lines themselves say more: their interval is thirteen times their spread and hides the others.
+    half = mean_half_width(values) if len(lines) > 2 else np.zeros_like(middle)
     return Band(x, middle, middle - half, middle + half)
 
 
