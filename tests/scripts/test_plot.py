@@ -71,10 +71,12 @@ def test_the_mean_is_taken_where_all_runs_are_and_nothing_is_continued() -> None
     # At 5 and 15 the second's own points, at 10 the first's: the other is half-way between its neighbours.
     assert band.x.tolist() == [5.0, 10.0, 15.0]
     assert band.middle == pytest.approx([(0.5 + 0.2) / 2, (1.0 + 0.4) / 2, (1.0 + 0.6) / 2])
-    # Of two numbers d apart the standard error is d / 2, and Student's t at one degree of freedom 12.706.
-    half = 12.7062 * np.array([0.3, 0.6, 0.4]) / 2
-    assert band.low == pytest.approx(band.middle - half, rel=1e-4)
-    assert band.high == pytest.approx(band.middle + half, rel=1e-4)
+    assert band.low == pytest.approx(band.middle), "two have no band"
+    three = Line(np.array([0.0, 20.0]), np.array([0.5, 0.5]))
+    band = across([one, two, three])
+    # Student's t at two degrees of freedom is 4.3027; at 5 the three are 0.5, 0.2 and 0.5.
+    half = 4.3027 * np.sqrt(0.03) / np.sqrt(3)
+    assert (band.low[0], band.high[0]) == pytest.approx((0.4 - half, 0.4 + half), rel=1e-4)
 
 
 def test_runs_that_do_not_overlap_have_no_mean() -> None:

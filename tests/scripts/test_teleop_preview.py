@@ -95,6 +95,7 @@ def test_hands_that_only_pass_over_the_head_leave_the_arm_as_it_is(
     assert not (tmp_path / "episodes").exists()
 
 
+@pytest.mark.deep
 def test_a_key_says_go_as_well(
     preview: Callable[[Sequence[Waypoint]], int],
     capsys: pytest.CaptureFixture[str],

@@ -153,6 +153,7 @@ def earned_on_the_way(attempt: RecordedAttempt) -> float:
     return float(attempt.rewards.sum()) - POTENTIAL_PER_M * away_m
 
 
+@pytest.mark.deep
 def test_a_person_takes_the_block_to_its_goal(
     teleop: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
