@@ -14,7 +14,8 @@ import numpy as np
 from bridge.ports import Intrinsics
 from calibration.board_spec import BoardCorners
 from calibration.errors import WeakViews
-from calibration.lens_fit import LensFit, View, fit_lens, fit_poses, rms
+from calibration.lens_fit import fit_lens, fit_poses
+from calibration.lens_solver import LensFit, View, rms
 from urdf.pose import Array
 
 #: From the simplest on.

@@ -17,7 +17,8 @@ from calibration.errors import WeakViews
 from calibration.flat_view import homography, pose_of
 from calibration.intrinsics import MIN_VIEWS, Seen, same_view, why_refused
 from calibration.lens import undistort
-from calibration.lens_fit import View, fit_lens
+from calibration.lens_fit import fit_lens
+from calibration.lens_solver import View
 
 WANTED_VIEWS = 20
 #: The picture in cells: a point in each is the aim, and this share of them is enough.

@@ -93,6 +93,8 @@ def run(args: CalibrateCameraArgs) -> int:
     root = data_root()
     calibration_dir(root, args.robot)
     CameraCalibration.file_name(args.name)
+    if not args.models:
+        raise UnknownName("lens model", "", MODELS, "give --models one of them at least")
     for model in args.models:
         if model not in MODELS:
             raise UnknownName("lens model", model, MODELS)

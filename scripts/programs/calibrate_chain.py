@@ -23,7 +23,6 @@ from calibration.actuator import ActuatorModel
 from calibration.actuator_file import ActuatorCalibration
 from calibration.actuator_fit import fit_actuator
 from calibration.board_detection import sharpness_px
-from calibration.board_spec import find_board
 from calibration.boards import GRIPPER, desk_from_board
 from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError
@@ -34,6 +33,7 @@ from calibration.servo import ServoCalibration
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
 from scripts.programs.actuator_run import MotionPlayer
 from scripts.programs.board_show import BOARD, held_poses
+from scripts.programs.calibrated_camera import printed_board, printed_desk_board
 from scripts.programs.posing import PosedArm
 from scripts.programs.servo_sight import ServoSight, SightSetup
 from urdf.description import ArmDescription, Rig
@@ -167,7 +167,7 @@ class Chain:
     # Camera --------------------------------------------------------------------------------------
     def measure_camera(self, bench: Bench) -> None:
         """Have the board held up in many places, and fit the lens."""
-        place, board = self.place, find_board(BOARD)
+        place, board = self.place, printed_board(BOARD, self.place.serial, self.place.data)
         rng = np.random.default_rng([self.settings.seed, 7])
         first = self._picture(bench.camera, place.clock.now_ns())
         size_px = (first.intrinsics.width_px, first.intrinsics.height_px)
@@ -219,7 +219,7 @@ class Chain:
         setup = SightSetup(
             place.description, place.rig, before, mounted,
             PlaceReference(mounted.target_from_marker, _MOUNT_M, _MOUNT_RAD),
-            PlaceReference(board, _BOARD_M, _BOARD_RAD),
+            PlaceReference(board, _BOARD_M, _BOARD_RAD), printed_desk_board(place.serial, place.data),
         )  # fmt: skip
         step_rad = np.array([1.0 / abs(joint.ticks_per_rad) for joint in before.joints])
         arm = PosedArm(bench.robot, step_rad, clock=place.clock)

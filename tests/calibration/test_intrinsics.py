@@ -15,7 +15,8 @@ from calibration.camera_file import CameraCalibration
 from calibration.errors import BadArtifact, CalibrationError, ForeignCalibration, NotCalibrated, WeakViews
 from calibration.intrinsics import Seen, calibrate
 from calibration.lens import project
-from calibration.lens_fit import View, fit_lens
+from calibration.lens_fit import fit_lens
+from calibration.lens_solver import View
 from urdf.description import load_arm
 from urdf.pose import Pose
 

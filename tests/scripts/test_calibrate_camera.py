@@ -72,6 +72,7 @@ def test_a_folder_of_pictures_becomes_a_camera(folder: Path, data: Path, capsys:
         (["--folder", "nowhere"], "no folder"),
         (["--folder", "{folder}", "--board", "charuko"], "charuco"),
         (["--folder", "{folder}", "--models", "mirror"], "pinhole"),
+        (["--folder", "{folder}", "--models"], "fisheye"),
         (["--folder", "{folder}", "--name", "a/b"], "letters"),
         (["--folder", "{folder}", "--board", "desk"], "DICT_5X5_100"),
     ],
