@@ -41,6 +41,10 @@ MIN_POINTS = 8
 _SURE = 4
 #: Corners of so many markers tell how a lens bends a picture.
 _BENT_MARKERS = 6
+#: An edge is looked at twice, blurred by so much; of the pixels of a picture so many are its strongest edges, where a
+#: step of 20 grey levels is one.
+_FINER_PX, _COARSER_PX = 1.0, 2.5
+_EDGE_SHARE, _LEAST_STEEPNESS = 0.005, 2.0
 #: Up to this width a chessboard is sought in the enlarged picture.
 _SMALL_PX = 800
 #: A flat view leaves this much, relative to the board's size in the picture, for the lens to bend.
@@ -101,6 +105,30 @@ def sharpness_px(board: Board, rgb: Image, corners: BoardCorners) -> float:
             return math.nan
         worst = max(worst, float(np.median(sigmas)))
     return worst
+
+
+def picture_blur_px(rgb: Image) -> float:
+    """Return how blurred the strongest edges of a picture are [px], whatever it shows; NaN where it has none.
+
+    Blurred once more by a known width an edge loses the more of its steepness, the sharper it was.
+    Ref: Zhuo and Sim, Defocus map estimation from a single image (2011).
+    """
+    import cv2
+
+    gray = _gray(rgb).astype(np.float32)
+    finer, coarser = (_steepness(cv2.GaussianBlur(gray, (0, 0), s)) for s in (_FINER_PX, _COARSER_PX))
+    strong = finer >= max(float(np.quantile(finer, 1 - _EDGE_SHARE)), _LEAST_STEEPNESS)
+    if not strong.any():
+        return math.nan
+    ratio = float(np.median(finer[strong] / coarser[strong])) ** 2
+    if ratio <= 1:
+        return math.inf
+    return math.sqrt(max(0.0, (_COARSER_PX**2 - ratio * _FINER_PX**2) / (ratio - 1)))
+
+
+def _steepness(gray: cv2.typing.MatLike) -> NDArray[np.float32]:
+    down, across = np.gradient(np.asarray(gray, dtype=np.float32))
+    return np.hypot(across, down)
 
 
 def _edge_sigma_px(gray: NDArray[np.float64], start_px: Array, end_px: Array) -> float:

@@ -22,7 +22,6 @@ from bridge.ports import Camera, Clock, Frame, Intrinsics, Robot
 from calibration.actuator import ActuatorModel
 from calibration.actuator_file import ActuatorCalibration
 from calibration.actuator_fit import fit_actuator
-from calibration.board_detection import sharpness_px
 from calibration.boards import GRIPPER, desk_from_board
 from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError
@@ -31,6 +30,7 @@ from calibration.intrinsics import MODELS, Seen, calibrate
 from calibration.marker_problem import PlaceReference
 from calibration.servo import ServoCalibration
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
+from scripts.calibrate_camera import look
 from scripts.programs.actuator_run import MotionPlayer
 from scripts.programs.board_show import BOARD, held_poses
 from scripts.programs.calibrated_camera import printed_board, printed_desk_board
@@ -177,10 +177,8 @@ class Chain:
             for k, pose in enumerate(held_poses(self.settings.views, about, rng)):
                 bench.holder.hold_up(pose)
                 frame = self._picture(bench.camera, place.clock.now_ns() + _LOOK_NS)
-                corners = board.detect(frame.rgb)
-                blur_px = sharpness_px(board, frame.rgb, corners) if len(corners) else math.nan
-                pictures.append(Seen(f"view {k + 1}", corners, blur_px))
-                self.advance(f"camera: {len(corners)} points")
+                pictures.append(look(board, frame.rgb, f"view {k + 1}"))
+                self.advance(f"camera: {len(pictures[-1].corners)} points")
         finally:
             bench.holder.hold_up(None)
         result = calibrate(pictures, size_px, self.settings.models)
