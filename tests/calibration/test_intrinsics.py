@@ -204,10 +204,8 @@ def test_errors_that_a_picture_s_corners_share_widen_the_standard_deviations() -
         for _ in range(4):
             noisy: list[View] = []
             for view in alone:
-                groups = (
-                    (view.object_m[:, :2] // 0.05).astype(int) if shared else np.arange(len(view.object_m))[:, None]
-                )
-                _, number = np.unique(groups, axis=0, return_inverse=True)
+                tiles = view.object_m[:, :2] // 0.05 if shared else view.object_m
+                _, number = np.unique(tiles, axis=0, return_inverse=True)
                 errors = 0.3 * rng.normal(size=(number.max() + 1, 2))
                 noisy.append(dataclasses.replace(view, image_px=view.image_px + errors[number.ravel()]))
             sigmas.append(math.sqrt(fit_lens(noisy, SIZE, "pinhole").covariance[0, 0]))
