@@ -7,7 +7,7 @@ proportions. Pixel centres have whole coordinates.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +20,8 @@ from calibration.boards import Image
 from calibration.edge_corners import fit_print
 from calibration.errors import MirroredBoard, WrongDictionary, WrongScale
 from calibration.flat_view import homography, through
+from calibration.lens_fit import lens_of_one_view
+from calibration.lens_solver import View
 from urdf.pose import Array
 
 if TYPE_CHECKING:
@@ -37,6 +39,12 @@ DICTIONARIES = (
 MIN_POINTS = 8
 #: So many markers of another kind are no chance find.
 _SURE = 4
+#: Corners of so many markers tell how a lens bends a picture.
+_BENT_MARKERS = 6
+#: An edge is looked at twice, blurred by so much; of the pixels of a picture so many are its strongest edges, where a
+#: step of 20 grey levels is one.
+_FINER_PX, _COARSER_PX = 1.0, 2.5
+_EDGE_SHARE, _LEAST_STEEPNESS = 0.005, 2.0
 #: Up to this width a chessboard is sought in the enlarged picture.
 _SMALL_PX = 800
 #: A flat view leaves this much, relative to the board's size in the picture, for the lens to bend.
@@ -99,6 +107,30 @@ def sharpness_px(board: Board, rgb: Image, corners: BoardCorners) -> float:
     return worst
 
 
+def picture_blur_px(rgb: Image) -> float:
+    """Return how blurred the strongest edges of a picture are [px], whatever it shows; NaN where it has none.
+
+    Blurred once more by a known width an edge loses the more of its steepness, the sharper it was.
+    Ref: Zhuo and Sim, Defocus map estimation from a single image (2011).
+    """
+    import cv2
+
+    gray = _gray(rgb).astype(np.float32)
+    finer, coarser = (_steepness(cv2.GaussianBlur(gray, (0, 0), s)) for s in (_FINER_PX, _COARSER_PX))
+    strong = finer >= max(float(np.quantile(finer, 1 - _EDGE_SHARE)), _LEAST_STEEPNESS)
+    if not strong.any():
+        return math.nan
+    ratio = float(np.median(finer[strong] / coarser[strong])) ** 2
+    if ratio <= 1:
+        return math.inf
+    return math.sqrt(max(0.0, (_COARSER_PX**2 - ratio * _FINER_PX**2) / (ratio - 1)))
+
+
+def _steepness(gray: cv2.typing.MatLike) -> NDArray[np.float32]:
+    down, across = np.gradient(np.asarray(gray, dtype=np.float32))
+    return np.hypot(across, down)
+
+
 def _edge_sigma_px(gray: NDArray[np.float64], start_px: Array, end_px: Array) -> float:
     length = float(np.linalg.norm(end_px - start_px))
     count = max(5, int(4 * length))
@@ -125,8 +157,10 @@ def _gray(rgb: Image) -> Gray:
 def _with_markers(board: Board, gray: Gray) -> BoardCorners:
     if board.kind != "charuco":
         seen = _markers(board.dictionary, gray)
-        ours = {m.id for m in board.markers} & set(seen)
-        return _corners(board, [(4 * m + k, p) for m in ours for k, p in enumerate(_refined(board, gray, m, seen[m]))])
+        ours = {m.id: seen[m.id] for m in board.markers if m.id in seen}
+        lens = _straightening(board, gray, ours)
+        refined = {m: _refined(board, gray, m, corners_px, lens) for m, corners_px in ours.items()}
+        return _corners(board, _numbered(refined))
     corners, ids, _, _ = _charuco_detector(board).detectBoard(gray)
     if ids is None or len(ids) == 0:  # pyright: ignore[reportUnnecessaryComparison] - OpenCV's stubs know no None
         return _corners(board, [])
@@ -134,12 +168,28 @@ def _with_markers(board: Board, gray: Gray) -> BoardCorners:
     return _corners(board, list(zip(numbers, np.asarray(corners, dtype=np.float64).reshape(-1, 2), strict=True)))
 
 
-def _refined(board: Board, gray: Gray, marker_id: int, corners_px: Array) -> Array:
-    """Return a marker's corners from all edges of its print; as they are where the picture does not bear it out."""
+def _numbered(markers: Mapping[int, Array]) -> list[tuple[int, Array]]:
+    return [(4 * m + k, p) for m, corners_px in markers.items() for k, p in enumerate(corners_px)]
+
+
+def _straightening(board: Board, gray: Gray, markers: Mapping[int, Array]) -> Intrinsics:
+    """Return a lens that straightens the edges of the board's markers, by how their corners lie in this picture.
+
+    A barrel bends the side of a marker 60 px wide by 0.3 px. Fitted as straight its corners would all lie too far out
+    or in, alike in every picture, and the focal length with them.
+    """
     height, width = gray.shape
-    # Over one marker no lens bends by more than the fit lets through: a guess of the camera will do.
-    guess = Intrinsics(width, height, width, width, (width - 1) / 2, (height - 1) / 2)
-    fit = fit_print(gray, corners_px, _white_cells(board.dictionary, marker_id), guess)
+    if len(markers) >= _BENT_MARKERS:
+        seen = _corners(board, _numbered(markers))
+        lens = lens_of_one_view(View("", seen.object_m, seen.image_px), (width, height))
+        if lens is not None:
+            return lens
+    return Intrinsics(width, height, width, width, (width - 1) / 2, (height - 1) / 2)
+
+
+def _refined(board: Board, gray: Gray, marker_id: int, corners_px: Array, lens: Intrinsics) -> Array:
+    """Return a marker's corners from all edges of its print; as they are where the picture does not bear it out."""
+    fit = fit_print(gray, corners_px, _white_cells(board.dictionary, marker_id), lens)
     return corners_px if fit is None else fit.corners_px
 
 

@@ -14,11 +14,14 @@ import msgspec
 
 from calibration.artifacts import utc_now, write_atomic
 from calibration.board_spec import BOARDS, Board, BoardKind
+from calibration.boards import DESK_BOARD, Target
 from calibration.errors import BadArtifact, BoardError, CalibrationError, WrongScale
 from urdf.errors import UnknownName
 
 Paper = Literal["A4", "Letter"]
 PAPER_MM: dict[Paper, tuple[float, float]] = {"A4": (210.0, 297.0), "Letter": (215.9, 279.4)}
+#: The file of the printed board around the blocks, as `tandem board make desk` leaves it.
+DESK_BOARD_NAME = "desk"
 #: The rulers that are printed beside every board.
 RULER_ACROSS_MM, RULER_DOWN_MM = 150.0, 200.0
 #: A wider board is turned by a quarter on its upright sheet: its x then runs up the sheet.
@@ -139,7 +142,23 @@ def load_board(name: str, data_root: Path) -> Board:
     if name in BOARDS:
         return BOARDS[name]
     made = [p.stem for p in (data_root / "boards").glob("*.json")]
-    raise UnknownName("board", name, [*made, *BOARDS], "tandem board make prints one")
+    raise UnknownName("board", name, sorted({*made, *BOARDS}), "tandem board make prints one")
+
+
+def load_desk_board(data_root: Path) -> Target:
+    """Return the board around the blocks as it was printed here, the nominal one where it was not made here.
+
+    Raises BadArtifact, or BoardError where another board bears its name.
+    """
+    if not board_path(DESK_BOARD_NAME, data_root).exists():
+        return DESK_BOARD
+    board = BoardFile.load(DESK_BOARD_NAME, data_root).board()
+    if board.kind != "desk":
+        raise BoardError(
+            f"{board_path(DESK_BOARD_NAME, data_root)} is a {board.kind} board, and that name is the board's around "
+            "the blocks: make yours under another name (--name), and the desk board again: tandem board make desk"
+        )
+    return DESK_BOARD.scaled(*board.scale)
 
 
 def is_turned(board: Board) -> bool:

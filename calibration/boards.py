@@ -6,7 +6,7 @@ Corners run clockwise from a marker's top left, as OpenCV orders them. A target'
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -44,11 +44,13 @@ class Marker:
     name: str
     size_m: float
     target_from_marker: Pose
+    #: Printed length over nominal length, along the marker's x and y.
+    stretch: tuple[float, float] = (1.0, 1.0)
 
     def corners_m(self) -> Array:
         """Return the corners (4, 3) in the target's frame."""
-        h = self.size_m / 2
-        return self.target_from_marker.apply([[-h, h, 0.0], [h, h, 0.0], [h, -h, 0.0], [-h, -h, 0.0]])
+        x, y = (self.size_m / 2 * share for share in self.stretch)
+        return self.target_from_marker.apply([[-x, y, 0.0], [x, y, 0.0], [x, -y, 0.0], [-x, -y, 0.0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,21 @@ class Target:
         object_m = np.concatenate([m.corners_m() for m in found])
         image_px = np.concatenate([seen_px[m.id] for m in found])
         return tuple(m.id for m in found), object_m, image_px
+
+    def scaled(self, along_x: float, along_y: float) -> Target:
+        """Return a flat board as it came out of the printer, its middle staying; all its markers stand upright."""
+        if any(m.target_from_marker.position_m[2] for m in self.markers):
+            raise ValueError(f"the {self.name} is no flat board: it has no one print to scale")
+        grow = np.array([along_x, along_y, 1.0])
+        markers = tuple(
+            replace(
+                m,
+                target_from_marker=Pose(m.target_from_marker.position_m * grow, m.target_from_marker.quat_xyzw),
+                stretch=(along_x, along_y),
+            )
+            for m in self.markers
+        )
+        return replace(self, markers=markers)
 
 
 def _desk_board() -> Target:

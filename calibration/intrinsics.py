@@ -14,7 +14,8 @@ import numpy as np
 from bridge.ports import Intrinsics
 from calibration.board_spec import BoardCorners
 from calibration.errors import WeakViews
-from calibration.lens_fit import LensFit, View, fit_lens, fit_poses, rms
+from calibration.lens_fit import fit_lens, fit_poses
+from calibration.lens_solver import LensFit, View, rms
 from urdf.pose import Array
 
 #: From the simplest on.
@@ -39,11 +40,12 @@ MAX_FOCAL_SIGMA = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one picture shows of the board, and how blurred it is (NaN: not known)."""
+    """What one picture shows of the board, how blurred it is (NaN: not known), and what a board of its kind needs."""
 
     name: str
     corners: BoardCorners
     blur_px: float = math.nan
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +158,15 @@ def blur_limit_px(size_px: tuple[int, int]) -> float:
 def why_refused(seen: Seen, size_px: tuple[int, int]) -> str:
     """Return why a picture does not count by itself, or nothing."""
     corners = seen.corners
-    if len(corners) == 0:
-        return "the board was not found"
-    if len(corners) < MIN_POINTS:
-        return f"only {len(corners)} points of the board are seen, {MIN_POINTS} are needed: show more of it"
-    if seen.blur_px > blur_limit_px(size_px):
+    if seen.blur_px > blur_limit_px(size_px):  # before all that blur may be the cause of
         return (
             f"blurred: edges are {seen.blur_px:.1f} px wide, at most {blur_limit_px(size_px):.1f} px are sharp enough: "
             "hold the board still, focus, more light"
         )
+    if len(corners) == 0:
+        return f"the board was not found: {seen.needs}" if seen.needs else "the board was not found"
+    if len(corners) < MIN_POINTS:
+        return f"only {len(corners)} points of the board are seen, {MIN_POINTS} are needed: show more of it"
     spread = np.linalg.svd(corners.image_px - corners.image_px.mean(axis=0), compute_uv=False) / math.sqrt(len(corners))
     diagonal = math.hypot(*size_px)
     if float(np.linalg.norm(np.ptp(corners.image_px, axis=0))) < _SMALL_SHARE * diagonal:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from bridge.ports import Intrinsics
 from calibration.errors import WeakViews
 from calibration.flat_view import homography, pose_of
-from calibration.intrinsics import MIN_VIEWS, Seen, same_view, why_refused
+from calibration.intrinsics import MIN_VIEWS, Seen, blur_limit_px, same_view, why_refused
 from calibration.lens import undistort
-from calibration.lens_fit import View, fit_lens
+from calibration.lens_fit import fit_lens
+from calibration.lens_solver import View
 
 WANTED_VIEWS = 20
 #: The picture in cells: a point in each is the aim, and this share of them is enough.
@@ -76,7 +77,9 @@ class ViewGuide:
         before, self._last = self._last, seen
         why = why_refused(seen, self.size_px)
         if why:
-            return self._advice(False, "Show the board to the camera." if not len(seen.corners) else _sentence(why))
+            is_blurred = seen.blur_px > blur_limit_px(self.size_px)
+            nothing = not len(seen.corners) and not is_blurred and not seen.needs
+            return self._advice(False, "Show the board to the camera." if nothing else _sentence(why))
         if must_be_still and not self._is_still(before, seen):
             return self._advice(False, HOLD_STILL)
         if any(same_view(seen.corners, v.corners, self.size_px) for v in self.views):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bridge.ports import Frame
-from calibration.boards import desk_from_board, detect_markers
+from calibration.boards import DESK_BOARD, Target, desk_from_board, detect_markers
 from perception.errors import PerceptionError
 from perception.locate import CameraFix, fix_camera
 from urdf.description import Rig
@@ -53,7 +53,9 @@ class BoardWatch:
     before told: it is left for `settle`, when the block's place is out.
     """
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, board: Target = DESK_BOARD) -> None:
+        """`board`: the desk board as it was printed."""
+        self._board = board
         self._desk_from_board = desk_from_board(rig)
         self._filter = CameraFilter()
         self._newest: CameraFix | None = None
@@ -80,7 +82,7 @@ class BoardWatch:
 
     def _take_in(self, frame: Frame, seen_px: Mapping[int, Array] | None) -> CameraFix:
         known_px = detect_markers(frame.rgb) if seen_px is None else seen_px
-        seen = fix_camera(known_px, frame.intrinsics, self._desk_from_board)
+        seen = fix_camera(known_px, frame.intrinsics, self._desk_from_board, self._board)
         steady = self._filter.add(seen.desk_from_camera, frame.stamp_ns)
         self._newest = CameraFix(steady, seen.covariance, seen.by_systematic)
         return self._newest

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from bridge.ports import BlockSighting, Frame, Intrinsics
-from calibration.boards import BLOCK_SIZE_M
+from calibration.boards import BLOCK_SIZE_M, DESK_BOARD, Target
 from calibration.lens import project
 from perception.block_source import sighting_in_base
 from perception.board_watch import BoardWatch
@@ -198,10 +198,15 @@ class ColourLocator:
 
     name = "colour"
 
-    def __init__(self, rig: Rig, systematic: Systematic = EXACT, size_m: float = BLOCK_SIZE_M) -> None:
-        """`systematic`: how well the lens is known; it counts in the covariance of every sighting."""
+    def __init__(
+        self, rig: Rig, systematic: Systematic = EXACT, size_m: float = BLOCK_SIZE_M, board: Target = DESK_BOARD
+    ) -> None:
+        """`systematic`: how well the lens is known; it counts in the covariance of every sighting.
+
+        `board`: the desk board as it was printed.
+        """
         self._rig, self._systematic, self._size_m = rig, systematic, size_m
-        self._watch = BoardWatch(rig)
+        self._watch = BoardWatch(rig, board)
         self.model: ColourModel | None = None
 
     def locate(self, frame: Frame) -> BlockSighting:

@@ -123,20 +123,27 @@ def locate_free(
     return replace(found, covariance=found.covariance + more)
 
 
-def locate_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose) -> Pose:
+def locate_camera(
+    seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose, board: Target = DESK_BOARD
+) -> Pose:
     """Return `desk_from_camera`; raises TargetNotSeen or PoseUncertain."""
-    return fix_camera(seen_px, intrinsics, desk_from_board).desk_from_camera
+    return fix_camera(seen_px, intrinsics, desk_from_board, board).desk_from_camera
 
 
-def fix_camera(seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose) -> CameraFix:
-    """Return where the camera is, and how sure that is; raises TargetNotSeen or PoseUncertain."""
-    corners = _corners(DESK_BOARD, seen_px, BOARD_MARKERS_NEEDED)
+def fix_camera(
+    seen_px: Mapping[int, Array], intrinsics: Intrinsics, desk_from_board: Pose, board: Target = DESK_BOARD
+) -> CameraFix:
+    """Return where the camera is, and how sure that is, by a `board` as it was printed.
+
+    Raises TargetNotSeen or PoseUncertain.
+    """
+    corners = _corners(board, seen_px, BOARD_MARKERS_NEEDED)
     poses = [fit.camera_from_target for fit in solve(corners, intrinsics)]
     above = [pose for pose in poses if (desk_from_board @ pose.inverse()).position_m[2] > 0]
     if not above:
         raise PoseUncertain("the markers of the desk board explain no camera above the desk; is a copy of it around?")
     camera_from_board = polish(corners, intrinsics, above[0])
-    _believe(corners, camera_from_board, intrinsics, DESK_BOARD)
+    _believe(corners, camera_from_board, intrinsics, board)
     desk_from_camera = desk_from_board @ camera_from_board.inverse()
 
     def seen_from(offset: Array) -> Pose:

@@ -7,7 +7,7 @@ from collections.abc import Set
 import numpy as np
 
 from bridge.ports import BlockSighting, Frame
-from calibration.boards import BLOCK, see_markers
+from calibration.boards import BLOCK, DESK_BOARD, Target, see_markers
 from perception.block_source import sighting_in_base
 from perception.board_watch import BoardWatch
 from perception.locate import locate_block
@@ -28,10 +28,13 @@ class MarkerLocator:
 
     name = "markers"
 
-    def __init__(self, rig: Rig, systematic: Systematic = EXACT) -> None:
-        """`systematic`: how well lens and prints are known; it counts in the covariance of every sighting."""
+    def __init__(self, rig: Rig, systematic: Systematic = EXACT, board: Target = DESK_BOARD) -> None:
+        """`systematic`: how well lens and prints are known; it counts in the covariance of every sighting.
+
+        `board`: the desk board as it was printed.
+        """
         self._rig, self._systematic = rig, systematic
-        self._watch = BoardWatch(rig)
+        self._watch = BoardWatch(rig, board)
         self._within: tuple[slice, slice] | None = None
         self._block_ids: Set[int] = set()
 

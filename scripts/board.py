@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from calibration.artifacts import write_atomic
-from calibration.board_file import RULER_ACROSS_MM, RULER_DOWN_MM, BoardFile, Paper, check_name
+from calibration.board_file import RULER_ACROSS_MM, RULER_DOWN_MM, BoardFile, Paper, board_path, check_name
 from calibration.board_spec import BOARDS, Board, check_dictionary
 from calibration.errors import BadArtifact, BoardError
 from scripts.cli import data_root, emit_json, say
@@ -127,9 +127,16 @@ def run_make(args: BoardMakeArgs) -> int:
     check_name(name)
     folder = data_root() / "boards"
     board: Board | None = None
+    previous: BoardFile | None = None
     record: Path | None = None
     if args.kind not in _CUT_UP:
         board = _board(args)
+        previous = _measured(name)
+        if previous is not None and not _same_sheet(previous, board, args.paper):
+            raise BoardError(
+                f"{name} on {previous.paper} was measured ({_scale_text(previous.board().scale)}), and this is another "
+                f"sheet: make it under a name of its own, as --name {name}_{args.paper}"
+            )
         sheet = board_sheet(board, args.paper, name)
     elif _changes(args):
         raise BoardError(f"the {args.kind} are what they are: their sizes cannot be changed")
@@ -139,7 +146,11 @@ def run_make(args: BoardMakeArgs) -> int:
     for path, data in zip(pictures, (sheet.pdf(), sheet.png()), strict=True):
         write_atomic(path, data)
     if board is not None:
-        record = BoardFile.of(name, board, args.paper).save(data_root())
+        record = board_path(name, data_root())
+        if previous is None:
+            BoardFile.of(name, board, args.paper).save(data_root())
+        else:
+            say(f"{name} stays measured, {_scale_text(previous.board().scale)}: measure a new print again.", args.json)
     say(f"Made {pictures[0]} and {pictures[1].name}, {sheet.width_mm:g} x {sheet.height_mm:g} mm.", args.json)
     say(
         _MEASURE.format(name=name) if record else f"Print it at 100 %: {_CUT_UP[args.kind]}",
@@ -165,6 +176,22 @@ def _board(args: BoardMakeArgs) -> Board:
         raise BoardError("the desk board is the same everywhere: make an aruco board where you want other sizes")
     check_dictionary(board)
     return board
+
+
+def _measured(name: str) -> BoardFile | None:
+    """Return the board of that name where somebody has measured its print; one that cannot be read is made anew."""
+    if not board_path(name, data_root()).is_file():
+        return None
+    try:
+        file = BoardFile.load(name, data_root())
+    except BadArtifact:
+        return None
+    return file if file.measured_utc else None
+
+
+def _same_sheet(file: BoardFile, board: Board, paper: Paper) -> bool:
+    nominal = dataclasses.replace(file.board(), scale=(1.0, 1.0))
+    return file.paper == paper and nominal == BoardFile.of(file.name, board, paper).board()
 
 
 def _changes(args: BoardMakeArgs) -> dict[str, int | float | str]:

@@ -30,6 +30,7 @@ from urdf.errors import UnknownName
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 #: So many pictures without a board are looked at for why.
 _EXPLAINED = 3
+_WHOLE = "a chessboard counts as a whole alone, so keep all of it in view with the white around it (charuco may be cut)"
 #: A camera that shows nothing new for so long is not there, or its recording is over.
 _PATIENCE_S = 5.0
 
@@ -93,6 +94,8 @@ def run(args: CalibrateCameraArgs) -> int:
     root = data_root()
     calibration_dir(root, args.robot)
     CameraCalibration.file_name(args.name)
+    if not args.models:
+        raise UnknownName("lens model", "", MODELS, "give --models one of them at least")
     for model in args.models:
         if model not in MODELS:
             raise UnknownName("lens model", model, MODELS)
@@ -164,10 +167,12 @@ def _from_folder(folder: Path, board: Board, console: Console) -> tuple[list[See
 
 def look(board: Board, rgb: Image, name: str) -> Seen:
     """Return what a picture shows of the board, and how sharp it is."""
-    from calibration.board_detection import MIN_POINTS, sharpness_px
+    from calibration.board_detection import MIN_POINTS, picture_blur_px, sharpness_px
 
     corners = board.detect(rgb)
-    return Seen(name, corners, sharpness_px(board, rgb, corners) if len(corners) >= MIN_POINTS else float("nan"))
+    enough = len(corners) >= MIN_POINTS
+    blur_px = sharpness_px(board, rgb, corners) if enough else picture_blur_px(rgb)
+    return Seen(name, corners, blur_px, _WHOLE if board.kind == "chessboard" else "")
 
 
 def explain(board: Board, pictures: Sequence[Image]) -> None:

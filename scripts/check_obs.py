@@ -20,7 +20,7 @@ from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE, FAILED
 from scripts.programs.calibrate_chain import Bench, Workplace
-from scripts.programs.calibrated_camera import CalibratedCamera
+from scripts.programs.calibrated_camera import CalibratedCamera, printed_desk_board
 from scripts.programs.lab import ROBOT_NAME
 from scripts.programs.obs_channels import (
     Channel,
@@ -132,13 +132,13 @@ def check_observation(place: Workplace, bench: Bench, advance: Callable[[str], N
     """Check the motions, then the channels, then depth where there is a camera for it."""
     description, rig = place.description, place.rig
     measured = CameraCalibration.find(place.camera_name, place.serial, description, place.data)
-    camera = CalibratedCamera(bench.camera, measured)
+    camera, board = CalibratedCamera(bench.camera, measured), printed_desk_board(place.serial, place.data)
     arm = PosedArm(bench.robot, _steps_rad(place, description), clock=place.clock)
     if bench.place_block is not None:
         arm.move_to(np.array(rig.home_rad))
         bench.place_block()
-    motion = MotionChecker(description, rig, arm, camera).run(advance)
-    with closing(CameraBlockSource(camera, MarkerLocator(rig), clock=place.clock)) as tracker:
+    motion = MotionChecker(description, rig, arm, camera, board).run(advance)
+    with closing(CameraBlockSource(camera, MarkerLocator(rig, board=board), clock=place.clock)) as tracker:
         place.settle()
         seen = observe_arm(bench.robot, tracker, arm, description, rig, place.clock)
         place.unsettle(tracker.close)

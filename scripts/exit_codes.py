@@ -52,6 +52,8 @@ EXIT_CODES = {
     "sim.errors.WorkerError": FAILED,
 }
 
+#: A file or folder that is not there, or is no such thing.
+_WRONG_FILE = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 #: What a full disk says, a quota and a limit on the size of a file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -68,7 +70,7 @@ def describe(error: Exception) -> KnownError | None:
     """Return the line and exit code of a typed error, or None for one that is a defect and deserves its traceback."""
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error)
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
+    if isinstance(error, _WRONG_FILE):
         where = f": {error.filename}" if error.filename else ""
         return KnownError(f"{error.strerror or error}{where}", BAD_INPUT)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:

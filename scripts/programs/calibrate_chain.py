@@ -22,8 +22,6 @@ from bridge.ports import Camera, Clock, Frame, Intrinsics, Robot
 from calibration.actuator import ActuatorModel
 from calibration.actuator_file import ActuatorCalibration
 from calibration.actuator_fit import fit_actuator
-from calibration.board_detection import sharpness_px
-from calibration.board_spec import find_board
 from calibration.boards import GRIPPER, desk_from_board
 from calibration.camera_file import CameraCalibration
 from calibration.errors import CalibrationError
@@ -32,8 +30,10 @@ from calibration.intrinsics import MODELS, Seen, calibrate
 from calibration.marker_problem import PlaceReference
 from calibration.servo import ServoCalibration
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
+from scripts.calibrate_camera import look
 from scripts.programs.actuator_run import MotionPlayer
 from scripts.programs.board_show import BOARD, held_poses
+from scripts.programs.calibrated_camera import printed_board, printed_desk_board
 from scripts.programs.posing import PosedArm
 from scripts.programs.servo_sight import ServoSight, SightSetup
 from urdf.description import ArmDescription, Rig
@@ -167,7 +167,7 @@ class Chain:
     # Camera --------------------------------------------------------------------------------------
     def measure_camera(self, bench: Bench) -> None:
         """Have the board held up in many places, and fit the lens."""
-        place, board = self.place, find_board(BOARD)
+        place, board = self.place, printed_board(BOARD, self.place.serial, self.place.data)
         rng = np.random.default_rng([self.settings.seed, 7])
         first = self._picture(bench.camera, place.clock.now_ns())
         size_px = (first.intrinsics.width_px, first.intrinsics.height_px)
@@ -177,10 +177,8 @@ class Chain:
             for k, pose in enumerate(held_poses(self.settings.views, about, rng)):
                 bench.holder.hold_up(pose)
                 frame = self._picture(bench.camera, place.clock.now_ns() + _LOOK_NS)
-                corners = board.detect(frame.rgb)
-                blur_px = sharpness_px(board, frame.rgb, corners) if len(corners) else math.nan
-                pictures.append(Seen(f"view {k + 1}", corners, blur_px))
-                self.advance(f"camera: {len(corners)} points")
+                pictures.append(look(board, frame.rgb, f"view {k + 1}"))
+                self.advance(f"camera: {len(pictures[-1].corners)} points")
         finally:
             bench.holder.hold_up(None)
         result = calibrate(pictures, size_px, self.settings.models)
@@ -219,7 +217,7 @@ class Chain:
         setup = SightSetup(
             place.description, place.rig, before, mounted,
             PlaceReference(mounted.target_from_marker, _MOUNT_M, _MOUNT_RAD),
-            PlaceReference(board, _BOARD_M, _BOARD_RAD),
+            PlaceReference(board, _BOARD_M, _BOARD_RAD), printed_desk_board(place.serial, place.data),
         )  # fmt: skip
         step_rad = np.array([1.0 / abs(joint.ticks_per_rad) for joint in before.joints])
         arm = PosedArm(bench.robot, step_rad, clock=place.clock)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from bridge.ports import Camera, Frame, Intrinsics
-from calibration.board_file import is_measured
+from calibration.board_file import DESK_BOARD_NAME, is_measured, load_board, load_desk_board
+from calibration.board_spec import Board, find_board
+from calibration.boards import DESK_BOARD, Target
 from calibration.camera_file import CameraCalibration
 from perception.systematic import MEASURED_PRINT, UNMEASURED_PRINT, Systematic
 
 #: The camera that looks at arm and block; its file is camera_desk.json.
 DESK_CAMERA = "desk"
-#: The file of the printed board around the blocks, as `tandem board make desk` leaves it.
-DESK_BOARD_NAME = "desk"
+#: Its boards are drawn to scale: what a person measured on paper says nothing of them.
+_LAB = "lab"
 
 
 def how_well_known(measured: CameraCalibration | None, data: Path) -> Systematic:
@@ -23,6 +25,16 @@ def how_well_known(measured: CameraCalibration | None, data: Path) -> Systematic
     """
     printed = MEASURED_PRINT if is_measured(DESK_BOARD_NAME, data) else UNMEASURED_PRINT
     return Systematic(None if measured is None else measured.covariance(), printed)
+
+
+def printed_desk_board(robot: str, data: Path) -> Target:
+    """Return the desk board before a robot as it came out of the printer; raises BadArtifact or BoardError."""
+    return DESK_BOARD if robot == _LAB else load_desk_board(data)
+
+
+def printed_board(name: str, robot: str, data: Path) -> Board:
+    """Return a board that is held before a robot's camera, as it came out of the printer; raises UnknownName."""
+    return find_board(name) if robot == _LAB else load_board(name, data)
 
 
 class CalibratedCamera:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import StaleFrame
 from bridge.ports import Camera, Frame, Intrinsics
-from calibration.boards import GRIPPER, desk_from_board, detect_markers
+from calibration.boards import DESK_BOARD, GRIPPER, Target, desk_from_board, detect_markers
 from calibration.errors import CalibrationError
 from calibration.lens import project
 from perception.errors import PerceptionError
@@ -91,7 +91,11 @@ class MotionCheck:
 class MotionChecker:
     """Moves an arm a little and looks."""
 
-    def __init__(self, description: ArmDescription, rig: Rig, arm: PosedArm, camera: Camera) -> None:
+    def __init__(
+        self, description: ArmDescription, rig: Rig, arm: PosedArm, camera: Camera, board: Target = DESK_BOARD
+    ) -> None:
+        """`board`: the desk board as it was printed."""
+        self._board = board
         self._description, self._rig = description, rig
         self._arm, self._camera = arm, camera
         self._marker = GRIPPER.markers[0]
@@ -149,7 +153,7 @@ class MotionChecker:
             )
         lens = frames[-1].intrinsics
         try:
-            camera = locate_camera(found[-1], lens, desk_from_board(self._rig))
+            camera = locate_camera(found[-1], lens, desk_from_board(self._rig), self._board)
         except PerceptionError as error:
             raise CalibrationError(f"the desk board tells where the camera stands, but {error}") from error
         return Sight(standing.reading_rad, np.mean(corners, axis=0), camera, lens, frames[-1].rgb)

@@ -16,6 +16,7 @@ from bridge.messages import RobotState
 from bridge.observation import ObservationSpec
 from bridge.ports import BlockSource, Camera, Frame
 from bridge.sensing import PictureSource
+from calibration.boards import DESK_BOARD, Target
 from calibration.camera_file import CameraCalibration
 from calibration.hand_eye_file import HandEyeCalibration
 from calibration.hand_eye_sample import Mount
@@ -32,7 +33,7 @@ from perception.systematic import EXACT, Systematic
 from perception.view import check_view
 from scripts.cli import data_root
 from scripts.programs.arm_mask import RenderedArmMask
-from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera, how_well_known
+from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera, how_well_known, printed_desk_board
 from scripts.programs.camera_choice import open_robot_camera
 from scripts.programs.locator_run import newest_locator
 from scripts.programs.robot_file import RobotFile, RobotFileError
@@ -130,7 +131,7 @@ def open_eyes(
         )
     camera = _open(address, DESK, robot, description, root, stack)
     measured = CameraCalibration.find(DESK, robot, description, root)
-    locator = desk_locator(kind, rig, how_well_known(measured, root))
+    locator = desk_locator(kind, rig, how_well_known(measured, root), printed_desk_board(robot, root))
     source = _source(CalibratedCamera(camera, measured), locator, stack)
     return Eyes(source, pictures, camera, None)
 
@@ -141,9 +142,11 @@ def _source(camera: Camera, locator: BlockLocator, stack: ExitStack) -> CameraBl
     return source
 
 
-def desk_locator(kind: EyesKind, rig: Rig, systematic: Systematic = EXACT) -> BlockLocator:
-    """Return who finds the block in the desk camera's pictures."""
-    return ColourLocator(rig, systematic) if kind is EyesKind.COLOUR else MarkerLocator(rig, systematic)
+def desk_locator(kind: EyesKind, rig: Rig, systematic: Systematic = EXACT, board: Target = DESK_BOARD) -> BlockLocator:
+    """Return who finds the block in the desk camera's pictures, by the desk board as it was printed."""
+    if kind is EyesKind.COLOUR:
+        return ColourLocator(rig, systematic, board=board)
+    return MarkerLocator(rig, systematic, board)
 
 
 def wrist_locator(kind: EyesKind, mounted: MountedCamera, track: ArmTrack, stack: ExitStack) -> BlockLocator:

@@ -83,7 +83,7 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             known = ", ".join(sorted(p.parent.name for p in (data_root / "robots").glob("*/robot.toml"))) or "none"
             hint = "; the lab runs while `tandem lab` does" if name == "lab" else ""
             raise RobotFileError(f"no robot {name!r}: expected {path}; known here: {known}{hint}") from error
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
             raise RobotFileError(f"{path}: {error}") from error
 
 

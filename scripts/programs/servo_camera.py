@@ -21,6 +21,7 @@ from scripts.cli import data_root, emit_json, say
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.bus_choice import ticks_range
+from scripts.programs.calibrated_camera import printed_desk_board
 from scripts.programs.camera_choice import CameraChoice, open_robot_camera
 from scripts.programs.picture_file import check_picture
 from scripts.programs.posing import PosedArm
@@ -77,7 +78,7 @@ def measure(robot: str, args: SightArgs, fresh: bool, json: bool) -> int:
         link = RobotLink.of(address, args.key, args.take_over)
         description, rig = link.description, link.description.rig(address.rig)
         before = ServoCalibration.load(robot, description, data_root())
-        setup = _setup(args, description, rig, before)
+        setup = _setup(robot, args, description, rig, before)
         camera = stack.enter_context(closing(_open_camera(args, robot, address, description)))
         stack.enter_context(settled_memory())
         arm = stack.enter_context(link.connect())
@@ -102,10 +103,14 @@ def _refused(args: SightArgs) -> str:
         value = getattr(args, name)
         if not (math.isfinite(value) and value > 0):
             return f"--{name.replace('_', '-')} must be above 0, got {value}"
+    for name in ("marker_at_mm", "marker_rpy_deg", "board_at_mm", "board_turn_deg"):
+        value = getattr(args, name)
+        if value is not None and not np.isfinite(value).all():
+            return f"--{name.replace('_', '-')} must be numbers, got {value}"
     return "--seed must be at least 0" if args.seed < 0 else ""
 
 
-def _setup(args: SightArgs, description: ArmDescription, rig: Rig, before: ServoCalibration) -> SightSetup:
+def _setup(robot: str, args: SightArgs, description: ArmDescription, rig: Rig, before: ServoCalibration) -> SightSetup:
     mounted = GRIPPER.markers[0].target_from_marker
     if args.marker_at_mm is not None:
         mounted = Pose.from_rpy(np.array(args.marker_at_mm) / 1000, np.radians(args.marker_rpy_deg))
@@ -122,6 +127,7 @@ def _setup(args: SightArgs, description: ArmDescription, rig: Rig, before: Servo
     return SightSetup(
         description, rig, before, Marker(args.marker, "gripper", args.marker_mm / 1000, mounted),
         mount if args.mount == "measured" else None, board if args.board == "placed" else None,
+        printed_desk_board(robot, data_root()),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bridge.errors import StaleFrame
 from bridge.ports import Camera, Frame, Intrinsics
-from calibration.boards import DESK_BOARD, Marker, detect_markers
+from calibration.boards import DESK_BOARD, Marker, Target, detect_markers
 from calibration.errors import CalibrationError
 from calibration.lens import undistort
 from calibration.marker_chain import MarkerChain, Placing, square_m
@@ -48,6 +48,8 @@ class SightSetup:
     marker: Marker
     mount: PlaceReference | None
     board: PlaceReference | None
+    #: The desk board as it was printed.
+    desk_board: Target = DESK_BOARD
 
 
 @dataclass(slots=True)
@@ -202,7 +204,7 @@ class ServoSight:
         A single one that is elsewhere was misread: a shadow or the gripper's edge passes for a marker now and then.
         """
         for markers in found:
-            seen = {number: markers[number] for number in DESK_BOARD.ids if number in markers}
+            seen = {number: markers[number] for number in self.setup.desk_board.ids if number in markers}
             first = {number: self.seen.board_px[number][0] for number in seen if number in self.seen.board_px}
             shifts_px = {n: float(np.linalg.norm(np.mean(seen[n] - first[n], axis=0))) for n in first}
             middle_px = float(np.median(list(shifts_px.values()))) if shifts_px else 0.0
@@ -221,7 +223,7 @@ class ServoSight:
 
     def _camera_from_board(self, seen_px: dict[int, Array], intrinsics: Intrinsics) -> Pose | None:
         """Return where the board is, None where too little of it is seen."""
-        ids, object_m, image_px = DESK_BOARD.matches(seen_px)
+        ids, object_m, image_px = self.setup.desk_board.matches(seen_px)
         if len(ids) < 4:
             return None
         flat = undistort(image_px, intrinsics)

@@ -97,3 +97,11 @@ def test_an_empty_picture_holds_no_marker() -> None:
 def test_the_targets_are_data_that_a_raspberry_pi_can_read_without_opencv() -> None:
     code = "import sys, calibration.boards; sys.exit('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_board_that_a_printer_stretched_has_its_corners_where_they_came_out() -> None:
+    stretched = DESK_BOARD.scaled(0.98, 1.01)
+    for nominal, printed in zip(DESK_BOARD.markers, stretched.markers, strict=True):
+        np.testing.assert_allclose(printed.corners_m(), nominal.corners_m() * [0.98, 1.01, 1.0], atol=1e-12)
+    with pytest.raises(ValueError, match="block"):
+        BLOCK.scaled(0.98, 0.98)

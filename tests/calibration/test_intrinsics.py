@@ -15,7 +15,8 @@ from calibration.camera_file import CameraCalibration
 from calibration.errors import BadArtifact, CalibrationError, ForeignCalibration, NotCalibrated, WeakViews
 from calibration.intrinsics import Seen, calibrate
 from calibration.lens import project
-from calibration.lens_fit import View, fit_lens
+from calibration.lens_fit import fit_lens
+from calibration.lens_solver import View
 from urdf.description import load_arm
 from urdf.pose import Pose
 
@@ -107,6 +108,9 @@ def test_views_that_do_not_count_are_named_with_the_reason() -> None:
     bulge = 3 * np.sin(bent.object_m[:, 0] * 40)[:, None] * np.array([1.0, -1.0])
     seen[3] = dataclasses.replace(seen[3], corners=dataclasses.replace(bent, image_px=bent.image_px + bulge))
     seen[5] = dataclasses.replace(seen[5], blur_px=3.4)
+    nothing = BoardCorners(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 2)))
+    seen.append(Seen("far out of focus.png", nothing, 4.2))
+    seen.append(Seen("cut.png", nothing, 0.7, "all of it must be in view"))
     seen.append(dataclasses.replace(seen[0], name="again.png"))
     few = seen[7].corners
     seen[7] = dataclasses.replace(seen[7], corners=BoardCorners(few.ids[:5], few.object_m[:5], few.image_px[:5]))
@@ -118,7 +122,10 @@ def test_views_that_do_not_count_are_named_with_the_reason() -> None:
     )
     result = calibrate(seen, SIZE, ("pinhole",))
     reasons = {r.name: r.why for r in result.refused}
-    assert set(reasons) == {"03.png", "05.png", "07.png", "08.png", "again.png"}
+    others = {"far out of focus.png", "cut.png", "again.png"}
+    assert set(reasons) == {"03.png", "05.png", "07.png", "08.png"} | others
+    assert "blurred: edges are 4.2 px" in reasons["far out of focus.png"]
+    assert reasons["cut.png"] == "the board was not found: all of it must be in view"
     assert "disagrees" in reasons["03.png"]
     assert "blurred: edges are 3.4 px" in reasons["05.png"]
     assert "5 points" in reasons["07.png"]
@@ -185,3 +192,22 @@ def test_a_camera_of_another_robot_name_size_or_an_edited_one_is_refused(
             CameraCalibration.load("desk", "arm1", dofbot, tmp_path)
     with pytest.raises(CalibrationError, match="letters"):
         CameraCalibration.load("../desk", "arm1", dofbot, tmp_path)
+
+
+def test_errors_that_a_picture_s_corners_share_widen_the_standard_deviations() -> None:
+    """As of markers, whose four corners err together: each sees the bend of the lens as the other does."""
+    rng = np.random.default_rng(3)
+    alone = as_views(views(PINHOLE, 12, noise_px=0.0))
+    said: list[float] = []
+    for shared in (False, True):
+        sigmas: list[float] = []
+        for _ in range(4):
+            noisy: list[View] = []
+            for view in alone:
+                tiles = view.object_m[:, :2] // 0.05 if shared else view.object_m
+                _, number = np.unique(tiles, axis=0, return_inverse=True)
+                errors = 0.3 * rng.normal(size=(number.max() + 1, 2))
+                noisy.append(dataclasses.replace(view, image_px=view.image_px + errors[number.ravel()]))
+            sigmas.append(math.sqrt(fit_lens(noisy, SIZE, "pinhole").covariance[0, 0]))
+        said.append(float(np.mean(sigmas)))
+    assert 1.25 < said[1] / said[0] < 3.0  # groups of about four: the root of four where all of them pulled alike

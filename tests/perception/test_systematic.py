@@ -128,3 +128,14 @@ def test_a_single_marker_in_the_air_is_nearer_or_farther_by_the_share_that_the_f
 def test_the_covariance_of_another_lens_model_is_refused() -> None:
     with pytest.raises(ValueError, match="calibrate the camera again"):
         found_in(corners_px(STANDING, LENS), Systematic(np.eye(12)))
+
+
+@pytest.mark.parametrize("factor", [0.9834, 1.012])
+def test_a_board_whose_measured_scale_is_told_puts_camera_and_block_where_they_are(factor: float) -> None:
+    seen_px = corners_px(STANDING, LENS, board_factor=factor)
+    told = fix_camera(seen_px, LENS, BOARD, DESK_BOARD.scaled(factor, factor))
+    untold = fix_camera(seen_px, LENS, BOARD)
+    off_m = [np.linalg.norm(fix.desk_from_camera.position_m - CAMERA.position_m) for fix in (told, untold)]
+    assert off_m[0] < 0.0003 < 0.004 < off_m[1]
+    block = locate_block(seen_px, LENS, told).desk_from_block.position_m
+    assert np.linalg.norm(block - STANDING.position_m) < 0.0001

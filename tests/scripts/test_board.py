@@ -13,6 +13,7 @@ from PIL import Image
 from calibration.board_file import BoardFile, load_board
 from calibration.boards import GRIPPER, detect_markers
 from scripts.main import main
+from urdf.errors import UnknownName
 
 MM_PER_POINT = 25.4 / 72
 
@@ -173,3 +174,32 @@ def test_the_grippers_marker_is_seen_with_the_size_that_the_servos_calibration_e
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1) * 4 / dots_per_m
     np.testing.assert_allclose(sides, GRIPPER.markers[0].size_m, rtol=0.01)
     assert main(["board", "make", "gripper", "--marker-mm", "20"]) == 2
+
+
+def test_a_measured_board_is_not_lost_when_another_sheet_is_made_under_its_name(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    BoardFile.of("charuco", load_board("charuco", data), "A4").measured(149.4, 199.2).save(data)
+    for other in (["--paper", "Letter"], ["--rows", "9"]):
+        assert main(["board", "make", "charuco", *other]) == 2
+        assert "--name charuco_" in capsys.readouterr().err
+    assert not list((data / "boards").glob("*.pdf"))
+    make("charuco")
+    assert "stays measured" in capsys.readouterr().out
+    assert load_board("charuco", data).scale == pytest.approx((0.996, 0.996))
+    make("charuco", "--paper", "Letter", "--name", "charuco_Letter")
+    assert load_board("charuco_Letter", data).scale == (1.0, 1.0)
+
+
+def test_a_file_where_the_boards_should_lie_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data.mkdir()
+    (data / "boards").write_text("")
+    assert main(["board", "make", "charuco"]) == 2
+    assert str(data / "boards") in capsys.readouterr().err
+
+
+def test_an_unknown_board_names_each_of_the_known_ones_once(data: Path) -> None:
+    BoardFile.of("charuco", load_board("charuco", data), "A4").save(data)
+    with pytest.raises(UnknownName) as refused:
+        load_board("nob", data)
+    assert sorted(refused.value.valid) == ["aruco", "charuco", "chessboard", "desk", "grid"]

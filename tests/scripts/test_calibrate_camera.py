@@ -14,10 +14,10 @@ from calibration.board_file import BoardFile, is_measured, load_board
 from calibration.board_spec import BOARDS, Board
 from calibration.camera_file import CameraCalibration
 from calibration.errors import MirroredBoard, WrongDictionary, WrongScale
-from calibration.intrinsics import Seen
+from calibration.intrinsics import Seen, why_refused
 from calibration.lens import project
 from calibration.view_guide import Advice, ViewGuide
-from scripts.calibrate_camera import collect, explain, scale_words
+from scripts.calibrate_camera import collect, explain, look, scale_words
 from scripts.main import main
 from scripts.programs.board_scenes import Look, board_picture
 from scripts.programs.guide_window import guide_picture
@@ -25,6 +25,8 @@ from urdf.description import load_arm
 from urdf.pose import Pose
 
 LENS = Intrinsics(400, 300, 380.0, 381.0, 197.0, 152.0, (-0.2, 0.05, 0.0, 0.0, 0.0))
+SIZE = (LENS.width_px, LENS.height_px)
+BARREL = Intrinsics(640, 480, 610.0, 612.0, 316.0, 243.0, (-0.25, 0.08, 0.0005, -0.0005, 0.0))
 
 
 def pose(k: int) -> Pose:
@@ -84,6 +86,7 @@ def test_how_large_the_board_is_no_picture_tells_and_that_is_said(data: Path) ->
         (["--folder", "nowhere"], "no folder"),
         (["--folder", "{folder}", "--board", "charuko"], "charuco"),
         (["--folder", "{folder}", "--models", "mirror"], "pinhole"),
+        (["--folder", "{folder}", "--models"], "fisheye"),
         (["--folder", "{folder}", "--name", "a/b"], "letters"),
         (["--folder", "{folder}", "--board", "desk"], "DICT_5X5_100"),
     ],
@@ -109,16 +112,38 @@ def test_corners_are_found_where_the_lens_puts_them(kind: str) -> None:
 
 def test_blur_is_measured_in_pixels_also_where_only_one_direction_is_blurred() -> None:
     board = BOARDS["charuco"]
-    for look, low, high in (
+    for blurred, low, high in (
         (Look(blur_px=0.5), 0.4, 0.9),
         (Look(blur_px=1.6), 1.35, 2.0),
         # A motion of 6 px is a box whose steepest slope is that of a Gaussian of 6 / sqrt(2 pi) = 2.4 px.
         (Look(blur_px=0.5, motion_px=(6.0, 0.0)), 1.9, 3.0),
     ):
         flat = Pose(np.array([0.0, 0.0, 0.24]), np.array([1.0, 0.0, 0.0, 0.0]))
-        rgb = board_picture(board, LENS, flat, np.random.default_rng(0), look)
+        rgb = board_picture(board, LENS, flat, np.random.default_rng(0), blurred)
         sharp = board_picture(board, LENS, flat, np.random.default_rng(0))
         assert low < sharpness_px(board, rgb, board.detect(sharp)) < high
+
+
+@pytest.mark.parametrize("kind", ["charuco", "chessboard"])
+def test_a_blurred_picture_is_told_as_blurred_also_where_the_board_is_not_found(kind: str) -> None:
+    board, whole = BOARDS[kind], Pose(np.array([0.0, 0.0, 0.36]), pose(1).quat_xyzw)
+    for blur_px in (2.5, 3.0, 4.0):
+        rgb = board_picture(board, LENS, whole, np.random.default_rng(0), Look(blur_px=blur_px))
+        assert "blurred" in why_refused(look(board, rgb, "v"), SIZE)
+    sharp = board_picture(board, LENS, whole, np.random.default_rng(0))
+    assert not why_refused(look(board, sharp, "v"), SIZE)
+    if kind == "chessboard":
+        cut = look(board, np.ascontiguousarray(sharp[:, :200]), "v")
+        assert "all of it in view" in why_refused(cut, (200, SIZE[1]))
+
+
+def test_a_lens_that_bends_the_sides_of_a_marker_biases_none_of_its_corners() -> None:
+    board = BOARDS["aruco"]
+    near = Pose(np.array([0.05, 0.03, 0.26]), pose(1).quat_xyzw)
+    seen = board.detect(board_picture(board, BARREL, near, np.random.default_rng(0)))
+    assert len(seen) > 60
+    offset = seen.image_px - project(seen.object_m, near, BARREL)
+    assert float(np.sqrt(np.mean(offset**2))) < 0.035  # straight edges through this lens leave 0.06
 
 
 def test_a_mirrored_board_another_dictionary_and_other_proportions_are_told() -> None:

@@ -18,6 +18,7 @@ from calibration.routines import marked_poses
 from calibration.servo import ServoCalibration
 from hardware.virtual.dofbot_board import BoardManners, DofbotBoard
 from hardware.virtual.plant import FreePlant
+from scripts.main import main
 from urdf.description import load_arm
 
 DOFBOT = load_arm("dofbot")
@@ -97,3 +98,19 @@ def test_a_person_calibrates_a_unit_stops_half_way_and_goes_on(
     np.testing.assert_allclose(list(result["ticks_per_rad"].values()), TRUE_SCALE, atol=0.8)
     assert board.torque_on == (False,) * 6
     assert not [f for f in board.heard if f.command == 0x1D or 0x11 <= f.command <= 0x16]  # nothing was ever moved
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--board-turn-deg", "nan"], "--board-turn-deg"),
+        (["--board-at-mm", "0", "inf"], "--board-at-mm"),
+        (["--marker-at-mm", "nan", "nan", "nan"], "--marker-at-mm"),
+        (["--marker-rpy-deg", "nan", "0", "0"], "--marker-rpy-deg"),
+    ],
+)
+def test_places_that_are_no_numbers_are_refused(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", "servos", "--robot", "lab", "--camera", "robot", *words]) == 2
+    assert says in capsys.readouterr().out

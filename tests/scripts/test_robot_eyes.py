@@ -16,12 +16,16 @@ from bridge.errors import PolicyMismatch
 from bridge.messages import RobotState
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.ports import Frame, Intrinsics
+from calibration.board_file import BoardFile
+from calibration.board_spec import BOARDS
 from hardware.cameras.remote import FrameSender
 from perception.block_source import CameraBlockSource
 from perception.errors import ViewTooNarrow
 from scripts.programs.robot_eyes import EyesKind, needs_wrist, open_eyes
 from scripts.programs.robot_file import RobotFile, RobotFileError
+from sim.lab_camera import LabRenderer
 from sim.lab_depth import LabDepthEye
+from sim.lab_scene import LAB_INTRINSICS, nominal_camera
 from sim.lab_truth import LabTruth
 from urdf.description import load_arm
 from urdf.errors import UnknownName
@@ -145,3 +149,28 @@ def test_too_narrow_a_lens_is_refused_before_anything_moves(frame: Frame, tmp_pa
 def test_a_locator_that_nobody_has_trained_is_named_with_what_makes_one(wrist: str) -> None:
     with ExitStack() as stack, pytest.raises(UnknownName, match="tandem train-locator"):
         open_eyes(robot(wrist_endpoint=wrist), ARM, RIG, STATE, EyesKind.LEARNED, stack)
+
+
+@pytest.mark.parametrize("kind", [EyesKind.MARKERS, EyesKind.COLOUR])
+def test_the_measured_scale_of_the_desk_board_is_what_a_run_sees_by(kind: EyesKind, tmp_path: Path) -> None:
+    aside_m = np.array([0.04, 0.0, 0.0])
+    block = Pose(BLOCK.position_m + aside_m, BLOCK.quat_xyzw)
+    renderer = LabRenderer(ARM, RIG, LAB_INTRINSICS, nominal_camera(RIG), tmp_path, np.random.default_rng(0))
+    rgb = renderer.draw(ARM.joint_angles(RIG.home_rad), block)
+    renderer.close()
+    BoardFile.of("desk", BOARDS["desk"], "A4").measured(147.3, 196.4).save(tmp_path)  # 98.2 % both ways
+    sending = Sending(f"ipc://{tmp_path}/desk", Frame("desk", 0, 0, rgb, LAB_INTRINSICS))
+    places: dict[str, Pose] = {}
+    for name in ("unit1", "lab"):
+        with ExitStack() as stack:
+            eyes = open_eyes(robot(f"ipc://{tmp_path}/desk"), ARM, RIG, STATE, kind, stack, name)
+            end_s = time.monotonic() + 20.0
+            while (sighting := eyes.source.read_block()) is None and time.monotonic() < end_s:
+                time.sleep(0.02)
+            assert sighting is not None, eyes.source.missing()
+            places[name] = RIG.desk_from_base @ sighting.base_from_block
+    sending.close()
+    # A board that is 1.8 % smaller is nearer, and all that lies on its plane shrinks about its middle.
+    shift_m = places["unit1"].position_m - places["lab"].position_m
+    assert shift_m[0] == pytest.approx(-0.018 * aside_m[0], abs=0.0002)
+    np.testing.assert_allclose(places["lab"].position_m, block.position_m, atol=0.001)  # the lab's board is to scale

@@ -44,3 +44,11 @@ def test_a_bus_that_there_is_not_is_refused_and_the_valid_ones_are_named(tmp_pat
     write(OLD + 'bus = "can"\n', tmp_path)
     with pytest.raises(RobotFileError, match=r"'can'.*\$\.bus"):
         RobotFile.load("desk", tmp_path)
+
+
+def test_a_file_that_is_no_text_is_refused_with_its_path(tmp_path: Path) -> None:
+    path = robot_file_path("desk", tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'arm = "\xff\xfe"')
+    with pytest.raises(RobotFileError, match="decode"):
+        RobotFile.load("desk", tmp_path)
