@@ -15,7 +15,7 @@ from bridge.ports import BlockSighting, Frame, Intrinsics
 from calibration.boards import BLOCK_SIZE_M
 from calibration.lens import project
 from perception.block_source import sighting_in_base
-from perception.board_watch import BoardWatch
+from perception.board_watch import BoardWatch, KnownPlace
 from perception.cloud import rays
 from perception.colour_model import ColourModel, Image, Mask, chromaticity, learn
 from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit, misplaced
@@ -198,10 +198,19 @@ class ColourLocator:
 
     name = "colour"
 
-    def __init__(self, rig: Rig, systematic: Systematic = EXACT, size_m: float = BLOCK_SIZE_M) -> None:
-        """`systematic`: how well the lens is known; it counts in the covariance of every sighting."""
+    def __init__(
+        self,
+        rig: Rig,
+        systematic: Systematic = EXACT,
+        size_m: float = BLOCK_SIZE_M,
+        known: KnownPlace | None = None,
+    ) -> None:
+        """`systematic`: how well the lens is known; it counts in the covariance of every sighting.
+
+        `known`: the camera's place, where it was measured beforehand.
+        """
         self._rig, self._systematic, self._size_m = rig, systematic, size_m
-        self._watch = BoardWatch(rig)
+        self._watch = BoardWatch(rig, known)
         self.model: ColourModel | None = None
 
     def locate(self, frame: Frame) -> BlockSighting:
