@@ -41,6 +41,7 @@ class LabDepthEye:
         self._camera = SimCamera(self._world, CameraView(WRIST_CAMERA, ImageKind.DEPTH, WIDTH_PX, HEIGHT_PX))
         self._camera.displace(truth.wrist_shift_m, truth.wrist_turn_rad)
         self._rng = np.random.default_rng([truth.seed, 3])
+        self._grain, self._grain_rgb = np.random.default_rng([truth.seed, 4]), truth.camera.noise_rgb
         self._desk = DeskTop(rig, np.random.default_rng(truth.seed), _BOARD_PX_PER_MM)
         pinhole = self._camera.camera
         focal_px, middle = pinhole.focal_px, ((WIDTH_PX - 1) / 2, (HEIGHT_PX - 1) / 2)
@@ -70,7 +71,9 @@ class LabDepthEye:
         height_m = depth_m * (rays @ pose.rotation[2]) + pose.position_m[2]
         finer = self._desk.picture(zoomed(self.intrinsics, _FINER), pose)
         desk = cv2.resize(finer, (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_AREA)
-        return np.where((height_m < _ON_DESK_M)[:, :, None], desk, rgb)
+        seen = np.where((height_m < _ON_DESK_M)[:, :, None], desk, rgb)
+        grain = self._grain.standard_normal(seen.shape, dtype=np.float32) * self._grain_rgb
+        return np.clip(seen + grain, 0, 255).astype(np.uint8)
 
     def close(self) -> None:
         """Give the PyBullet client back."""
