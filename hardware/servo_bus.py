@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -115,15 +116,17 @@ class ServoBus(Protocol):
 
 
 def find_servos(bus: ServoBus, servo_ids: Sequence[int]) -> list[Reading]:
-    """Read every expected servo, in order; raises one WrongServo that names all missing and unexpected ids."""
-    readings: list[Reading] = []
-    missing: list[int] = []
-    for servo_id in servo_ids:
-        try:
-            readings.append(bus.read_ticks(servo_id))
-        except (NoReply, BadChecksum):
-            missing.append(servo_id)
+    """Read every expected servo, in order; raises one WrongServo that names all missing and unexpected ids.
+
+    A servo that is silent is asked again when all have been asked: a board, or a busy machine, may be slow to begin.
+    """
+    readings: dict[int, Reading] = {}
+    for servo_id in (*servo_ids, *servo_ids):
+        if servo_id not in readings:
+            with contextlib.suppress(NoReply, BadChecksum):
+                readings[servo_id] = bus.read_ticks(servo_id)
+    missing = [i for i in servo_ids if i not in readings]
     unexpected = [i for i in bus.servo_ids if i not in servo_ids and bus.ping(i)]
     if missing or unexpected:
         raise WrongServo(missing, unexpected, bus.port)
-    return readings
+    return [readings[i] for i in servo_ids]

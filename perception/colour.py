@@ -15,7 +15,7 @@ from bridge.ports import BlockSighting, Frame, Intrinsics
 from calibration.boards import BLOCK_SIZE_M, DESK_BOARD, Target
 from calibration.lens import project
 from perception.block_source import sighting_in_base
-from perception.board_watch import BoardWatch
+from perception.board_watch import BoardWatch, KnownPlace
 from perception.cloud import rays
 from perception.colour_model import ColourModel, Image, Mask, chromaticity, learn
 from perception.cuboid import CuboidFit, Evidence, fit_cuboid, misfit, misplaced
@@ -199,14 +199,19 @@ class ColourLocator:
     name = "colour"
 
     def __init__(
-        self, rig: Rig, systematic: Systematic = EXACT, size_m: float = BLOCK_SIZE_M, board: Target = DESK_BOARD
+        self,
+        rig: Rig,
+        systematic: Systematic = EXACT,
+        size_m: float = BLOCK_SIZE_M,
+        board: Target = DESK_BOARD,
+        known: KnownPlace | None = None,
     ) -> None:
         """`systematic`: how well the lens is known; it counts in the covariance of every sighting.
 
-        `board`: the desk board as it was printed.
+        `board`: the desk board as it was printed; `known`: the camera's place, where it was measured beforehand.
         """
         self._rig, self._systematic, self._size_m = rig, systematic, size_m
-        self._watch = BoardWatch(rig, board)
+        self._watch = BoardWatch(rig, board, known)
         self.model: ColourModel | None = None
 
     def locate(self, frame: Frame) -> BlockSighting:

@@ -65,11 +65,13 @@ class FusedSource:
         self._sources = tuple(sources)
         self._max_age_s = max_age_s
         self._clock = clock or MonotonicClock()
+        self._last: BlockSighting | None = None
+        self._contradiction = ""
 
     def read_block(self) -> BlockSighting | None:
         """Return the fused sighting; where all are old, the newest, whose age is the caller's to judge.
 
-        Raises PoseUncertain where two contradict each other.
+        Where two contradict each other, the last one before: an arm holds once that is old, and `missing` says why.
         """
         seen = [s for s in (source.read_block() for source in self._sources) if s is not None]
         if not seen:
@@ -77,9 +79,15 @@ class FusedSource:
         newest = max(seen, key=lambda s: s.stamp_ns)
         now_ns = self._clock.now_ns()
         fresh = [s for s in seen if s.covariance is not None and (now_ns - s.stamp_ns) * 1e-9 <= self._max_age_s]
-        return fuse(fresh) if fresh else newest
+        try:
+            self._last, self._contradiction = fuse(fresh) if fresh else newest, ""
+        except PoseUncertain as error:
+            self._contradiction = str(error)
+        return self._last
 
     def missing(self) -> str:
-        """Say what every source lacks; empty when one of them sees the block."""
+        """Say what every source lacks, or how two disagree; empty when one of them sees the block and none objects."""
+        if self._contradiction:
+            return self._contradiction
         reasons = [source.missing() for source in self._sources]
         return "" if any(not reason for reason in reasons) else "; ".join(dict.fromkeys(reasons))

@@ -9,7 +9,7 @@ import numpy as np
 from bridge.ports import BlockSighting, Frame
 from calibration.boards import BLOCK, DESK_BOARD, Target, see_markers
 from perception.block_source import sighting_in_base
-from perception.board_watch import BoardWatch
+from perception.board_watch import BoardWatch, KnownPlace
 from perception.locate import locate_block
 from perception.systematic import EXACT, Systematic
 from urdf.description import Rig
@@ -21,20 +21,22 @@ _LEAST_AROUND_PX = 40
 
 
 class MarkerLocator:
-    """A BlockLocator by markers: any on the block, and two of the desk board.
+    """A BlockLocator by markers: any on the block, and two of the desk board unless the camera's place is known.
 
     The block is looked for where it was a picture before, and everywhere where a marker is missing there.
     """
 
     name = "markers"
 
-    def __init__(self, rig: Rig, systematic: Systematic = EXACT, board: Target = DESK_BOARD) -> None:
+    def __init__(
+        self, rig: Rig, systematic: Systematic = EXACT, board: Target = DESK_BOARD, known: KnownPlace | None = None
+    ) -> None:
         """`systematic`: how well lens and prints are known; it counts in the covariance of every sighting.
 
-        `board`: the desk board as it was printed.
+        `board`: the desk board as it was printed; `known`: the camera's place, where it was measured beforehand.
         """
         self._rig, self._systematic = rig, systematic
-        self._watch = BoardWatch(rig, board)
+        self._watch = BoardWatch(rig, board, known)
         self._within: tuple[slice, slice] | None = None
         self._block_ids: Set[int] = set()
 

@@ -56,9 +56,10 @@ class CalibrateHandEyeArgs:
 
     robot: str = ROBOT_NAME
     """`lab` (started if none runs), or a robot under data/robots that `tandem serve` serves."""
-    camera: str = "lab"
-    """Which camera: uvc:0, realsense, remote:ENDPOINT, lab, and so on; NAME=uvc:0 gives it a name. Its intrinsics are
-    those of camera_NAME.json (`tandem calibrate camera`), else those that it tells."""
+    camera: str = "desk=lab"
+    """Which camera: uvc:0, realsense, remote:ENDPOINT, lab, and so on; NAME=uvc:0 gives it a name: desk or wrist for
+    those of robot.toml, whose place runs then read. Its intrinsics are those of camera_NAME.json (`tandem calibrate
+    camera`), else those that it tells."""
     mount: Literal["eye-in-hand", "eye-to-hand"] = "eye-to-hand"
     """eye-in-hand: the camera rides on the tool, the board lies still. eye-to-hand: the other way round."""
     board: str = "charuco"

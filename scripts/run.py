@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import tyro
 from rich.console import Console
 
 from bridge.actions import LATERAL_ACTION
@@ -25,6 +27,7 @@ from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
 from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.programs.desk_eyes import CameraPlace, DeskChoice
 from scripts.programs.episode_feeds import PictureFeed, watch_attempts
 from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.lab import ROBOT_NAME, LabArgs, running_lab
@@ -40,6 +43,7 @@ from urdf.description import ArmDescription, Rig, load_arm
 from urdf.errors import UnknownName
 
 _LAST_WORDS_S = 8.0
+_ROBOTS_OWN = DeskChoice()
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ class RunArgs:
     """By what the block is found: `markers` on it or its `colour` in the desk camera's pictures, its shape in those of
     the wrist's depth camera (`depth`), or the newest locator of `tandem train-locator` there (`learned`).
     `auto`: depth for policies that read depth, markers for the others."""
+    camera: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A camera that looks at the desk, in place of the one that robot.toml names: lab, left=uvc:0, realsense and so on.
+    Given more than once, what they see of the block is fused, each weighed by its covariance."""
+    camera_place: CameraPlace = CameraPlace.AUTO
+    """By what it is known where a camera that looks at the desk is: by the desk's `board` in its pictures, as `tandem
+    calibrate hand-eye` measured it (`hand-eye`), or by the board and, where that is not seen, as measured (`auto`)."""
     seed: int = 0
     """Seed of the lab's hidden truth, where this command starts the lab."""
     key: Path | None = None
@@ -125,6 +135,8 @@ def run(args: RunArgs) -> int:
     if args.episodes < 1:
         _say(console, f"tandem run: --episodes must be at least 1, got {args.episodes}")
         return BAD_INPUT
+    desk = DeskChoice(args.camera, args.camera_place)
+    desk.names()  # refuses what cannot be before a lab is started in vain
     choice = choose_policy(args.policy, None)
     if args.robot == ROBOT_NAME:
         # Before a lab is started in vain.
@@ -146,6 +158,7 @@ def run(args: RunArgs) -> int:
             recorded_as=recorded_as,
             eyes=args.eyes,
             robot_name=args.robot,
+            desk=desk,
         )
     _say(console, closing(outcome))
     emit_json(outcome.summary, args.json)
@@ -227,13 +240,14 @@ def run_on(
     robot_name: str = ROBOT_NAME,
     demonstrate: bool = False,
     data: Path | None = None,
+    desk: DeskChoice = _ROBOTS_OWN,
 ) -> RunOutcome:
     """Run the attempts on a robot that can be reached. The policy is checked before anything moves.
 
     `demonstrate`: the recording holds what the policy saw and did as well, so that others can learn from it.
 
     `recorded_as` is the robot's name in the recording of the run; None leaves none. `robot_name`: its folder under
-    `data`/robots, for what was measured of its cameras.
+    `data`/robots, for what was measured of its cameras. `desk`: other cameras than its own that look at the desk.
     """
     address, description = link.address, link.description
     rig = description.rig(address.rig)
@@ -245,7 +259,7 @@ def run_on(
         stack.callback(robot.close)
         if robot.rig_name != rig.name:
             raise PolicyMismatch(f"the server's arm stands in rig {robot.rig_name!r}, robot.toml says {rig.name!r}")
-        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, robot_name, data)
+        seen = open_eyes(address, description, rig, choice.spec, eyes, stack, robot_name, data, desk)
         stage = _stage(address, console, stack)
         runner = RobotRun(robot, rig, seen.source, policy, choice.spec, choice.action_repeat, pictures=seen.pictures)
         runner.watcher.on_state = seen.on_state

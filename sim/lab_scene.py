@@ -21,6 +21,7 @@ _DESK_RGB = np.array([203.0, 186.0, 163.0])
 _DESK_SIDE_M, _DESK_PX_PER_M = 2.4, 500
 
 _BOARD_PX_PER_MM = 8
+_PAPER_SHINE = np.array([0.975, 0.965, 0.945])
 
 _FOCAL_PX = 510.0  # 50 degrees of view from top to bottom, as a common desk webcam
 LAB_INTRINSICS = Intrinsics(640, 480, _FOCAL_PX, _FOCAL_PX, 319.5, 239.5)
@@ -106,29 +107,41 @@ def _block_obj() -> str:
 
 def desk_picture(rig: Rig, intrinsics: Intrinsics, desk_from_camera: Pose, rng: np.random.Generator) -> Image:
     """Return the empty desk with its board as the camera sees it, sampled at the pixel centres of `intrinsics`."""
-    size = (intrinsics.width_px, intrinsics.height_px)
-    desk_to_px = plane_homography(intrinsics, desk_from_camera)
-    texture_to_desk = np.array(
-        [[1 / _DESK_PX_PER_M, 0.0, -_DESK_SIDE_M / 2], [0.0, -1 / _DESK_PX_PER_M, _DESK_SIDE_M / 2], [0.0, 0.0, 1.0]]
-    )
-    wood = _wood(rng)
-    picture = cv2.warpPerspective(
-        wood, desk_to_px @ texture_to_desk, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    sheet = board_image(_BOARD_PX_PER_MM)
-    scale = 1000 * _BOARD_PX_PER_MM
-    height, width = sheet.shape[:2]
-    x, y = desk_from_board(rig).position_m[:2]
-    half = (width - 1) / 2 / scale, (height - 1) / 2 / scale
-    sheet_to_desk = np.array([[1 / scale, 0.0, x - half[0]], [0.0, -1 / scale, y + half[1]], [0.0, 0.0, 1.0]])
-    sheet_to_px = desk_to_px @ sheet_to_desk
-    cover = np.full((height, width), 255, dtype=np.uint8)
-    mask = cv2.warpPerspective(cover, sheet_to_px, size, flags=cv2.INTER_LINEAR)
-    shade = cv2.GaussianBlur(mask, (0, 0), size[0] / 160)
-    lit = picture * (1 - 0.28 * shade[:, :, None] / 255.0)
-    paper = cv2.warpPerspective(sheet, sheet_to_px, size, flags=cv2.INTER_LINEAR) * np.array([0.975, 0.965, 0.945])
-    alpha = mask[:, :, None] / 255.0
-    return np.asarray(np.clip(lit * (1 - alpha) + paper * alpha, 0, 255), dtype=np.uint8)
+    return DeskTop(rig, rng).picture(intrinsics, desk_from_camera)
+
+
+class DeskTop:
+    """The empty desk with its board, ready to be seen from anywhere."""
+
+    def __init__(self, rig: Rig, rng: np.random.Generator, board_px_per_mm: int = _BOARD_PX_PER_MM) -> None:
+        """`board_px_per_mm`: as fine as the nearest camera needs, and not much finer, or its lines flicker."""
+        self._wood, self._sheet = _wood(rng), board_image(board_px_per_mm)
+        self._px_per_m = 1000 * board_px_per_mm
+        self._board_m = desk_from_board(rig).position_m[:2]
+
+    def picture(self, intrinsics: Intrinsics, desk_from_camera: Pose) -> Image:
+        """Return it as a camera sees it (H, W, 3), sampled at the pixel centres of `intrinsics`."""
+        size = (intrinsics.width_px, intrinsics.height_px)
+        desk_to_px = plane_homography(intrinsics, desk_from_camera)
+        half_m = _DESK_SIDE_M / 2
+        texture_to_desk = np.array(
+            [[1 / _DESK_PX_PER_M, 0.0, -half_m], [0.0, -1 / _DESK_PX_PER_M, half_m], [0.0, 0.0, 1.0]]
+        )
+        picture = cv2.warpPerspective(
+            self._wood, desk_to_px @ texture_to_desk, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        scale, (x, y) = self._px_per_m, self._board_m
+        height, width = self._sheet.shape[:2]
+        half = (width - 1) / 2 / scale, (height - 1) / 2 / scale
+        sheet_to_desk = np.array([[1 / scale, 0.0, x - half[0]], [0.0, -1 / scale, y + half[1]], [0.0, 0.0, 1.0]])
+        sheet_to_px = desk_to_px @ sheet_to_desk
+        cover = np.full((height, width), 255, dtype=np.uint8)
+        mask = cv2.warpPerspective(cover, sheet_to_px, size, flags=cv2.INTER_LINEAR)
+        shade = cv2.GaussianBlur(mask, (0, 0), size[0] / 160)
+        lit = picture * (1 - 0.28 * shade[:, :, None] / 255.0)
+        paper = cv2.warpPerspective(self._sheet, sheet_to_px, size, flags=cv2.INTER_LINEAR) * _PAPER_SHINE
+        alpha = mask[:, :, None] / 255.0
+        return np.asarray(np.clip(lit * (1 - alpha) + paper * alpha, 0, 255), dtype=np.uint8)
 
 
 def _wood(rng: np.random.Generator) -> Image:

@@ -125,10 +125,10 @@ def _draw_left_out(panel: Axes, found: HandEyeResult) -> None:
         panel.bar(k, 1000 * sample.left_out_m, width=0.66, color=color, alpha=0.9)
         panel.text(
             k, 1000 * sample.left_out_m, f"{math.degrees(sample.left_out_rad):.2f}°", ha="center", va="bottom",
-            size=7.5, color=color,
+            size=7.5, color=color, zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip
     median = 1000 * found.left_out_m()
-    panel.axhline(median, color=INK, lw=0.9, ls=(0, (4, 3)))
+    panel.axhline(median, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=3)
     label = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     panel.text(len(found.samples) + 2.2, median, f"median {median:.2f}", ha="right", va="center", size=8.5, bbox=label)
     panel.set_xticks(range(len(found.samples)), [s.name for s in found.samples])

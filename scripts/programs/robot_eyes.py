@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge.errors import PolicyMismatch, StaleFrame
+from bridge.errors import PolicyMismatch
 from bridge.messages import RobotState
 from bridge.observation import ObservationSpec
-from bridge.ports import BlockSource, Camera, Frame
+from bridge.ports import BlockSource, Camera
 from bridge.sensing import PictureSource
 from calibration.boards import DESK_BOARD, Target
-from calibration.camera_file import CameraCalibration
 from calibration.hand_eye_file import HandEyeCalibration
 from calibration.hand_eye_sample import Mount
 from hardware.cameras.remote import RemoteCamera
+from hardware.errors import SettingRefused
 from perception.arm_track import ArmTrack
 from perception.block_source import BlockLocator, CameraBlockSource
+from perception.board_watch import KnownPlace
 from perception.colour import ColourLocator
+from perception.fusion import FusedSource
 from perception.learned import LearnedLocator
 from perception.learned_eye import LearnedEye
 from perception.marker_locator import MarkerLocator
@@ -33,16 +34,16 @@ from perception.systematic import EXACT, Systematic
 from perception.view import check_view
 from scripts.cli import data_root
 from scripts.programs.arm_mask import RenderedArmMask
-from scripts.programs.calibrated_camera import DESK_CAMERA, CalibratedCamera, how_well_known, printed_desk_board
+from scripts.programs.calibrated_camera import DESK_CAMERA, printed_desk_board
 from scripts.programs.camera_choice import open_robot_camera
+from scripts.programs.desk_eyes import DeskChoice, MeasuredFolder, desk_eyes, first_frame
 from scripts.programs.locator_run import newest_locator
 from scripts.programs.robot_file import RobotFile, RobotFileError
 from urdf.description import ArmDescription, Rig
 
 #: The depth camera on the arm, and the one that looks at the desk.
 WRIST, DESK = "wrist", DESK_CAMERA
-#: A lens does not age.
-_FIRST_PICTURE_S, _ANY_AGE_S = 5.0, 60.0
+_ROBOTS_OWN = DeskChoice()
 
 
 class EyesKind(StrEnum):
@@ -98,8 +99,12 @@ def open_eyes(
     stack: ExitStack,
     robot: str = "lab",
     data: Path | None = None,
+    desk: DeskChoice = _ROBOTS_OWN,
 ) -> Eyes:
     """Open the cameras of a robot; `stack` closes them.
+
+    `desk` names cameras in place of robot.toml's desk camera, and says how it is known where they are. What several
+    see is fused.
 
     `robot` is the name of its folder under `data`/robots: the cameras' lenses and the wrist camera's place are those
     that were measured there, where they were.
@@ -109,7 +114,8 @@ def open_eyes(
     """
     check_views(spec)
     root = data or data_root()
-    has_desk, has_wrist = address.camera or address.camera_endpoint, address.wrist or address.wrist_endpoint
+    has_desk = desk.names() or address.camera or address.camera_endpoint
+    has_wrist = address.wrist or address.wrist_endpoint
     by_wrist = kind.at_wrist or (kind is EyesKind.AUTO and (bool(spec.views) or not has_desk))
     wants_wrist = has_wrist and needs_wrist(spec, kind, by_wrist)
     wrist = _open(address, WRIST, robot, description, root, stack) if wants_wrist else None
@@ -118,10 +124,15 @@ def open_eyes(
             f"robot.toml of this {address.arm} names neither wrist nor wrist_endpoint: a depth camera at the wrist "
             'is needed here, such as wrist = "realsense" (the lab has one when it is started with --wrist)'
         )
+    if by_wrist and desk.cameras:
+        raise SettingRefused(
+            "--camera names cameras that look at the desk, and here the camera at the wrist finds the block: leave it "
+            "out, or say --eyes markers"
+        )
     pictures = CameraPictures({WRIST: wrist}, spec, description, rig) if spec.views and wrist is not None else None
     if by_wrist and wrist is not None:
         for view in spec.views:
-            check_view(view, description.camera(WRIST, rig), _first(wrist).intrinsics)
+            check_view(view, description.camera(WRIST, rig), first_frame(wrist).intrinsics)
         track = ArmTrack()
         locator = wrist_locator(kind, _mounted(wrist, robot, description, rig, root), track, stack)
         return Eyes(_source(wrist, locator, stack), pictures, wrist, track.add)
@@ -129,11 +140,17 @@ def open_eyes(
         raise RobotFileError(
             f"robot.toml of this {address.arm} names neither camera nor camera_endpoint: a policy needs eyes"
         )
-    camera = _open(address, DESK, robot, description, root, stack)
-    measured = CameraCalibration.find(DESK, robot, description, root)
-    locator = desk_locator(kind, rig, how_well_known(measured, root), printed_desk_board(robot, root))
-    source = _source(CalibratedCamera(camera, measured), locator, stack)
-    return Eyes(source, pictures, camera, None)
+    key = Path(address.camera_key) if address.camera_key else None
+    cameras: dict[str, Camera] = {}
+    for text, name in zip(desk.cameras, desk.names(), strict=True):
+        cameras[name] = open_robot_camera(text, name, robot, description, root, key)
+        stack.callback(cameras[name].close)
+    cameras = cameras or {DESK: _open(address, DESK, robot, description, root, stack)}
+    eyes = desk_eyes(cameras, desk.place, MeasuredFolder(description, rig, robot, root))
+    board = printed_desk_board(robot, root)
+    sources = [_source(eye.camera, desk_locator(kind, rig, eye.systematic, board, eye.known), stack) for eye in eyes]
+    source = sources[0] if len(sources) == 1 else FusedSource(sources)
+    return Eyes(source, pictures, next(iter(cameras.values())), None)
 
 
 def _source(camera: Camera, locator: BlockLocator, stack: ExitStack) -> CameraBlockSource:
@@ -142,11 +159,20 @@ def _source(camera: Camera, locator: BlockLocator, stack: ExitStack) -> CameraBl
     return source
 
 
-def desk_locator(kind: EyesKind, rig: Rig, systematic: Systematic = EXACT, board: Target = DESK_BOARD) -> BlockLocator:
-    """Return who finds the block in the desk camera's pictures, by the desk board as it was printed."""
+def desk_locator(
+    kind: EyesKind,
+    rig: Rig,
+    systematic: Systematic = EXACT,
+    board: Target = DESK_BOARD,
+    known: KnownPlace | None = None,
+) -> BlockLocator:
+    """Return who finds the block in the desk camera's pictures.
+
+    `board`: the desk board as it was printed; `known`: the camera's place, where it was measured beforehand.
+    """
     if kind is EyesKind.COLOUR:
-        return ColourLocator(rig, systematic, board=board)
-    return MarkerLocator(rig, systematic, board)
+        return ColourLocator(rig, systematic, board=board, known=known)
+    return MarkerLocator(rig, systematic, board, known)
 
 
 def wrist_locator(kind: EyesKind, mounted: MountedCamera, track: ArmTrack, stack: ExitStack) -> BlockLocator:
@@ -172,18 +198,6 @@ def _open(
     return camera
 
 
-def _first(camera: Camera) -> Frame:
-    """Return the first picture of a camera, for its lens; raises StaleFrame where none comes within five seconds."""
-    end_s = time.monotonic() + _FIRST_PICTURE_S
-    while True:
-        try:
-            return camera.read(_ANY_AGE_S)
-        except StaleFrame:
-            if time.monotonic() > end_s:
-                raise
-        time.sleep(0.05)
-
-
 def _mounted(wrist: Camera, robot: str, description: ArmDescription, rig: Rig, data: Path) -> MountedCamera:
     """Return where the wrist camera is: as `tandem calibrate hand-eye` measured it, else as arm.toml says.
 
@@ -193,7 +207,7 @@ def _mounted(wrist: Camera, robot: str, description: ArmDescription, rig: Rig, d
     measured = HandEyeCalibration.find(WRIST, robot, description, data)
     if measured is None:
         return MountedCamera(description, rig, mount)
-    measured.check_camera(WRIST, _first(wrist).intrinsics, Mount.EYE_IN_HAND)
+    measured.check_camera(WRIST, first_frame(wrist).intrinsics, Mount.EYE_IN_HAND)
     turn = np.kron(np.eye(2), measured.pose.rotation.T)  # from the tool's axes to the camera's
     return MountedCamera(
         description,

@@ -16,7 +16,8 @@ import pytest
 from bridge.clock import MonotonicClock
 from hardware.buses.dofbot_registers import MiddleStatus, StoredMiddle
 from hardware.buses.dofbot_serial import DofbotSerialBus, SerialSettings
-from hardware.errors import BadChecksum, BadCommand, BusLost, NoReply, PortBusy, PortMissing
+from hardware.errors import BadChecksum, BadCommand, BusLost, NoReply, PortBusy, PortMissing, WrongServo
+from hardware.servo_bus import find_servos
 from hardware.virtual.dofbot_board import BoardFaults, DofbotBoard
 from hardware.virtual.plant import FreePlant
 from tests.hardware.conftest import FAST
@@ -88,6 +89,18 @@ def test_a_dropped_reply_is_asked_again_and_counted(bus: DofbotSerialBus, board:
     assert bus.read_ticks(1).ticks == 2000
     health = bus.read_health()
     assert (health.retries, health.timeouts, health.reads_ok) == (2, 2, 1)
+
+
+def test_a_board_that_is_slow_to_begin_loses_no_servo(bus: DofbotSerialBus, board: DofbotBoard) -> None:
+    board.faults.drop_replies = 3  # all tries of the first servo, as a machine that has something else to do
+    assert [r.servo_id for r in find_servos(bus, bus.servo_ids)] == list(bus.servo_ids)
+
+
+def test_a_servo_that_stays_silent_is_named_alone(bus: DofbotSerialBus, board: DofbotBoard) -> None:
+    board.faults.absent_servos.add(1)
+    with pytest.raises(WrongServo, match="servo 1 does not answer") as caught:
+        find_servos(bus, bus.servo_ids)
+    assert caught.value.missing == (1,)
 
 
 def test_a_corrupt_reply_is_asked_again_and_counted(bus: DofbotSerialBus, board: DofbotBoard) -> None:

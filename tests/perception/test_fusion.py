@@ -24,10 +24,10 @@ class Fixed:
     """A source that says what it was told to."""
 
     def __init__(self, sighting: BlockSighting | None, missing: str = "") -> None:
-        self._sighting, self._missing = sighting, missing
+        self.sighting, self._missing = sighting, missing
 
     def read_block(self) -> BlockSighting | None:
-        return self._sighting
+        return self.sighting
 
     def missing(self) -> str:
         return self._missing
@@ -117,3 +117,17 @@ def test_a_source_of_several_leaves_out_what_is_old_and_says_what_all_lack() -> 
     last = FusedSource([old, never], clock=StoppedClock()).read_block()
     assert last is not None
     assert last.stamp_ns == now_ns - 900_000_000, "its age is the caller's to judge"
+
+
+def test_while_two_contradict_each_other_the_last_sighting_ages_and_the_reason_is_told() -> None:
+    now_ns, spread = StoppedClock().now_ns(), covariance(0.001, 0.001)
+    one, other = Fixed(seen(0.0, 0.0, spread, now_ns - 10)), Fixed(seen(0.0, 0.0, spread, now_ns - 10))
+    eyes = FusedSource([one, other], clock=StoppedClock())
+    agreed = eyes.read_block()
+    assert agreed is not None
+    other.sighting = seen(0.02, 0.0, spread, now_ns)
+    assert eyes.read_block() is agreed
+    assert "20.0 mm" in eyes.missing()
+    other.sighting = seen(0.001, 0.0, spread, now_ns)
+    assert eyes.read_block() is not agreed
+    assert eyes.missing() == ""

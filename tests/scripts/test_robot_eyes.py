@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +17,6 @@ from bridge.observation import CameraView, ImageKind, ObservationSpec
 from bridge.ports import Frame, Intrinsics
 from calibration.board_file import BoardFile
 from calibration.board_spec import BOARDS
-from hardware.cameras.remote import FrameSender
 from perception.block_source import CameraBlockSource
 from perception.errors import ViewTooNarrow
 from scripts.programs.robot_eyes import EyesKind, needs_wrist, open_eyes
@@ -27,6 +25,7 @@ from sim.lab_camera import LabRenderer
 from sim.lab_depth import LabDepthEye
 from sim.lab_scene import LAB_INTRINSICS, nominal_camera
 from sim.lab_truth import LabTruth
+from tests.scripts.sending import Sending
 from urdf.description import load_arm
 from urdf.errors import UnknownName
 from urdf.pose import Pose
@@ -47,27 +46,6 @@ def robot(camera_endpoint: str = "", wrist_endpoint: str = "") -> RobotFile:
 @pytest.fixture(autouse=True)
 def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
-
-
-class Sending:
-    """A camera process: sends one frame again and again, stamped anew."""
-
-    def __init__(self, endpoint: str, frame: Frame) -> None:
-        self._sender, self._frame, self._stop = FrameSender(endpoint), frame, threading.Event()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-        self._thread.start()
-
-    def _send(self) -> None:
-        seq = 0
-        while not self._stop.wait(0.05):
-            seq += 1
-            f = self._frame
-            self._sender.send(Frame(f.name, seq, MonotonicClock().now_ns(), f.rgb, f.intrinsics, f.depth_m))
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._sender.close()
 
 
 @pytest.fixture(scope="module")
