@@ -91,12 +91,12 @@ def run(args: CalibrateAllArgs) -> int:
     """Run the chain; return the exit code."""
     console = Console(stderr=args.json)
     gap_level(args.level)
-    for name, least in (("views", 8), ("poses", 12), ("rounds", 1)):
-        if getattr(args, name) < least:
-            _say(console, f"tandem calibrate all: --{name} must be at least {least}, got {getattr(args, name)}")
-            return BAD_INPUT
-    place = workplace_of(args, console)
     settings = ChainSettings(args.views, args.poses, args.rounds, seed=args.seed)
+    too_little = settings.too_little()
+    if too_little:
+        _say(console, f"tandem calibrate all: {too_little}")
+        return BAD_INPUT
+    place = workplace_of(args, console)
     chain = Chain(place, settings, tell=lambda report: _say(console, f"{report.step}: {report.words}"))
     with settled_memory(), CountedProgress(console, "calibrating", chain.pieces) as progress:
         chain.advance = progress.advance
