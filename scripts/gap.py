@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 
 from policies.artifact import MANIFEST_NAME
+from scripts.calibrate_all import less_than_needed
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, evaluate_policy
@@ -176,7 +177,7 @@ def _refused(args: GapArgs) -> str:
             return f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}"
     if args.workers < 0:
         return f"--workers must be at least 0, got {args.workers}"
-    return ChainSettings(args.views, args.poses, args.rounds).too_little()
+    return less_than_needed(ChainSettings(args.views, args.poses, args.rounds))
 
 
 def _plan(args: GapArgs, choice: PolicyChoice) -> GapPlan:

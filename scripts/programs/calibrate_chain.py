@@ -106,13 +106,6 @@ class ChainSettings:
     models: tuple[str, ...] = MODELS
     seed: int = 0
 
-    def too_little(self) -> str:
-        """Return which of the settings is too small for a calibration, empty where none is."""
-        for name, value, least in (("views", self.views, 8), ("poses", self.poses, 12), ("rounds", self.rounds, 1)):
-            if value < least:
-                return f"--{name} must be at least {least}, got {value}"
-        return ""
-
 
 DEFAULTS = ChainSettings()
 
