@@ -153,10 +153,9 @@ def _bias(name: str, apart: float, tool_shift_m: Array, block_told: bool) -> flo
         return -1000 * float(tool_shift_m[axis])
     if name.startswith("block_from_tool"):
         return 1000 * float(tool_shift_m[axis])
-    # A command is not measured: how far the block is from it is how far off the block is.
-    if name.startswith("block_from_command") or (name.startswith("block_") and not block_told):
-        return None
-    return apart
+    # The rest of the arm's own is read, and nothing else tells it: it would be compared with itself.
+    told = block_told and name.startswith(("block_x", "block_y", "block_heading"))
+    return apart if told else None
 
 
 def _step(values: Array) -> float:
