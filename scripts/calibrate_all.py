@@ -87,16 +87,28 @@ class PersonWithBoard:
         )
 
 
+def less_than_needed(settings: ChainSettings) -> str:
+    """Return which of the settings is too small for a calibration, empty where none is."""
+    for name, value, least in (
+        ("views", settings.views, 8),
+        ("poses", settings.poses, 12),
+        ("rounds", settings.rounds, 1),
+    ):
+        if value < least:
+            return f"--{name} must be at least {least}, got {value}"
+    return ""
+
+
 def run(args: CalibrateAllArgs) -> int:
     """Run the chain; return the exit code."""
     console = Console(stderr=args.json)
     gap_level(args.level)
-    for name, least in (("views", 8), ("poses", 12), ("rounds", 1)):
-        if getattr(args, name) < least:
-            _say(console, f"tandem calibrate all: --{name} must be at least {least}, got {getattr(args, name)}")
-            return BAD_INPUT
-    place = workplace_of(args, console)
     settings = ChainSettings(args.views, args.poses, args.rounds, seed=args.seed)
+    too_little = less_than_needed(settings)
+    if too_little:
+        _say(console, f"tandem calibrate all: {too_little}")
+        return BAD_INPUT
+    place = workplace_of(args, console)
     chain = Chain(place, settings, tell=lambda report: _say(console, f"{report.step}: {report.words}"))
     with settled_memory(), CountedProgress(console, "calibrating", chain.pieces) as progress:
         chain.advance = progress.advance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
+from calibration.boards import BLOCK_SIZE_M
 from calibration.camera_file import CameraCalibration
 from calibration.servo import ServoCalibration
 from perception.block_source import CameraBlockSource
@@ -37,6 +39,7 @@ from scripts.programs.posing import PosedArm
 from scripts.settled_memory import settled_memory
 from sim.lab_levels import gap_level
 from urdf.description import ArmDescription
+from urdf.pose import Pose
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class CheckObsArgs:
     """How far off that lab is: 0, mild or hard."""
     depth: bool = False
     """Compare the wrist's depth camera as well; the lab is started with one."""
+    block_at_mm: tuple[float, float, float] | None = None
+    """Where the block really lies, X Y HEADING in the desk frame [mm mm degrees]; else its place is not measured.
+
+    Not for the lab, where the block is put down at random."""
     out: Path | None = None
     """The picture: .png, .pdf or .svg. Default: data/robots/NAME/check_obs.png."""
     key: Path | None = None
@@ -100,6 +107,9 @@ def run(args: CheckObsArgs) -> int:
     if args.seed < 0:
         _say(console, f"tandem check-obs: --seed must be at least 0, got {args.seed}")
         return BAD_INPUT
+    if args.block_at_mm is not None and args.robot == ROBOT_NAME:
+        _say(console, "tandem check-obs: --block-at-mm is for an arm; in the lab the block is put down at random")
+        return BAD_INPUT
     picture = args.out or data_root() / "robots" / args.robot / "check_obs.png"
     check_picture(picture, "a check of the observation")
     place = workplace_of(
@@ -111,10 +121,12 @@ def run(args: CheckObsArgs) -> int:
         place.take_hold() as bench,
         CountedProgress(console, "checking", joints) as progress,
     ):
-        check = check_observation(place, bench, progress.advance)
+        check = check_observation(place, bench, progress.advance, _told(args.block_at_mm))
     draw_check(args.robot, check.motion, check.channels, check.depth, _verdict(check.troubles), picture)
     for trouble in check.troubles:
         _say(console, trouble)
+    if args.block_at_mm is None:
+        _say(console, "the block's place and heading are not measured: give --block-at-mm")
     same = not check.troubles
     words = "the observation is the same in both worlds" if same else f"{len(check.troubles)} things differ"
     _say(console, f"{args.robot}: {words}. Picture: {picture}")
@@ -128,8 +140,13 @@ def run(args: CheckObsArgs) -> int:
     return DONE if same else FAILED
 
 
-def check_observation(place: Workplace, bench: Bench, advance: Callable[[str], None]) -> ObservationCheck:
-    """Check the motions, then the channels, then depth where there is a camera for it."""
+def check_observation(
+    place: Workplace, bench: Bench, advance: Callable[[str], None], told: Pose | None = None
+) -> ObservationCheck:
+    """Check the motions, then the channels, then depth where there is a camera for it.
+
+    `told`: where the block really lies on the desk, as measured by somebody else than the arm.
+    """
     description, rig = place.description, place.rig
     measured = CameraCalibration.find(place.camera_name, place.serial, description, place.data)
     camera, board = CalibratedCamera(bench.camera, measured), printed_desk_board(place.serial, place.data)
@@ -140,21 +157,28 @@ def check_observation(place: Workplace, bench: Bench, advance: Callable[[str], N
     motion = MotionChecker(description, rig, arm, camera, board).run(advance)
     with closing(CameraBlockSource(camera, MarkerLocator(rig, board=board), clock=place.clock)) as tracker:
         place.settle()
+        believed = arm.stand().reading_rad  # gears with play stand elsewhere each time they come back
         seen = observe_arm(bench.robot, tracker, arm, description, rig, place.clock)
         place.unsettle(tracker.close)
     if isinstance(seen, str):
         return ObservationCheck(motion, [], None, f"no observation: {seen}")
-    believed = motion.home.reading_rad
-    posed, everywhere = observe_simulator(description, rig, believed, seen.desk_from_block)
+    block = told or seen.desk_from_block
+    posed, everywhere = observe_simulator(description, rig, believed, block)
     shift_m = np.array(motion.place.shift_mm) / 1000
-    channels = state_channels(seen, posed, everywhere, shift_m)
+    channels = state_channels(seen, posed, everywhere, shift_m, told is not None)
     pictures = None
     if bench.wrist is not None:
-        channel, pictures = depth_channel(
-            bench.wrist, arm, description, rig, believed, seen.desk_from_block, place.clock
-        )
+        channel, pictures = depth_channel(bench.wrist, arm, description, rig, believed, block, place.clock)
         channels.append(channel)
     return ObservationCheck(motion, channels, pictures, "")
+
+
+def _told(block_at_mm: tuple[float, float, float] | None) -> Pose | None:
+    """Return the place on the desk that the user measured."""
+    if block_at_mm is None:
+        return None
+    x_mm, y_mm, heading_deg = block_at_mm
+    return Pose.from_rpy([x_mm / 1000, y_mm / 1000, BLOCK_SIZE_M / 2], [0.0, 0.0, math.radians(heading_deg)])
 
 
 def _verdict(troubles: list[str]) -> str:

@@ -10,11 +10,12 @@ import msgspec
 from rich.console import Console
 
 from policies.artifact import MANIFEST_NAME
+from scripts.calibrate_all import less_than_needed
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, evaluate_policy
-from scripts.exit_codes import BAD_INPUT, DONE
-from scripts.programs.calibrate_chain import DEFAULTS
+from scripts.exit_codes import BAD_INPUT, DONE, FAILED
+from scripts.programs.calibrate_chain import DEFAULTS, ChainSettings
 from scripts.programs.gap_crew import Piece, measure_units
 from scripts.programs.gap_measure import worst_zero_deg
 from scripts.programs.gap_plot import draw_gap
@@ -77,7 +78,7 @@ class GapSummary(msgspec.Struct, frozen=True):
 
 
 def run(args: GapArgs) -> int:
-    """Measure what is missing, draw it and say it; return the exit code."""
+    """Measure what is missing, draw it and say it; return the exit code: 1 where a lab could not be calibrated."""
     console = Console(stderr=args.json)
     trouble = _refused(args)
     if trouble:
@@ -94,7 +95,7 @@ def run(args: GapArgs) -> int:
         _say(console, line)
     _say(console, f"Table: {path}. Picture: {picture}")
     emit_json(summary_of(table, path, picture), args.json)
-    return DONE
+    return FAILED if table.not_calibrated else DONE
 
 
 def measure_gap(args: GapArgs, console: Console, workers: int) -> tuple[GapTable, Path]:
@@ -102,6 +103,11 @@ def measure_gap(args: GapArgs, console: Console, workers: int) -> tuple[GapTable
     choice = choose_policy(args.policy, None)
     arm = load_arm(choice.arm)
     make_policy(choice, arm, arm.rig(choice.rig))  # refused before anything is measured
+    if choice.spec.views:
+        raise GapError(
+            f"{choice.name} reads pictures of the wrist camera, and the labs of `tandem gap` have none: run it with "
+            "`tandem run --robot lab`, or give a policy that reads the block's place, as dofbot-grasp-state does"
+        )
     folder = GapFolder(args.out or data_root() / "gap" / f"{choice.name}_{args.level}", _plan(args, choice))
     table = _measured(folder, choice, workers, console)
     return table, folder.save("gap.json", table)
@@ -157,7 +163,7 @@ def summary_of(table: GapTable, path: Path, picture: Path) -> GapSummary:
         training=table.training.successes / table.training.episodes,
         kept_share=table.kept_share,
         worst_zero_deg=worst_zero_deg(table.units, ("joint2", "joint3", "joint4")),
-        not_calibrated=tuple(unit.seed for unit in table.units if unit.failed),
+        not_calibrated=table.not_calibrated,
         table=str(path),
         picture=str(picture),
     )
@@ -166,12 +172,12 @@ def summary_of(table: GapTable, path: Path, picture: Path) -> GapSummary:
 def _refused(args: GapArgs) -> str:
     """Return which argument cannot be, empty where all can; raises UnknownName for a level that there is not."""
     gap_level(args.level)
-    for name, least in (("seeds", 1), ("episodes", 1), ("training_episodes", 1), ("rounds", 1), ("first_seed", 0)):
+    for name, least in (("seeds", 1), ("episodes", 1), ("training_episodes", 1), ("first_seed", 0)):
         if getattr(args, name) < least:
             return f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}"
     if args.workers < 0:
         return f"--workers must be at least 0, got {args.workers}"
-    return ""
+    return less_than_needed(ChainSettings(args.views, args.poses, args.rounds))
 
 
 def _plan(args: GapArgs, choice: PolicyChoice) -> GapPlan:

@@ -33,12 +33,10 @@ def draw_gap(table: GapTable, path: Path) -> None:
 
 
 def _fill(figure: Figure, table: GapTable) -> None:
-    plan = table.plan
     figure.text(0.045, 0.935, "The gap between the training world and the arm", size=17, weight="bold")
     figure.text(
         0.045, 0.892,
-        f"{plan.policy}, level {plan.level}: {len(plan.seeds)} labs of hidden truth, {plan.episodes} attempts each "
-        "before and after calibration; calibration never saw the truth",
+        gap_subtitle(table),
         size=9.5, color=_GREY,
     )  # fmt: skip
     _figures(figure, table)
@@ -46,12 +44,35 @@ def _fill(figure: Figure, table: GapTable) -> None:
     _joints(figure.add_axes((0.625, 0.09, 0.345, 0.55)), table)
 
 
+def gap_subtitle(table: GapTable) -> str:
+    """Return what was measured."""
+    plan = table.plan
+    labs, attempts = _counted(len(plan.seeds), "lab"), _counted(plan.episodes, "attempt")
+    return (
+        f"{plan.policy}, level {plan.level}: {labs} of hidden truth, {attempts} each before and after calibration; "
+        "calibration never saw the truth"
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    """Return so many of something in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def gap_title(table: GapTable) -> str:
+    """Return what the attempts afterwards came after: a calibration that failed is none."""
+    failed = len(table.not_calibrated)
+    if not failed:
+        return "after tandem calibrate all"
+    return f"after, but {failed} of {_counted(len(table.units), 'lab')} not calibrated"
+
+
 def _figures(figure: Figure, table: GapTable) -> None:
     """Three large numbers: before, after, training world."""
     training = table.training.successes, table.training.episodes
     columns = (
         ("before calibration", table.counted("before"), BAD),
-        ("after tandem calibrate all", table.counted("after"), GOOD),
+        (gap_title(table), table.counted("after"), GOOD),
         ("training world", training, ACCENT),
     )
     for k, (what, (successes, trials), color) in enumerate(columns):

@@ -103,6 +103,11 @@ class GapTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return successes / attempts if attempts else 0.0
 
     @property
+    def not_calibrated(self) -> tuple[int, ...]:
+        """Seeds of the labs whose calibration failed."""
+        return tuple(unit.seed for unit in self.units if unit.failed)
+
+    @property
     def kept_share(self) -> float:
         """The success after calibration, as a share of that in the training world."""
         rate = self.training.successes / self.training.episodes

@@ -31,7 +31,11 @@ _SIDE_PX = 64
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """One channel. Lengths in mm, others as they are; `bias` is arm less simulator, None where nothing measures it."""
+    """One channel. Lengths in mm, others as they are.
+
+    `bias`, in the channel's unit, is the arm less what something else than its own reading says: the camera of the
+    tool, the user of the block. None where nothing else says it.
+    """
 
     name: str
     unit: str
@@ -106,8 +110,13 @@ def observe_simulator(description: ArmDescription, rig: Rig, position_rad: Array
         world.close()
 
 
-def state_channels(seen: Observed, simulator: Array, everywhere: Array, tool_shift_m: Array) -> list[Channel]:
-    """Return every channel of the grasp's state. `tool_shift_m` (3,): the tool as the camera has it, less as read."""
+def state_channels(
+    seen: Observed, simulator: Array, everywhere: Array, tool_shift_m: Array, block_told: bool
+) -> list[Channel]:
+    """Return every channel of the grasp's state. `tool_shift_m` (3,): the tool as the camera has it, less as read.
+
+    `block_told`: the simulator's block lies where the user says, and not where the arm saw it.
+    """
     channels: list[Channel] = []
     for k, name in enumerate(GRASP_STATE.feature_names):
         if name.startswith("phase_"):
@@ -115,7 +124,7 @@ def state_channels(seen: Observed, simulator: Array, everywhere: Array, tool_shi
         scale, unit = _unit(name)
         values, other = seen.vectors[:, k] * scale, float(simulator[k]) * scale
         low, high = (float(v) * scale for v in (everywhere[:, k].min(), everywhere[:, k].max()))
-        bias = _bias(name, float(values.mean()) - other, tool_shift_m)
+        bias = _bias(name, float(values.mean()) - other, tool_shift_m, block_told)
         delay_s = seen.block_age_s if name.startswith("block_") else seen.arm_age_s
         channels.append(
             Channel(
@@ -137,14 +146,16 @@ def _unit(name: str) -> tuple[float, str]:
     return (1000 * OPENING_SCALE_M, "mm") if name == "opening" else (1.0, "")
 
 
-def _bias(name: str, apart: float, tool_shift_m: Array) -> float | None:
-    """Return by how much a channel is off: the tool against the camera, the rest against the simulator."""
+def _bias(name: str, apart: float, tool_shift_m: Array, block_told: bool) -> float | None:
+    """Return by how much a channel is off: the tool against the camera, the block against where the user says it is."""
     axis = "xyz".find(name[-1])
     if name in ("tool_x", "tool_y", "tool_z"):
         return -1000 * float(tool_shift_m[axis])
     if name.startswith("block_from_tool"):
         return 1000 * float(tool_shift_m[axis])
-    return apart
+    # The rest of the arm's own is read, and nothing else tells it: it would be compared with itself.
+    told = block_told and name.startswith(("block_x", "block_y", "block_heading"))
+    return apart if told else None
 
 
 def _step(values: Array) -> float:

@@ -28,16 +28,21 @@ from urdf.pose import Array, Pose
 #: How far each joint is moved: a centimetre or two at the tool.
 STEP_RAD = 0.15
 _INWARD_RAD = 0.12
+#: Both poses are reached from the same side, from so far: more than the play of a hobby servo's gears.
+_RUN_UP_RAD = 0.06
 _MAX_AGE_S, _FRAMES = 1.0, 3
 #: What is told apart: a joint's own motion from the play of the others, a scale of 1 from one of 1.1.
-_OTHERS_RAD, _SCALE_OFF, _COSINE, _LEAST_PX = 0.05, 0.12, 0.95, 2.0
+_OTHERS_RAD, _SCALE_OFF, _COSINE = 0.05, 0.12, 0.95
+#: Corners that should move by less tell nothing of a joint; by less than the second, its direction alone: the play of
+#: the other joints moves them by a few pixels too.
+_LEAST_PX, _LEAST_SCALE_PX = 2.0, 12.0
 ZERO_GOOD_M, ZERO_GOOD_RAD = 0.006, math.radians(3.0)
 
 
 class JointMotion(msgspec.Struct, frozen=True):
     """One joint's small motion. Ratios are measured over commanded; the camera's are None where it tells nothing.
 
-    `moved` is the joint whose reading moved most.
+    `moved` is the joint whose reading moved most. `not_judged` is what the camera could not tell, and why.
     """
 
     joint: str
@@ -47,6 +52,7 @@ class JointMotion(msgspec.Struct, frozen=True):
     seen_cosine: float | None
     expected_px: float
     trouble: str
+    not_judged: str = ""
 
 
 class ToolPlace(msgspec.Struct, frozen=True):
@@ -104,7 +110,7 @@ class MotionChecker:
         """Go to where the marker is seen, then joint by joint; raises CalibrationError where nothing is seen."""
         start = self._looking_pose()
         self._arm.move_to(start)
-        home = self._look()
+        place = self._look()
         motions: list[JointMotion] = []
         arrows: list[tuple[Array, Array, Array]] = []
         for joint, name in enumerate(self._description.joint_names):
@@ -112,15 +118,25 @@ class MotionChecker:
             middle = (self._description.lower_rad[joint] + self._description.upper_rad[joint]) / 2
             step = math.copysign(STEP_RAD, float(middle - start[joint]))
             goal[joint] += step
+            home = self._from_one_side(joint, step, start)
             self._arm.move_to(goal)
             seen = self._look()
             motion, expected = self._judge(joint, step, home, seen)
             motions.append(motion)
             arrows.append((home.corners_px.mean(axis=0), expected, seen.corners_px.mean(axis=0)))
-            advance(f"{name}: {motion.trouble or 'moves as it should'}")
+            advance(f"{name}: {motion.trouble or motion.not_judged or 'moves as it should'}")
             self._arm.move_to(start)
             self._arm.stand()
-        return MotionCheck(tuple(motions), self._place(home), home, tuple(arrows))
+        return MotionCheck(tuple(motions), self._place(place), place, tuple(arrows))
+
+    def _from_one_side(self, joint: int, step_rad: float, start: Array) -> Sight:
+        """Come to `start` in the direction of the step, so that the joint's play is taken up before it; look."""
+        before = start.copy()
+        before[joint] -= math.copysign(_RUN_UP_RAD, step_rad)
+        self._arm.move_to(np.clip(before, self._description.lower_rad, self._description.upper_rad))
+        self._arm.stand()
+        self._arm.move_to(start)
+        return self._look()
 
     def _looking_pose(self) -> Array:
         """Return the home pose, its joints a little inside their limits."""
@@ -184,8 +200,13 @@ class MotionChecker:
             ratio = float((really * expected).sum() / (expected**2).sum())
             cosine = float((really * expected).sum() / (np.linalg.norm(really) * np.linalg.norm(expected) + 1e-12))
         others = np.delete(np.abs(change), joint)
-        trouble = _trouble(names[joint], names[moved], joint == moved, read_ratio, ratio, cosine, float(others.max()))
-        motion = JointMotion(names[joint], names[moved], read_ratio, ratio, cosine, length, trouble)
+        largest_px = float(np.linalg.norm(expected, axis=1).max())
+        judged = largest_px >= _LEAST_SCALE_PX
+        trouble = _trouble(
+            names[joint], names[moved], joint == moved, read_ratio, ratio, cosine, float(others.max()), judged
+        )
+        left = "" if judged else f"the camera does not judge its scale: it moves the marker by {largest_px:.0f} px only"
+        motion = JointMotion(names[joint], names[moved], read_ratio, ratio, cosine, length, trouble, left)
         return motion, home.corners_px.mean(axis=0) + expected.mean(axis=0)
 
     def _place(self, home: Sight) -> ToolPlace:
@@ -210,9 +231,19 @@ class MotionChecker:
 
 
 def _trouble(
-    name: str, moved: str, own: bool, read_ratio: float, ratio: float | None, cosine: float | None, others_rad: float
+    name: str,
+    moved: str,
+    own: bool,
+    read_ratio: float,
+    ratio: float | None,
+    cosine: float | None,
+    others_rad: float,
+    judged: bool,
 ) -> str:
-    """Return what is wrong with a joint's motion, the worst first; empty where nothing is."""
+    """Return what is wrong with a joint's motion, the worst first; empty where nothing is.
+
+    Where not `judged`, what the camera saw tells the direction alone.
+    """
     if not own:
         return f"{name} was commanded and {moved} moved: the order of the joints is not that of the servos"
     if read_ratio < 0:
@@ -225,6 +256,8 @@ def _trouble(
         return ""
     if ratio < 0:
         return f"{name} moves backwards before the camera: its direction is wrong"
+    if not judged:
+        return ""
     if cosine < _COSINE:
         return f"{name} moves another way than the model says (cosine {cosine:.2f}): look at the joints' order"
     if abs(ratio - 1.0) > _SCALE_OFF:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GREY = "#52606d"
+_OFF_BY = (
+    "Off by, in the row's unit: the tool's place as read, against the camera; the block's as seen, against where the "
+    "user\nsays it lies (--block-at-mm). The simulator is posed as the arm reads. -: not measured."
+)
 _COLUMNS = ((0.0, "channel", "left"), (0.45, "on the arm", "right"), (0.60, "simulator", "right"),
             (0.72, "off by", "right"), (0.83, "noise", "right"), (0.96, "age [ms]", "right"))  # fmt: skip
 
@@ -106,6 +110,7 @@ def _table(panel: Axes, channels: list[Channel]) -> None:
     panel.set_ylim(len(channels) + 0.2, -1.2)
     panel.set_axis_off()
     panel.set_title("The observation, channel by channel", loc="left", size=10, weight="bold", pad=6)
+    panel.text(0, len(channels), _OFF_BY, color=SOFT, size=7.5, va="top")
     for x, text, side in _COLUMNS:
         panel.text(x, -0.7, text, ha=side, va="center", color=SOFT, size=8)
     for row, channel in enumerate(channels):
@@ -113,7 +118,7 @@ def _table(panel: Axes, channels: list[Channel]) -> None:
             panel.axhspan(row - 0.5, row + 0.5, color="#f5f7f9", lw=0)
         digits = 1 if channel.unit == "mm" else 3
         unit = f" {channel.unit}" if channel.unit else ""
-        bias = "" if channel.bias is None else f"{channel.bias:+.{digits}f}"
+        bias = "-" if channel.bias is None else f"{channel.bias:+.{digits}f}"
         cells = [
             channel.name, f"{channel.arm:.{digits}f}{unit}", f"{channel.simulator:.{digits}f}", bias,
             f"{channel.noise:.{max(digits, 2)}f}", f"{channel.delay_ms:.0f}",

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from calibration.servo import ServoCalibration
+from scripts import main
 from scripts.programs.lab_unit import LabUnit
 from scripts.programs.obs_channels import Channel, Observed, state_channels
 from scripts.programs.obs_motion import MotionChecker
 from scripts.programs.obs_plot import draw_check
 from scripts.programs.posing import PosedArm
 from scripts.programs.quick_lab import QuickLab
+from sim.lab_truth import TruthFile
 from urdf.pose import Pose
 
 UNIT = LabUnit("dofbot", "table", 0, "0")
@@ -52,13 +54,14 @@ def test_a_reversed_joint_and_a_wrong_zero_are_found_and_drawn(tmp_path: Path) -
     assert (tmp_path / "check.png").stat().st_size > 50_000
 
 
-def channels(arm_age_s: float = 0.4, shown: float = 0.0, shift_m: float = 0.0) -> list[Channel]:
+def channels(arm_age_s: float = 0.4, shown: float = 0.0, shift_m: float = 0.0, told_off: float = 0.0) -> list[Channel]:
     """Return the channels of a made-up arm whose block is seen with a noise of 4 mm."""
     vectors = np.tile(np.linspace(-0.05, 0.05, 20), (30, 1))
     vectors[:, 8] += np.random.default_rng(0).normal(0.0, 0.01, 30)  # block_x, 0.4 m a unit
     everywhere = np.concatenate([vectors - 0.1, vectors + 0.1]) + shown
     seen = Observed(vectors, arm_age_s, 0.2, Pose.identity())
-    return state_channels(seen, vectors.mean(axis=0), everywhere, np.array([0.0, shift_m, 0.0]))
+    where = vectors.mean(axis=0) - told_off
+    return state_channels(seen, where, everywhere, np.array([0.0, shift_m, 0.0]), told_off != 0.0)
 
 
 def test_channels_name_noise_bias_age_and_what_training_never_showed() -> None:
@@ -69,3 +72,50 @@ def test_channels_name_noise_bias_age_and_what_training_never_showed() -> None:
     assert by_name["tool_x"].trouble == ""
     assert "3.00 s old" in next(c.trouble for c in channels(arm_age_s=3.0) if c.name == "tool_x")
     assert "outside what the training world shows" in next(c.trouble for c in channels(shown=5.0) if c.name == "tool_z")
+
+
+def test_the_blocks_place_is_measured_against_where_the_user_says_it_lies_and_never_against_itself() -> None:
+    untold = {c.name: c.bias for c in channels()}
+    assert {name.rstrip("xyz") for name, bias in untold.items() if bias is not None} == {"block_from_tool_", "tool_"}
+    told = {c.name: c for c in channels(told_off=0.0125)}
+    assert told["block_y"].bias == pytest.approx(5.0)  # 0.4 m a unit
+    assert "off by +5.0 mm" in told["block_y"].trouble
+
+
+def test_a_place_of_the_block_is_refused_in_the_lab(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["check-obs", "--block-at-mm", "0", "200", "0"]) == 2
+    assert "at random" in capsys.readouterr().out
+
+
+def test_gears_with_play_pass_and_a_wrong_scale_does_not(tmp_path: Path) -> None:
+    lab = QuickLab(LabUnit("dofbot", "table", 2, "hard"), tmp_path, tmp_path / "out")
+    try:
+        save_the_truth(lab, tmp_path, joint3_scale=1.25)
+        with lab.workplace().take_hold() as bench:
+            arm = PosedArm(bench.robot, np.full(6, 0.0015), clock=lab.clock)
+            check = MotionChecker(lab.description, lab.rig, arm, bench.camera).run(lambda words: None)
+    finally:
+        lab.close()
+    troubles = {m.joint: m.trouble for m in check.motions}
+    assert "its scale is wrong" in troubles.pop("joint3")
+    assert not any(troubles.values()), troubles
+    assert "does not judge" in check.motions[4].not_judged
+
+
+def save_the_truth(lab: QuickLab, data: Path, joint3_scale: float) -> None:
+    """Save the servos as a perfect calibration has them, but for the scale of joint 3 about the home pose."""
+    counts = ServoCalibration.load("lab", lab.description, data)
+    servos = TruthFile.load(lab.truth_path).truth.servos(lab.description.gripper.open_rad)
+    joints = [
+        msgspec.structs.replace(
+            j, ticks_per_rad=j.ticks_per_rad / float(s), zero_ticks=j.zero_ticks - j.ticks_per_rad * float(z) / float(s)
+        )
+        for j, s, z in zip(counts.joints, servos.scale, servos.zero_rad, strict=True)
+    ]
+    elbow = joints[2]
+    wrong = elbow.ticks_per_rad * joint3_scale
+    home_rad = float(lab.rig.home_rad[2])
+    joints[2] = msgspec.structs.replace(
+        elbow, ticks_per_rad=wrong, zero_ticks=elbow.zero_ticks + (elbow.ticks_per_rad - wrong) * home_rad
+    )
+    msgspec.structs.replace(counts, joints=tuple(joints)).save(data)

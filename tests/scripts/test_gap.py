@@ -10,7 +10,7 @@ from scripts import main
 from scripts.gap import describe, summary_of
 from scripts.programs.bench_gap import gap_rows
 from scripts.programs.gap_measure import joint_errors
-from scripts.programs.gap_plot import draw_gap
+from scripts.programs.gap_plot import draw_gap, gap_subtitle, gap_title
 from scripts.programs.gap_record import (
     GapAttempt,
     GapCell,
@@ -82,6 +82,25 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
         assert picture.width > 1500
 
 
+def test_a_lab_that_was_not_calibrated_is_told_in_exit_code_and_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path / "data"))
+    args = ["gap", "--policy", "hold", "--seeds", "1", "--episodes", "1", "--training-episodes", "1"]
+    plan = GapPlan("hold", "", "hard", (0,), 1, 1, 24, 40, 1)
+    folder = GapFolder(tmp_path / "out", plan)
+    folder.save("training.json", TrainingWorld(1, 1))
+    for stage in ("before", "after"):
+        attempt = msgspec.structs.replace(cell(0, stage, 0), attempts=(GapAttempt(False, False, ""),))
+        folder.save(f"seed_0/{stage}.json", attempt)
+    folder.save("seed_0/calibration.json", msgspec.structs.replace(unit(0, 1.0), failed="no board was seen"))
+    assert main.main([*args, "--out", str(tmp_path / "out")]) == 1
+    table = folder.table()
+    assert table is not None
+    assert gap_title(table) == "after, but 1 of 1 lab not calibrated"
+    assert "1 lab of hidden truth, 1 attempt each" in gap_subtitle(table)
+
+
 def test_joint_errors_are_those_of_the_truth_and_none_for_a_perfect_calibration() -> None:
     truth, rig = LabTruth.draw(4, 6, "hard"), ARM.rig("table")
     counts = nominal_calibration(ARM, "lab")
@@ -110,6 +129,9 @@ def test_joint_errors_are_those_of_the_truth_and_none_for_a_perfect_calibration(
         (["gap", "--policy", "hold", "--seeds", "0"], 2, "--seeds must be at least 1"),
         (["gap", "--policy", "hold", "--level", "harder"], 2, "mild"),
         (["gap", "--policy", "no-such-run"], 2, "no-such-run"),
+        (["gap", "--policy", "hold", "--views", "3"], 2, "--views must be at least 8"),
+        (["gap", "--policy", "hold", "--poses", "0"], 2, "--poses must be at least 12"),
+        (["gap", "--policy", "dofbot-grasp-depth"], 2, "reads pictures of the wrist camera"),
         (["calibrate", "all", "--views", "3"], 2, "--views must be at least 8"),
         (["calibrate", "all", "--robot", "nobody"], 2, "nobody"),
         (["check-obs", "--seed", "-1"], 2, "--seed"),
