@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from calibration.lens_solver import View
 
 from bridge.ports import Intrinsics
 from calibration.board_spec import BOARDS, BoardCorners
@@ -17,6 +16,7 @@ from calibration.errors import BadArtifact, CalibrationError, ForeignCalibration
 from calibration.intrinsics import Seen, calibrate
 from calibration.lens import project
 from calibration.lens_fit import fit_lens
+from calibration.lens_solver import View
 from urdf.description import load_arm
 from urdf.pose import Pose
 
