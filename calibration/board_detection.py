@@ -81,7 +81,8 @@ def explain_nothing(board: Board, rgb: Image) -> None:
         if name != board.dictionary and len(found) >= _SURE:
             raise WrongDictionary(
                 f"the picture shows {len(found)} markers of {name}, and the {board.kind} board has {board.dictionary}: "
-                f"print ours (tandem board make {board.kind}), or describe that board with --dictionary {name}"
+                f"print ours (tandem board make {board.kind}), or describe that one: "
+                f"tandem board make {board.kind} --name NAME --dictionary {name}"
             )
 
 

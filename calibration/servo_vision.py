@@ -118,9 +118,14 @@ def fit_servos(samples: Sequence[MarkerSample], description: ArmDescription, kno
     unknowns, extra_rad = _weighed(problem, unknowns, known.joint_error_rad)
     joint_rad = np.hypot(known.joint_error_rad, extra_rad)
     problem.keep = problem.mismatch(unknowns, joint_rad) <= _CHI2_LIMIT
-    if problem.keep.sum() < max(MIN_SAMPLES, 0.6 * len(samples)):
+    kept = int(problem.keep.sum())
+    if 0.6 * len(samples) <= kept < MIN_SAMPLES:
         raise CalibrationError(
-            f"{int((~problem.keep).sum())} of {len(samples)} samples do not fit any arm: check the marker's size and "
+            f"{kept} of {len(samples)} samples fit one arm, and {MIN_SAMPLES} are needed: take more poses (36 is usual)"
+        )
+    if kept < 0.6 * len(samples):
+        raise CalibrationError(
+            f"{len(samples) - kept} of {len(samples)} samples do not fit any arm: check the marker's size and "
             f"id, that it is tight on the gripper, and that neither camera nor base moved"
         )
     unknowns, extra_rad = _weighed(problem, unknowns, known.joint_error_rad)

@@ -220,7 +220,7 @@ class Clutch:
             )
         if not state.let_go:
             return "let go of the deadman once, then hold it"
-        return "" if signals.held else "ready: hold the deadman"
+        return "" if signals.held else "hold the deadman"
 
 
 def _clock_jump(before: ClutchState, signals: Signals) -> str:

@@ -47,7 +47,7 @@ def run_record(args: CameraRecordArgs) -> int:
     if not args.seconds > 0 or (args.rate is not None and not args.rate > 0):
         say("tandem camera record: --seconds and --rate must be above 0", args.json)
         return BAD_INPUT
-    out = args.out or data_root() / "recordings" / f"{choice.name}_{utc_now()}"
+    out = args.out or data_root() / "recordings" / f"{Path(choice.name).stem}_{utc_now()}"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         say(f"tandem camera record: {out} exists: name another, nothing is written over", args.json)
         return BAD_INPUT

@@ -211,10 +211,10 @@ def _draw_foot(sheet: Sheet, name: str, what: str) -> None:
     sheet.fill(marks)
     line = sheet.height_mm - 9.4
     sheet.write(f"Tandem {name}", left, line, 3.2, bold=True)
-    sheet.write(what, left + 3.2 * 0.6 * len(f"Tandem {name}"), line, 2.6)
+    sheet.write(what, left + 3.2 * 0.6 * len(f"Tandem {name}") + 3.0, line, 2.6)
     rulers = f"This ruler must be {RULER_ACROSS_MM:g} mm long, the one at the left {RULER_DOWN_MM:g} mm."
-    told = "1 mm off: print again." if name in _CUT_UP else f"tandem board measured {name} --help"
-    sheet.write(f"Print at 100 % (actual size). {rulers} Tell what yours are: {told}", left, line + 4.2, 2.35)
+    told = "1 mm off: print again." if name in _CUT_UP else f"Tell what yours are: tandem board measured {name} --help"
+    sheet.write(f"Print at 100 % (actual size). {rulers} {told}", left, line + 4.2, 2.35)
 
 
 def _tick_mm(millimetre: int) -> float:

@@ -71,10 +71,14 @@ def summary_of(
     )
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def closing_words(summary: TeleopSummary) -> str:
     """Return what came of it, in a sentence or two."""
     text = (
-        f"{summary.pictures} pictures, engaged {summary.engagements} times, followed {summary.followed_s:.1f} s; "
+        f"{summary.pictures} pictures, engaged {_times(summary.engagements)}, followed {summary.followed_s:.1f} s; "
         f"{summary.commands_sent} commands at {summary.commands_hz:.1f} Hz, {summary.missed_deadlines} deadlines missed"
     )
     if summary.latency_p50_ms is not None:

@@ -173,6 +173,8 @@ def test_what_cannot_be_samples_of_an_arm_is_refused(poses: Array) -> None:
     turned = [replace(s, corners=t.corners) for s, t in zip(samples, samples[7:] + samples[:7], strict=True)]
     with pytest.raises(CalibrationError, match="do not fit any arm"):
         fit_servos(turned, ARM, known)
+    with pytest.raises(CalibrationError, match=r"11 of 14 samples fit one arm.*take more poses"):
+        fit_servos([*samples[:11], *turned[11:14]], ARM, known)
 
 
 def test_poses_are_seen_and_safe_however_wrong_the_servos_are(poses: Array) -> None:

@@ -85,7 +85,7 @@ def test_a_landmark_file_leads_a_simulated_arm_and_leaves_recording_and_picture(
     episode = read_episode(Path(str(told["episode"])))
     assert any("engaged: following" in event.text for event in episode.events)
     assert episode.ending is not None
-    assert "engaged 1 times" in episode.ending.outcome
+    assert "engaged once" in episode.ending.outcome
     (attempt,) = read_demonstrations(episode.path).attempts
     assert attempt.decisions > 10
     assert attempt.observations["proprioception"].shape == (attempt.decisions + 1, 22)
