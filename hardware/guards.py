@@ -35,6 +35,7 @@ class FollowMonitor:
         self._press_ticks, self._still_ticks = self.PRESS_SPAN * span, self.STILL_SPAN * span
         self._pressing_since_ns = [now_ns] * count
         self._still_at_ticks: list[float] = [math.nan] * count
+        self._pulled = [False] * count
         self._far_readings = [0] * count
         self._left_at_ticks: list[float] = [math.nan] * count
 
@@ -82,9 +83,12 @@ class FollowMonitor:
         """Return for how long a joint has stood still although its servo pulls."""
         stands = abs(ticks - self._still_at_ticks[joint]) <= self._still_ticks
         pulls = abs(lag_ticks) > self._press_ticks if is_gripper else abs(lag_rad) > self.STALL_RAD
-        if not stands or not pulls:
+        if not stands or not pulls or not self._pulled[joint]:
+            # From the first reading that shows it pull: the one before may be long past, and a joint that is only about
+            # to follow a new command lags for the length of its dead time.
             self._pressing_since_ns[joint] = stamp_ns
             self._still_at_ticks[joint] = ticks
+        self._pulled[joint] = pulls
         return (stamp_ns - self._pressing_since_ns[joint]) * 1e-9
 
 

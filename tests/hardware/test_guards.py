@@ -42,6 +42,13 @@ def test_an_arm_joint_pressed_against_something_for_half_a_second_is_stalled(mon
     assert "joint2 stands 7.4 deg" in str(reports[5])
 
 
+def test_a_joint_that_rested_long_and_is_only_about_to_follow_is_not_stalled(monitor: FollowMonitor) -> None:
+    """A bus that reads it every 0.6 s sees it at rest, and then in the dead time of its next command."""
+    for i in range(40):
+        lag_rad = 0.0 if i % 2 else 0.2
+        assert monitor.check(2, 2000, lag_rad, 700 * lag_rad, True, i * S * 6 // 10) is None
+
+
 def test_an_arm_joint_that_sags_is_not_stalled(monitor: FollowMonitor) -> None:
     assert not any(monitor.check(1, 2000, 0.05, 35.0, False, i * S // 5) for i in range(100))
 
