@@ -42,15 +42,19 @@ class Distill:
         seed: int,
         sees: Sequence[str],
         teacher_sees: Sequence[str],
+        device: torch.device | None = None,
     ) -> None:
-        self._config, self._worlds = config, worlds
-        self.teacher = OffPolicy(space, action_space, worlds, teacher, discount, seed, teacher_sees, teacher_sees)
+        self._config, self._worlds, self._device = config, worlds, device or torch.device("cpu")
+        self.teacher = OffPolicy(
+            space, action_space, worlds, teacher, discount, seed, teacher_sees, teacher_sees, self._device
+        )
         self._sees = chosen_parts(space, sees)
         c = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = Encoder(self._sees, c.encoder, c.picture_features, c.spatial_softmax, c.coordinates)
-            self.student = DeterministicPolicy(encoder, Actor(encoder.size, c.hidden, self.teacher.sac.action_size))
+            actor = Actor(encoder.size, c.hidden, self.teacher.sac.action_size)
+        self.student = DeterministicPolicy(encoder, actor).to(self._device)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
         self._adam = FlatAdam(list(self.student.parameters()), c.learning_rate)
         self._draws = np.random.default_rng([seed, 1])
@@ -79,8 +83,8 @@ class Distill:
         if not self._taught:
             return self.teacher.act(observations)
         with torch.inference_mode():
-            seen = as_tensors(observations, self._sees)
-            chosen = self.student(seen).numpy()
+            seen = {name: part.to(self._device) for name, part in as_tensors(observations, self._sees).items()}
+            chosen = self.student(seen).cpu().numpy()
         noise = self._draws.normal(0.0, self._config.noise, chosen.shape)
         return (chosen + noise).clip(-1.0, 1.0).astype(np.float32)
 
@@ -93,7 +97,7 @@ class Distill:
         if count == 0 or len(self.teacher.replay) == 0:
             return
         for _ in range(count):
-            batch = self.teacher.replay.sample(self._config.batch_size, self._draws)
+            batch = self.teacher.replay.sample(self._config.batch_size, self._draws).to(self._device)
             with torch.no_grad():
                 wanted = self.teacher.policy(batch.observations)
             error = imitation_loss(self.student(batch.observations), wanted)

@@ -49,7 +49,7 @@ def make_learner(
             return Ppo(space, actions, config.ppo, rng, count, config.discount, device, sees, critic_sees)
         case "distill":
             teacher, student = config.sac, config.distill
-            return Distill(space, actions, count, teacher, student, config.discount, seed, sees, critic_sees)
+            return Distill(space, actions, count, teacher, student, config.discount, seed, sees, critic_sees, device)
         case "sb3-sac":
             return Sb3Sac(worlds, config.sac, config.discount, seed)
         case "sb3-ppo":

@@ -30,6 +30,7 @@ from policies.distributions import squashed
 from policies.errors import UnfitWorlds
 from policies.networks import Critics, Encoder, mlp
 from policies.parts import Parts, Tensors, as_tensors, chosen_parts
+from policies.precision import compiled
 from policies.replay import Batch
 
 _LOG_STD_LOWER, _LOG_STD_UPPER = -10.0, 2.0
@@ -159,6 +160,10 @@ class Sac:
         self.actor_adam = FlatAdam([*self.actor.parameters(), *own], rate)
         self.temperature_adam = FlatAdam([self.log_temperature], rate)
         self.targets = flatten([*self.target_critics.parameters(), *self.target_encoder.parameters()])
+        self._target, self._critics_step, self._actor_step = self._target_of, self._critics_loss, self._actor_loss
+        if config.compiled:
+            self._target, self._critics_step = compiled(self._target_of), compiled(self._critics_loss)
+            self._actor_step = compiled(self._actor_loss)
 
     def _encoder(self, boxes: Mapping[str, gymnasium.spaces.Box]) -> Encoder:
         c = self.config
@@ -194,32 +199,56 @@ class Sac:
 
     def update(self, batch: Batch) -> Losses:
         """Take one gradient step of critics, actor and temperature."""
+        if self.config.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
         now, then = self._shifted(batch.observations), self._shifted(batch.following)
-        temperature = self.temperature
-        with torch.no_grad():
-            next_mean, next_log_std = self.actor(self.actor_encoder(then))
-            next_actions, next_log_probabilities = squashed(next_mean, next_log_std, self._noise(next_mean))
-            next_values = self.target_critics(self.target_encoder(then), next_actions)
-            target = soft_target(batch.rewards, batch.discounts, next_values, next_log_probabilities, temperature)
-
-        features = self.critic_encoder(now)
-        values = self.critics(features, batch.actions)
-        loss = critic_loss(values, target)
+        temperature, noise_then, noise_now = self.temperature, self._noise(batch.actions), self._noise(batch.actions)
+        target = self._target(then, batch.rewards, batch.discounts, noise_then, temperature)
+        loss, features, mean_value = self._critics_step(now, batch.actions, target)
         self.critic_adam.minimise(loss)
 
         # A shared encoder learns from the critics alone: what the actor wants of it would tear at their values.
         constant = features.detach()
-        mean, log_std = self.actor(constant if self._seen.shared else self.actor_encoder(now))
-        actions, log_probabilities = squashed(mean, log_std, self._noise(mean))
-        wanted = self.critics.values(constant, actions, frozen=True)
-        cost = actor_loss(wanted, log_probabilities, temperature)
+        cost, log_probabilities = self._actor_step(now, constant, noise_now, temperature)
         self.actor_adam.minimise(cost)
 
-        self.temperature_adam.follow(temperature_gradient(log_probabilities.detach(), self._target_entropy).reshape(1))
+        log_probabilities = log_probabilities.detach()
+        self.temperature_adam.follow(temperature_gradient(log_probabilities, self._target_entropy).reshape(1))
         self.targets.lerp_(self.critic_adam.row, self.config.target_rate)
-        entropy = -log_probabilities.detach().mean()
-        told = torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, values.detach().mean()]).tolist()
+        entropy = -log_probabilities.mean()
+        told = torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, mean_value]).tolist()
         return Losses(*told)
+
+    def _target_of(
+        self, then: Tensors, rewards: Tensor, discounts: Tensor, noise: Tensor, temperature: Tensor
+    ) -> Tensor:
+        with torch.no_grad():
+            with self._products():
+                mean, log_std = self.actor(self.actor_encoder(then))
+            actions, log_probabilities = squashed(mean.float(), log_std.float(), noise)
+            with self._products():
+                values = self.target_critics(self.target_encoder(then), actions)
+            return soft_target(rewards, discounts, values.float(), log_probabilities, temperature)
+
+    def _critics_loss(self, now: Tensors, actions: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, the features (b, d) and the mean value."""
+        with self._products():
+            features = self.critic_encoder(now)
+            values = self.critics(features, actions)
+        return critic_loss(values.float(), target), features, values.detach().float().mean()
+
+    def _actor_loss(self, now: Tensors, constant: Tensor, noise: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and the logarithms of the actions' densities (b,)."""
+        with self._products():
+            mean, log_std = self.actor(constant if self._seen.shared else self.actor_encoder(now))
+        actions, log_probabilities = squashed(mean.float(), log_std.float(), noise)
+        with self._products():
+            values = self.critics.values(constant, actions, frozen=True)
+        return actor_loss(values.float(), log_probabilities, temperature), log_probabilities
+
+    def _products(self) -> torch.autocast:
+        """Networks alone are computed in bfloat16, where asked: densities, targets, losses and Adam stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision)
 
     def _noise(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self._rng, device=self.device)

@@ -124,7 +124,9 @@ def depth_against_sb3(figure: str, bar: float, on_progress: Progress) -> Row:
     """Race ours, whose critics look at no picture, against Stable-Baselines3's CnnPolicy on pictures of a byte."""
     config = depth_config()
     worlds = _spaces(config)
-    ours = _ours(worlds, config.sac, config.sees, config.critic_sees, _PICTURE_TRANSITIONS)
+    seen = config.sees, config.critic_sees, _PICTURE_TRANSITIONS
+    fused = dataclasses.replace(config.sac, compiled=True)
+    ours = [*_ours(worlds, config.sac, *seen), *_ours(worlds, fused, *seen, "ours compiled")]
     picture = gymnasium.spaces.Box(0, 255, (1, config.picture_px, config.picture_px), np.uint8)
     sb3 = _sb3("CnnPolicy", picture, worlds.actions, config.sac.batch_size, _PICTURE_TRANSITIONS)
     return raced(figure, bar, ours, sb3, on_progress)
@@ -161,11 +163,18 @@ def _spaces(config: TrainConfig) -> _Spaces:
 
 def _ours_mlp(worlds: _Spaces) -> Sequence[TorchRacer]:
     # The others' critics have no layer norms: with the same networks it is the learners that are compared.
-    return _ours(worlds, SacConfig(layer_norm=False), (), (), TRANSITIONS)
+    config = SacConfig(layer_norm=False)
+    eager = _ours(worlds, config, (), (), TRANSITIONS)
+    return [*eager, *_ours(worlds, dataclasses.replace(config, compiled=True), (), (), TRANSITIONS, "ours compiled")]
 
 
 def _ours(
-    worlds: _Spaces, config: SacConfig, sees: Sequence[str], critic_sees: Sequence[str], transitions: int
+    worlds: _Spaces,
+    config: SacConfig,
+    sees: Sequence[str],
+    critic_sees: Sequence[str],
+    transitions: int,
+    name: str = "ours",
 ) -> Sequence[TorchRacer]:
     """Return our learner, once for each number of threads."""
     actions, draws = worlds.actions.shape[0], np.random.default_rng(_SEED)
@@ -186,7 +195,7 @@ def _ours(
     def update() -> None:
         sac.update(replay.sample(config.batch_size, draws))
 
-    return [TorchRacer(f"ours with {_threads(count)}", update, count, precision) for count in _THREADS]
+    return [TorchRacer(f"{name} with {_threads(count)}", update, count, precision) for count in _THREADS]
 
 
 def _sb3(
