@@ -78,7 +78,8 @@ class SacConfig:
     shift_px: int = 0
     """Pictures are moved at random by up to so many pixels in training."""
     compiled: bool = False
-    """Updates are fused by torch.compile, on a GPU as CUDA graphs: half again as quick, after half a minute."""
+    """Updates are fused by torch.compile, on a GPU as CUDA graphs, which takes half a minute at first; half again as
+    quick from depth on a CPU, slower from state."""
     mixed_precision: bool = False
     """Networks are computed in bfloat16 while learning; what must be exact stays float32. Made for
     GPUs: a CPU without bfloat16 products is many times slower."""

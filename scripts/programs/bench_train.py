@@ -241,7 +241,8 @@ def promises() -> Sequence[Promise]:
             0.5,
             "SB3 with its defaults (256x256, 3e-4, batch 256) and 1 update per decision, in the same worlds",
         ),
-        *(_lasting(seed) for seed in SEEDS),
+        *(_lasting(state_grasp(), "state grasp", seed, -0.03) for seed in SEEDS),
+        *(_lasting(config, label, seed, -1.0) for label, config in _without_measures() for seed in SEEDS),
         *(_of_arm(task, arm) for arm in ("ur5", "kuka_iiwa") for task in ("reach", "grasp")),
         _of_pick_place(),
         Quick("PPO CartPole-v1 mean return, worst of 3 seeds", bench_ppo.BAR, _cartpole),
@@ -272,12 +273,19 @@ def _of_record(preset: str, seeds: Sequence[int], limit_min: float) -> Iterator[
         yield Timed(figure, runs, limit_min, f"nothing is promised: {limit_min:g} min is all that it may take")
 
 
-def _lasting(seed: int) -> Promise:
+def _without_measures() -> Iterator[tuple[str, TrainConfig]]:
+    """Yield the grasp without each of the measures against collapse: for the record, whether they matter."""
+    config = state_grasp()
+    yield "without layer norms, for the record", replace(config, sac=replace(config.sac, layer_norm=False))
+    yield "without running average, for the record", replace(config, sac=replace(config.sac, averaging_rate=1.0))
+
+
+def _lasting(config: TrainConfig, label: str, seed: int, bar: float) -> Promise:
     # Every evaluation in full: what is compared must be the same episodes.
-    config = replace(state_grasp(), screening_episodes=0)
+    config = replace(config, screening_episodes=0)
     (one,) = asked("grasp", config, (seed,), _STATE_LIMIT_MIN)
     kept_up = Asked(config, seed, one.rate, one.episodes, one.limit_s, _FURTHER, _COLLAPSE_SEED, one.preset)
-    return Lasting(f"state grasp: no collapse after {100 * RATE:.0f} %, seed {seed}", kept_up, -0.03)
+    return Lasting(f"{label}: no collapse after {100 * RATE:.0f} %, seed {seed}", kept_up, bar)
 
 
 def _of_arm(task: str, arm: str) -> Promise:

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from policies.config import TrainConfig
 from policies.errors import ArtifactError
 from policies.evaluation import wilson_interval
 from policies.metrics import EvaluationRow, TrainRow, read_metrics
@@ -21,6 +22,8 @@ METRICS_NAME = "metrics.jsonl"
 GOAL_RATE = 0.95
 #: What two runs of the same settings may differ in.
 _OF_ONE_RUN = ("schema", "seed", "git_commit", "versions", "started_utc")
+#: How long it was let go on is told by the curve itself.
+_LENGTH = "train.max_decisions"
 
 Unit = Literal["decisions", "minutes"]
 
@@ -89,7 +92,10 @@ def _read_config(path: Path) -> tuple[RunIdentity, Mapping[str, str]]:
         leaves = _leaves("", msgspec.json.decode(data))
     except (OSError, msgspec.MsgspecError) as error:
         raise ArtifactError(f"{path}: {error}; expected the configuration of a training run") from error
-    return identity, {name: text for name, text in leaves.items() if name.partition(".")[0] not in _OF_ONE_RUN}
+    # A setting that did not exist yet had what is now its default.
+    leaves = {**_leaves("train", msgspec.to_builtins(TrainConfig(task="reach"))), **leaves}
+    told = {name: text for name, text in leaves.items() if name.partition(".")[0] not in _OF_ONE_RUN}
+    return identity, {name: text for name, text in told.items() if name != _LENGTH}
 
 
 def _leaves(name: str, value: object) -> dict[str, str]:
@@ -147,8 +153,9 @@ def group_runs(runs: Sequence[RunCurves]) -> list[RunGroup]:
     names = sorted({name for group in members for name in group[0].settings})
     told = [name for name in names if len({group[0].settings.get(name) for group in members}) > 1]
     differing = [{name: group[0].settings.get(name, "-") for name in told} for group in members]
+    presets = [group[0].identity.preset for group in members]
     return [
-        RunGroup(_label(group, different), different, group)
+        RunGroup(_label(group, different if presets.count(group[0].identity.preset) > 1 else {}), different, group)
         for group, different in zip(members, differing, strict=True)
     ]
 
@@ -160,7 +167,7 @@ _MOST_TOLD = 3
 def _label(group: tuple[RunCurves, ...], differing: Mapping[str, str]) -> str:
     words = [f"{name.rpartition('.')[2]} {text}" for name, text in differing.items() if name != "preset"]
     more = [f"{len(words) - _MOST_TOLD} more settings"] if len(words) > _MOST_TOLD else []
-    seeds = ", ".join(str(run.identity.seed) for run in group)
+    seeds = ", ".join(map(str, sorted(run.identity.seed for run in group)))
     who = f"({'seed' if len(group) == 1 else 'seeds'} {seeds})"
     return f"{', '.join([group[0].identity.preset, *words[:_MOST_TOLD], *more])} {who}"
 

@@ -145,7 +145,7 @@ def test_other_presets_and_other_settings_are_groups_of_their_own(data: Path) ->
         [folders[0], folders[3]], [folders[1]], [folders[2]],
     ]  # fmt: skip
     assert [group.label for group in groups] == [
-        "grasp, name sac (seeds 0, 2)", "reach, name sac (seed 0)", "grasp, name ppo (seed 1)",
+        "grasp, name sac (seeds 0, 2)", "reach (seed 0)", "grasp, name ppo (seed 1)",
     ]  # fmt: skip
     assert groups[2].differing == {"preset": "grasp", "train.learner.name": "ppo"}
 
@@ -154,6 +154,12 @@ def test_a_setting_that_another_run_does_not_know_tells_them_apart(data: Path) -
     old, new = write_run(data, seed=0), write_run(data, seed=1, clip=0.2)
     groups = group_runs([read_run(old), read_run(new)])
     assert [group.label for group in groups] == ["grasp, clip - (seed 0)", "grasp, clip 0.2 (seed 1)"]
+
+
+def test_what_was_no_setting_yet_had_its_default_and_how_long_it_went_on_is_no_setting(data: Path) -> None:
+    old, new = write_run(data, seed=1), write_run(data, seed=0, distractors=0, max_decisions=70)
+    (group,) = group_runs([read_run(old), read_run(new)])
+    assert group.label == "grasp (seeds 0, 1)"
 
 
 # The picture --------------------------------------------------------------------------------------
