@@ -16,7 +16,7 @@ from bridge.ports import Intrinsics
 from calibration.board_spec import BOARDS, Board, BoardCorners
 from calibration.errors import WeakViews
 from calibration.intrinsics import CameraResult, Seen, calibrate
-from calibration.lens import project
+from calibration.lens import project, undistort
 from calibration.view_guide import ViewGuide
 from scripts.programs.figures import Row, at_most
 from urdf.pose import Pose
@@ -26,6 +26,8 @@ VIEWS = 20
 #: How many cameras by the board that is recommended, and by those that one may have already.
 _SEEDS = {"charuco": 60, "aruco": 12, "chessboard": 12}
 _CHARUCO = BOARDS["charuco"]
+#: A ray that differs by so much from the one that its pixel belongs to is another ray.
+_FOLDED = 0.01
 
 #: Cameras as they come: a webcam, the Dofbot-SE's camera with its strong barrel (FIELD 8.4: fx 935 at 1280 x 720, k1
 #: -0.5), the kit's wide camera, and a fisheye of 100 degrees.
@@ -128,6 +130,9 @@ def seen_by(
     in_front = camera_from_board.apply(points)[:, 2] > 0.03
     pixels = project(points, camera_from_board, true)
     inside = in_front & np.all((pixels > 3) & (pixels < (true.width_px - 4, true.height_px - 4)), axis=1)
+    # Beyond where a strong barrel folds over, its polynomial lands in the picture again: no camera sees that.
+    there = camera_from_board.apply(points)
+    inside &= np.linalg.norm(undistort(pixels, true) - there[:, :2] / there[:, 2:], axis=1) < _FOLDED
     if board.kind == "chessboard" and not inside.all():
         inside[:] = False  # without numbers a part of it says nothing of which part it is
     noisy = pixels[inside] + NOISE_PX * rng.normal(size=(int(inside.sum()), 2))
