@@ -52,6 +52,7 @@ class HandEyePlanner:
         noise: HandEyeNoise,
     ) -> None:
         self._description, self._mount = description, mount
+        self.home_rad: Array = np.asarray(rig.home_rad)
         self._object_m, self._intrinsics, self._noise = object_m, intrinsics, noise
         # A board's frame may be that of the tool which carries it: its plane is that of its points.
         self._normal: Array = np.linalg.svd(object_m - object_m.mean(axis=0))[2][2]

@@ -15,9 +15,13 @@ Rectangle = tuple[float, float, float, float]
 
 #: Below the board: the ruler across and two lines of words. Beside it: the ruler down.
 _FOOT_MM, _SIDE_MM = 24.0, 15.0
-_RULER_LEFT_MM = 7.0
+_RULER_LEFT_MM = 6.0
 _TOP_MM = 5.0
 _NETS = 3
+#: Of the size of its letters: how high a digit is. Ref: Adobe font metrics, Helvetica.
+_DIGIT_HEIGHT = 0.703
+#: White that a marker keeps around it.
+_ARROW_GAP_MM = 3.0
 #: Sheets that are cut up, rulers and all.
 _CUT_UP = ("block-stickers", "gripper")
 
@@ -37,6 +41,8 @@ def board_sheet(board: Board, paper: Paper, name: str) -> Sheet:
         )
     middle = sheet.width_mm / 2, (sheet.height_mm - _FOOT_MM) / 2
     _draw_board(sheet, board, middle, turned)
+    if board.kind == "desk":
+        _draw_way_to_lay(sheet, middle, width / 2)
     _draw_foot(sheet, name, describe(board))
     return sheet
 
@@ -51,10 +57,11 @@ def describe(board: Board) -> str:
     markers = f"markers of {1000 * board.marker_m:g} mm, {board.dictionary}, ids {ids[0]} to {ids[-1]}"
     if board.kind == "grid":
         return f"grid, {size} cells of {pitch} mm, {markers}"
+    if board.kind == "desk":
+        return f"desk board, {size}, every {pitch} mm, {markers}; the arrow points to the arm"
     if board.kind == "charuco":
         return f"ChArUco board, {size} squares of {pitch} mm, {markers}"
-    what = "desk board" if board.kind == "desk" else "ArUco board"
-    return f"{what}, {size}, every {pitch} mm, {markers}"
+    return f"ArUco board, {size}, every {pitch} mm, {markers}"
 
 
 def printed(board: Board, shrink: int, paper: Paper = "A4") -> tuple[NDArray[np.uint8], float]:
@@ -69,10 +76,10 @@ def gripper_sheet(paper: Paper) -> Sheet:
     marker = GRIPPER.markers[0]
     side, whole = 1000 * marker.size_m, 1000 * GRIPPER.size_m[0]
     across, down = 3, 4
-    gap_x, gap_y = sheet.width_mm / across, (sheet.height_mm - _FOOT_MM) / down
+    gap_x, gap_y = (sheet.width_mm - 2 * _SIDE_MM) / across, (sheet.height_mm - _FOOT_MM) / down
     for row in range(down):
         for column in range(across):
-            x, y = (column + 0.5) * gap_x - whole / 2, (row + 0.5) * gap_y - whole / 2
+            x, y = _SIDE_MM + (column + 0.5) * gap_x - whole / 2, (row + 0.5) * gap_y - whole / 2
             _draw_face(sheet, marker.id, (x, y), whole, side)
     what = f"marker of {side:g} mm, DICT_4X4_50, id {marker.id}; cut along the outline, stick it on, edges in line"
     _draw_foot(sheet, "gripper", what)
@@ -164,9 +171,19 @@ def _draw_grid(sheet: Sheet, board: Board, middle: tuple[float, float]) -> None:
     sheet.fill(bold, 0.3)
     x, y = middle
     sheet.fill([(x, y - 0.5, 2 * pitch, 1.0), (x - 0.5, y - 2 * pitch, 1.0, 2 * pitch), (x - 1.4, y - 1.4, 2.8, 2.8)])
-    sheet.write("x", x + 2 * pitch + 1.2, y + 1.2, 4.2, bold=True)
-    sheet.write("y", x - 1.2, y - 2 * pitch - 1.4, 4.2, bold=True)
+    sheet.write("x", x + 2 * pitch - 2.4, y - 1.6, 4.2, bold=True)
+    sheet.write("y", x + 1.6, y - 2 * pitch + 2.6, 4.2, bold=True)
     sheet.write("[mm]", x + half_x - 8.0, y + half_y + 7.4, 2.4)
+
+
+def _draw_way_to_lay(sheet: Sheet, middle: tuple[float, float], half_mm: float) -> None:
+    """Draw an arrow to the arm beside the desk board, and a cross in its middle to measure from."""
+    x, y = middle
+    sheet.fill([(x - 5, y - 0.1, 10, 0.2), (x - 0.1, y - 5, 0.2, 10)], 0.6)
+    left, long, step = x + half_mm + _ARROW_GAP_MM, 5.0, 0.1
+    shares = np.arange(0.0, 1.0, step / long)
+    sheet.fill([(left + long * s, y - 4 * (1 - s), step, 8 * (1 - s)) for s in shares.tolist()], 0.2)
+    sheet.number("arm", left + long / 2, y + 8.0, 3.0)
 
 
 def _draw_net(sheet: Sheet, left: float, top: float, face: float) -> None:
@@ -202,12 +219,12 @@ def _draw_foot(sheet: Sheet, name: str, what: str) -> None:
         if k % 10 == 0:
             sheet.number(str(k), left + k, base + 7.0)
     top = (sheet.height_mm - _FOOT_MM) / 2 - RULER_DOWN_MM / 2
-    x = _RULER_LEFT_MM
+    x, short, size = _RULER_LEFT_MM, 0.7, 2.4
     marks.append((x - 0.1, top, 0.2, RULER_DOWN_MM))
     for k in range(int(RULER_DOWN_MM) + 1):
-        marks.append((x, top + k - 0.06, _tick_mm(k), 0.12))
+        marks.append((x, top + k - 0.06, short * _tick_mm(k), 0.12))
         if k % 20 == 0:
-            sheet.number(str(k), x + 6.6, top + k + (2.9 if k < RULER_DOWN_MM else -1.0), 2.4)
+            sheet.number(str(k), x + 5.7, top + k + _DIGIT_HEIGHT * size / 2, size)
     sheet.fill(marks)
     line = sheet.height_mm - 9.4
     sheet.write(f"Tandem {name}", left, line, 3.2, bold=True)

@@ -70,8 +70,7 @@ class UnitMeasurement:
         plan, began_s = self._folder.plan, time.monotonic()
         lab, failed = self._lab("after"), ""
         before = nominal_calibration(lab.description, SERIAL)
-        # The lab's lens is a pinhole's: fitting two more models to it only takes time.
-        settings = ChainSettings(plan.views, plan.poses, plan.rounds, models=("pinhole",), seed=self._seed)
+        settings = ChainSettings(plan.views, plan.poses, plan.rounds, seed=self._seed)
         chain = Chain(lab.workplace(), settings, lambda words: self._advance("calibration", words))
         try:
             chain.run()

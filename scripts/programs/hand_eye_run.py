@@ -148,7 +148,10 @@ class HandEyeRun:
         return self.routine.solve()
 
     def go_to(self, joints_rad: Array) -> None:
-        """Go to the arm joints (n - 1,) from which to begin; raises CalibrationError where that is no safe pose."""
+        """Go to the arm joints (n - 1,) from which to begin, by home where the straight way is not safe.
+
+        Raises CalibrationError where that is no safe pose.
+        """
         arm = self.routine.setup.description
         if joints_rad.shape != (arm.arm_joint_count,):
             raise CalibrationError(f"a start of {joints_rad.size} angles: {arm.name} has {arm.arm_joint_count} joints")
@@ -156,7 +159,11 @@ class HandEyeRun:
         if (goal_rad < arm.lower_rad).any() or (goal_rad > arm.upper_rad).any():
             raise CalibrationError(f"the start lies outside the joint limits of {arm.name}")
         if not self._planner.is_safe_way(self._arm.target_rad, goal_rad):
-            raise CalibrationError("the straight way to the start comes too near to desk or arm: go elsewhere first")
+            # Where it was switched off it may lie lower than any pose that is planned; home is above all of them.
+            by_rad = np.append(self._planner.home_rad[:-1], goal_rad[-1])
+            if not self._planner.is_safe_way(by_rad, goal_rad):
+                raise CalibrationError("the start, or the way there from home, comes too near to desk or arm")
+            self._arm.move_to(by_rad, SPEED_RAD_S)
         self._arm.move_to(goal_rad, SPEED_RAD_S)
 
     def _first_look(self) -> str:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibration.board_file import BoardFile, load_board
-from calibration.boards import GRIPPER, detect_markers
+from calibration.board_file import PAPER_MM, BoardFile, Paper, load_board
+from calibration.board_spec import BOARDS, BoardKind
+from calibration.boards import DESK_BOARD, GRIPPER, desk_from_board, detect_markers
 from scripts.main import main
+from scripts.programs.board_sheet import board_sheet, gripper_sheet
+from urdf.description import load_arm
 from urdf.errors import UnknownName
 
 MM_PER_POINT = 25.4 / 72
@@ -108,6 +111,49 @@ def test_what_is_printed_is_found_where_the_board_says(data: Path, kind: str) ->
     expected = np.stack([right, -up], axis=1)
     offset = seen.image_px - expected
     assert np.abs(offset - offset.mean(axis=0)).max() < 0.6
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+@pytest.mark.parametrize("kind", ["charuco", "desk"])
+def test_each_number_of_a_ruler_stands_at_its_tick_and_clear_of_the_board(kind: BoardKind, paper: Paper) -> None:
+    sheet = board_sheet(BOARDS[kind], paper, kind)
+    width_mm, height_mm = PAPER_MM[paper]
+    half_board_mm = 500 * BOARDS[kind].size_m[1 if kind == "desk" else 0]
+    numbers = [w for w in sheet.words if w.text.isdigit()]
+    across = [w for w in numbers if w.y_mm > height_mm - 20]
+    assert [w.text for w in across] == [str(k) for k in range(0, 151, 10)]
+    assert all(w.centred and abs(w.x_mm - (width_mm / 2 - 75 + int(w.text))) < 0.01 for w in across)
+    down = [w for w in numbers if w.x_mm < 20 and w not in across]
+    assert [w.text for w in down] == [str(k) for k in range(0, 201, 20)]
+    for word in down:
+        # A digit of Helvetica is 0.703 of the size of its letters high and 0.556 wide.
+        assert word.y_mm - 0.703 * word.size_mm / 2 == pytest.approx(
+            (height_mm - 24) / 2 - 100 + int(word.text), abs=0.05
+        )
+        assert word.x_mm + 0.556 * word.size_mm * len(word.text) / 2 < width_mm / 2 - half_board_mm - 1.5
+
+
+def test_the_arrow_of_the_desk_board_is_at_the_side_where_the_arm_stands() -> None:
+    sheet = board_sheet(BOARDS["desk"], "A4", "desk")
+    (arm,) = [w for w in sheet.words if w.text == "arm"]
+    px_per_mm = 100 / 25.4
+    rgb = np.repeat(np.asarray(sheet.raster(100))[:, :, None], 3, axis=2)
+    right_mm = {number: corners[:, 0].mean() / px_per_mm for number, corners in detect_markers(rgb).items()}
+    rig = load_arm("dofbot").rig("table")
+    board = desk_from_board(rig)
+    base_m = rig.desk_from_base.position_m[:2]
+    away_m = {m.id: np.linalg.norm(board.apply(m.corners_m()).mean(axis=0)[:2] - base_m) for m in DESK_BOARD.markers}
+    nearest, farthest = min(away_m, key=lambda k: away_m[k]), max(away_m, key=lambda k: away_m[k])
+    assert right_mm[farthest] < right_mm[nearest] < arm.x_mm < 205
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_grippers_markers_keep_clear_of_the_rulers(paper: Paper) -> None:
+    sheet = gripper_sheet(paper)
+    faces = np.concatenate([ink.rectangles_mm for ink in sheet.ink[:-1]])
+    numbers = [w for w in sheet.words if w.text.isdigit() and w.x_mm < 20]
+    assert faces[:, 0].min() > max(w.x_mm for w in numbers) + 3
+    assert (faces[:, 0] + faces[:, 2]).max() < PAPER_MM[paper][0] - 5
 
 
 def test_a_measured_ruler_scales_the_board_and_history_is_kept(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

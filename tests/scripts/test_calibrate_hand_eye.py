@@ -138,6 +138,15 @@ def test_a_board_out_of_sight_ends_it_with_what_to_do(scene: Scene) -> None:
         scene.run_on().go_to(np.radians([0.0, -85.0, -60.0, -20.0, 0.0]))
 
 
+def test_an_arm_that_lies_low_goes_by_home_to_where_it_begins(scene: Scene) -> None:
+    low_rad = np.radians([31.0, -50.0, -27.0, -88.0, 32.0, -21.0])
+    start_rad = np.radians([12.0, -39.0, -45.0, -61.0, 24.0])
+    scene.arm.move_to(low_rad)
+    run = scene.run_on()
+    run.go_to(start_rad)
+    np.testing.assert_allclose(scene.arm.stand().reading_rad[:5], start_rad, atol=math.radians(1.0))
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -32,9 +32,11 @@ from scripts.programs.lab import running_lab
 from scripts.programs.lab_process import LabProcess
 from scripts.programs.lab_stage import StageHand
 from scripts.run import RunSummary
-from sim.lab_truth import TruthFile
+from sim.lab_scene import nominal_camera
+from sim.lab_truth import LabTruth, TruthFile
 from tests.fakes.policy_folder import STATE, export_untrained, make_manifest
 from tests.scripts.open_lab import ARM, RIG, ROOT, TORQUE, OpenLab
+from tests.scripts.test_desk_eyes import measured_at
 from tests.scripts.test_lab import children_of, wait_for
 from urdf.kinematics import PinocchioKinematics
 
@@ -85,6 +87,32 @@ def test_one_attempt_in_a_lab_that_it_starts_itself(tmp_path: Path) -> None:
     assert summary.episode is not None
     assert f"recorded: {summary.episode}" in done.stderr
     check_recording(read_episode(Path(summary.episode)), summary.commands_sent)
+
+
+@pytest.mark.deep
+def test_two_cameras_see_the_block_of_the_lab_as_one(tmp_path: Path) -> None:
+    words = ["--policy", "oracle", "--robot", "lab", "--episodes", "1", "--camera", "left=lab", "--camera", "right=lab"]
+    done = run_tandem(tmp_path, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = msgspec.json.decode(done.stdout.splitlines()[-1], type=RunSummary)
+    assert summary.lab_truth_successes == 1
+    assert summary.episode is not None
+    assert set(read_episode(Path(summary.episode)).picture_stamps_ns) == {"lab"}  # only those of the first are recorded
+
+
+@pytest.mark.deep
+def test_a_run_takes_the_cameras_place_from_hand_eye_where_that_is_asked(tmp_path: Path) -> None:
+    words = ["--policy", "oracle", "--robot", "lab", "--episodes", "1", "--camera-place", "hand-eye", "--json"]
+    with LabProcess(seed=0, data=tmp_path):
+        refused = run_tandem(tmp_path, *words)
+        assert refused.returncode == 2
+        assert "tandem calibrate hand-eye" in refused.stderr
+        really = LabTruth.draw(0, len(ARM.joint_names)).desk_from_camera(nominal_camera(RIG))
+        measured_at(really, "desk").save(tmp_path)
+        done = run_tandem(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    summary = msgspec.json.decode(done.stdout.splitlines()[-1], type=RunSummary)
+    assert (summary.successes, summary.lab_truth_successes) == (1, 1)
 
 
 def check_recording(episode: Episode, commands: int) -> None:
