@@ -206,10 +206,13 @@ def _close(
     notes, summary = session.recorder.notes, _summary(arm, session, record)
     tell(closing_words(summary))
     if notes.times_s:
-        path = args.out or data_root() / "teleop" / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.png"
+        name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) if record is None else record.writer.path.stem
+        path = args.out or data_root() / "teleop" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        title = f"{arm.description.name} ({arm.name}), {args.task or args.mode}, {Path(args.source).name}"
-        draw_teleoperation(notes, title, path)
+        title = f"{arm.description.name} led by {Path(args.source).name}"
+        recorded = "not recorded" if record is None else f"recording {name}"
+        remark = f"{recorded}   \u00b7   robot {arm.name}   \u00b7   {args.task or args.mode}"
+        draw_teleoperation(notes, title, remark, path)
         tell(f"picture: {path}")
     emit_json(summary, args.json)
     return exit_code

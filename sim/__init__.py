@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 import gymnasium
@@ -15,6 +16,9 @@ def _import_pybullet_quietly() -> None:
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
         import pybullet  # noqa: F401
+
+        # Into a pipe or a file C writes at the end of the process: now, while it goes nowhere.
+        ctypes.CDLL(None).fflush(None)
     finally:
         for descriptor, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, descriptor)

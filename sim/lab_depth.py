@@ -52,8 +52,7 @@ class LabDepthEye:
     def draw(self, joint_angles_rad: Mapping[str, float], desk_from_block: Pose, seq: int, stamp_ns: int) -> Frame:
         """Return the frame of a scene: `depth_m` along the optical axis, 0 where the camera does not know."""
         world = self._world
-        for name, angle in joint_angles_rad.items():
-            bullet.resetJointState(world.arm, world.joint_index[name], angle, physicsClientId=world.client)
+        world.pose(joint_angles_rad)
         bullet.resetBasePositionAndOrientation(
             world.block, desk_from_block.position_m.tolist(), desk_from_block.quat_xyzw.tolist(), world.client
         )

@@ -5,6 +5,8 @@ Contact is real: joints are driven by motors with the servos' torque, never by `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pybullet as bullet
 
@@ -194,6 +196,11 @@ class ArmWorld:
         for index, angle in zip(self._read, angles, strict=True):
             bullet.resetJointState(self.arm, index, angle, 0.0, physicsClientId=self.client)
         self.drive(position_rad)
+
+    def pose(self, angles: Mapping[str, float]) -> None:
+        """Put joints of the URDF at angles [rad], for a picture or a ray: motors and contacts are not asked."""
+        for name, angle in angles.items():
+            bullet.resetJointState(self.arm, self.joint_index[name], angle, physicsClientId=self.client)
 
     # Motion --------------------------------------------------------------------------------------
     def drive(self, position_rad: Array) -> None:

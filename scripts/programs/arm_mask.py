@@ -6,7 +6,6 @@ import math
 
 import cv2
 import numpy as np
-import pybullet as bullet
 from numpy.typing import NDArray
 
 from bridge.ports import Intrinsics
@@ -44,8 +43,7 @@ class RenderedArmMask:
     def arm_depth_m(self, intrinsics: Intrinsics, desk_from_camera: Pose, position_rad: Array) -> NDArray[np.float32]:
         """Return how near the arm may be in every pixel (H, W) [m], a margin around it included; else 3 m."""
         world = self._world
-        for name, angle in self._description.joint_angles(position_rad).items():
-            bullet.resetJointState(world.arm, world.joint_index[name], angle, physicsClientId=world.client)
+        world.pose(self._description.joint_angles(position_rad))
         lines = rays(intrinsics)
         reach = np.nanmax(np.abs(lines[..., :2]), axis=(0, 1)) * 1.05
         columns = round(_ROWS * reach[0] / reach[1])

@@ -1,4 +1,4 @@
-"""Pictures of an attempt for people: of the scene where a camera kept them, else what the policy saw."""
+"""Pictures of an attempt for people: what a camera kept, else what the policy saw, else the arm posed as it stood."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bridge.episode_reader import Episode, read_episode, read_pictures
 from bridge.observation import Part
 from scripts.programs.contact_sheet import colored
 from scripts.programs.demonstration_record import SCENE
+from scripts.programs.posed_picture import posed_picture
 
 Image = NDArray[np.uint8]
 
@@ -37,18 +38,44 @@ def strip_of(recorded: RecordedDemonstrations, attempt: RecordedAttempt, count: 
         return [_decoded(kept[k]) for k in _spread(len(kept), count)]
     part = next((part for part in recorded.layout.parts if part.is_picture), None)
     if part is None:
-        return [np.full((3, 4, 3), _NOTHING_RGB, dtype=np.uint8)] * count
+        return _posed(_episode(recorded.path), begin_ns, int(attempt.stamp_ns[-1]), end_ns, count)
     seen = attempt.observations[part.name]
     return [_shown(seen[k], part) for k in _spread(len(seen), count)]
+
+
+def is_posed(recorded: RecordedDemonstrations) -> bool:
+    """Whether no camera and no policy kept a picture: the strips are drawn from the joints."""
+    return not _episode(recorded.path).picture_stamps_ns and not any(part.is_picture for part in recorded.layout.parts)
+
+
+def _posed(episode: Episode, begin_ns: int, last_ns: int, end_ns: int, count: int) -> list[Image]:
+    """Return the arm at so many moments, as simulation draws it, until its skill was done and the way home began."""
+    over_ns = min([stamp_ns for stamp_ns in _done_ns(episode) if stamp_ns >= last_ns], default=end_ns)
+    stamps_ns = episode.state_stamp_ns
+    recorded_ns = stamps_ns[(stamps_ns >= begin_ns) & (stamps_ns <= min(over_ns, end_ns))]
+    nothing = np.full((3, 4, 3), _NOTHING_RGB, dtype=np.uint8)
+    if not recorded_ns.size:
+        return [nothing] * count
+    posed = (posed_picture(episode, int(recorded_ns[k])) for k in _spread(len(recorded_ns), count))
+    return [nothing if picture is None else _cropped(picture) for picture in posed]
+
+
+def _cropped(picture: Image) -> Image:
+    height, width = picture.shape[:2]
+    left, top, right, bottom = _SCENE_CROP
+    return picture[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
 
 
 def _end_ns(recorded: RecordedDemonstrations, attempt: RecordedAttempt) -> int:
     """Return when an attempt was over: what a skill does after the last decision is part of it."""
     last_ns = int(attempt.stamp_ns[-1])
     nexts = [int(other.stamp_ns[0]) - 1 for other in recorded.attempts if other.number > attempt.number]
-    done = [event.stamp_ns for event in _episode(recorded.path).events if (event.name, event.text) == ("phase", "done")]
-    later = [stamp_ns + _HELD_NS for stamp_ns in done if stamp_ns >= last_ns]
+    later = [stamp_ns + _HELD_NS for stamp_ns in _done_ns(_episode(recorded.path)) if stamp_ns >= last_ns]
     return min([*nexts, *later], default=last_ns + _HELD_NS)
+
+
+def _done_ns(episode: Episode) -> list[int]:
+    return [event.stamp_ns for event in episode.events if (event.name, event.text) == ("phase", "done")]
 
 
 @lru_cache(maxsize=4)
@@ -70,11 +97,8 @@ def _spread(available: int, count: int) -> NDArray[np.int64]:
 
 
 def _decoded(picture: Picture) -> Image:
-    image = Pillow.open(io.BytesIO(picture.jpeg)).convert("RGB")
-    if picture.name == SCENE:
-        left, top, right, bottom = _SCENE_CROP
-        image = image.crop((left * image.width, top * image.height, right * image.width, bottom * image.height))
-    return np.asarray(image, dtype=np.uint8)
+    image = np.asarray(Pillow.open(io.BytesIO(picture.jpeg)).convert("RGB"), dtype=np.uint8)
+    return _cropped(image) if picture.name == SCENE else image
 
 
 def _shown(part: Part, layout: PartLayout) -> Image:

@@ -16,7 +16,7 @@ from bridge.episode_attempts import RecordedAttempt, RecordedDemonstrations
 from bridge.episode_decisions import FAILURE, SUCCESS
 from calibration.artifacts import write_atomic
 from scripts.programs.demonstration_numbers import DemonstrationFigures, duration_s
-from scripts.programs.demonstration_pictures import strip_of
+from scripts.programs.demonstration_pictures import is_posed, strip_of
 from scripts.programs.lettering import ACCENT, BAD, GOOD, INK, LINE, PAPER, SOFT, font
 
 #: Attempts that fit; of more, so many are shown, evenly spread.
@@ -55,7 +55,7 @@ def draw_sheet(sets: Sequence[RecordedDemonstrations], figures: DemonstrationFig
     for number, card in enumerate(cards):
         row, column = divmod(number, _COLUMNS)
         _draw_card(sheet, pen, card, _MARGIN + column * (_STRIP + _GUTTER), _HEAD + row * (_CARD + _ROW_GAP))
-    _draw_foot(pen, len(cards), figures.attempts, height)
+    _draw_foot(pen, len(cards), figures.attempts, any(map(is_posed, sets)), height)
     data = io.BytesIO()
     sheet.save(data, "PNG", optimize=True)
     write_atomic(path, data.getvalue())
@@ -158,8 +158,9 @@ def _traces(actions: NDArray[np.float32], count: int) -> Pillow.Image:
     return picture.resize((_STRIP, _TRACE), Pillow.Resampling.BOX)
 
 
-def _draw_foot(pen: ImageDraw.ImageDraw, shown: int, attempts: int, height: int) -> None:
-    words = "Pictures from the first decision to the end. Below them the actions, -1 to 1, decision by decision."
+def _draw_foot(pen: ImageDraw.ImageDraw, shown: int, attempts: int, posed: bool, height: int) -> None:
+    pictures = "No camera was recorded: the arm as simulation draws its joints" if posed else "Pictures"
+    words = f"{pictures}, from the first decision to the end. Below the actions, -1 to 1, decision by decision."
     if shown < attempts:
         words = f"{shown} of {attempts} attempts, evenly spread. {words}"
     pen.text((_MARGIN, height - 18), words, fill=_MUTED, font=font(12), anchor="ls")

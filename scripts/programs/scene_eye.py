@@ -14,8 +14,8 @@ from scripts.programs.footage import Image
 from sim.env import ArmEnv
 from sim.scene_view import FOV_Y_RAD, scene_view
 from sim.tasks import pick_place, reach
-from sim.world import render
-from urdf.pose import Array
+from sim.world import ArmWorld, render
+from urdf.pose import Array, Pose
 
 #: TinyRenderer draws jagged edges: the picture is drawn this much finer, then averaged.
 _OVERSAMPLE = 1.5
@@ -39,13 +39,10 @@ class SceneEye:
 
     def picture(self, solved: bool = False) -> Image:
         """Return the world as it is now; a goal that was met (`solved`) is green."""
-        width, height = (round(side * _OVERSAMPLE) for side in self._size_px)
-        client = self._env.world.client
-        rgb, depth_m, bodies = render(client, self._camera, FOV_Y_RAD, _NEAR_M, _FAR_M, width, height)
-        rgb = np.where((bodies < 0)[:, :, None], _SKY_RGB, rgb)
+        rgb, depth_m = _drawn(self._env.world, self._camera, self._size_px)
         for line_m in goal_lines(self._env):
             self._draw(rgb, depth_m, line_m, _GOAL_REACHED_RGB if solved else _GOAL_RGB)
-        return np.asarray(cv2.resize(rgb, self._size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        return _averaged(rgb, self._size_px)
 
     def _draw(self, rgb: Image, depth_m: Array, line_m: Array, color: Array) -> None:
         """Blend a line into the picture: boldly where it is seen, faintly where something is in front of it."""
@@ -63,6 +60,22 @@ class SceneEye:
             mask = cv2.dilate(mask, np.ones((_LINE_PX, _LINE_PX), dtype=np.uint8))
             where = mask.astype(bool)
             rgb[where] = ((1.0 - share) * rgb[where] + share * color).astype(np.uint8)
+
+
+def world_picture(world: ArmWorld, size_px: tuple[int, int]) -> Image:
+    """Return a picture (H, W, 3) of any world as it is now, from the same place."""
+    return _averaged(_drawn(world, scene_view(world.rig), size_px)[0], size_px)
+
+
+def _drawn(world: ArmWorld, camera: Pose, size_px: tuple[int, int]) -> tuple[Image, Array]:
+    """Return colours, the sky among them, and depth [m], finer than the picture is to be."""
+    width, height = (round(side * _OVERSAMPLE) for side in size_px)
+    rgb, depth_m, bodies = render(world.client, camera, FOV_Y_RAD, _NEAR_M, _FAR_M, width, height)
+    return np.where((bodies < 0)[:, :, None], _SKY_RGB, rgb), depth_m
+
+
+def _averaged(rgb: Image, size_px: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(rgb, size_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def goal_lines(env: ArmEnv) -> list[Array]:

@@ -28,6 +28,7 @@ from scripts.programs.camera_choice import open_camera
 from urdf.errors import ArmError
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+_STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".heic")
 _WAIT_S = 0.1
 
 
@@ -46,9 +47,12 @@ class SourceChoice:
 
     @staticmethod
     def parse(text: str) -> SourceChoice:
-        """Read it; raises ArmError for a file that is not there."""
+        """Read it; raises ArmError for a file that is not there, and for one of another kind."""
         path = Path(text.removeprefix("video:")).expanduser()
         if path.suffix.lower() not in (*VIDEOS, SUFFIX):
+            if path.suffix.lower() in _STILLS or path.is_file():
+                kinds = ", ".join((*VIDEOS, SUFFIX))
+                raise ArmError(f"--source {text}: nobody moves there; a recording ends in one of {kinds}")
             return SourceChoice("uvc:0" if text == "camera" else text, None, recorded=False)
         if not path.is_file():
             raise ArmError(f"--source {text}: there is no such file")

@@ -72,6 +72,16 @@ def result(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+@pytest.mark.parametrize("name", ["pose.jpg", "person.pdf"])
+def test_a_file_in_which_nobody_moves_is_refused_before_anybody_is_asked_for(
+    name: str, teleop: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = tmp_path / name
+    still.write_bytes(b"no film")
+    assert teleop("--source", still) == 2
+    assert "nobody moves there; a recording ends in one of .mp4" in capsys.readouterr().err
+
+
 def test_a_landmark_file_leads_a_simulated_arm_and_leaves_recording_and_picture(
     teleop: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
