@@ -84,23 +84,6 @@ class Raw:
 
 
 @pytest.fixture
-def robot() -> SetpointRobot:
-    return SetpointRobot(CLOCK)
-
-
-@pytest.fixture
-def server(robot: SetpointRobot, tmp_path: Path) -> Generator[RobotServer]:
-    with serving(robot, ipc(tmp_path), CLOCK) as running:
-        yield running
-
-
-@pytest.fixture
-def remote(server: RobotServer) -> Generator[RemoteRobot]:
-    with RemoteRobot(server.endpoint, ARM, CLOCK) as connected:
-        yield connected
-
-
-@pytest.fixture
 def raw(server: RobotServer) -> Generator[Raw]:
     client = Raw(server.endpoint)
     yield client
