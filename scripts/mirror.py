@@ -51,16 +51,16 @@ _SHOW_EVERY_S = 0.3
 _NO_CAMERA = "none"
 #: Corners of a calibrated camera fit to about half a pixel.
 _WELL_PX = 1.0
-#: 16 poses are too few for a fit; 36 tell little more.
-_POSES = 28
+#: As many as for a calibration: with fewer, those that fit badly weigh more.
+_POSES = 36
 
 
 @dataclass(frozen=True)
 class MirrorArgs:
     """Drive an arm and its simulated twin together, and tell how they differ. Ctrl-C holds the arm and keeps the rest.
 
-    The arm goes slowly to the first pose and then moves every joint by 10 degrees at most; with a camera it goes to 28
-    poses all over its room after that, for 3 minutes. Keep clear of it.
+    The arm goes slowly to the first pose and then moves every joint by 10 degrees at most; with a camera it goes to 36
+    poses all over its room after that, for 4 minutes. Keep clear of it.
     """
 
     robot: str = ROBOT_NAME

@@ -75,7 +75,7 @@ def _fill(figure: Figure, picture: MirrorPicture) -> None:
         handles=handles, loc="upper right", bbox_to_anchor=(0.99, 1 - 0.08 / height_in), ncols=3, frameon=False,
     )  # fmt: skip
     sides = figure.add_gridspec(
-        1, 3, left=0.055, right=0.985, top=1 - _HEAD_IN / height_in, bottom=_FOOT_IN / height_in,
+        1, 3, left=0.062, right=0.985, top=1 - _HEAD_IN / height_in, bottom=_FOOT_IN / height_in,
         width_ratios=(1.15, 1.0, 0.9), wspace=0.2,
     )  # fmt: skip
     motion, off = (sides[k].subgridspec(count, 1, hspace=0.3) for k in (0, 1))
@@ -114,7 +114,7 @@ def _difference_panel(panel: Axes, picture: MirrorPicture, joint: int, reach_rad
         words.append(f"link {link.offset_rad:+.4f} ± {link.offset_error_rad:.4f} rad")
     words += [] if figures.behind_ms is None else [f"{figures.behind_ms:.0f} ms behind"]
     panel.set_title(", ".join(words), loc="right", size=8, color=_GREY, pad=2)
-    panel.set_ylabel("arm - twin [rad]" if joint == 0 else "")
+    panel.set_ylabel("off [rad]" if joint == 0 else "")
     _ground(panel, "time since the first command [s]" if last else "")
 
 
