@@ -5,6 +5,7 @@ One message is one frame of msgpack: ZeroMQ's CONFLATE and partial failures cann
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -93,6 +94,17 @@ def check_unserved(endpoint: str) -> None:
         except OSError:  # left behind by a server that died
             return
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
+
+
+def remove_socket(endpoint: str) -> None:
+    """Take away the file of an ipc endpoint that we serve, which libzmq leaves.
+
+    Before it is closed: afterwards another server may have bound there.
+    """
+    path = endpoint.removeprefix("ipc://")
+    if path != endpoint and not path.startswith("@"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def software_version() -> str:

@@ -17,6 +17,7 @@ from bridge.link import (
     check_unserved,
     decode_client,
     encode,
+    remove_socket,
     state_endpoint,
 )
 from bridge.messages import ClientMessage, ServerMessage, StateUpdate
@@ -46,6 +47,7 @@ class ServerSockets:
         check_unserved(address)
         self._context = zmq.Context()
         self._doors: Doorkeeper | None = None
+        self._served: list[str] = []
         try:
             if ring is not None:
                 from bridge.doorkeeper import Doorkeeper  # its authenticator costs 10 MB that keyless servers need not
@@ -75,7 +77,9 @@ class ServerSockets:
         # What waits to be read from clients with keys is the flood guard's to bound.
         take = () if self._doors is None else ((zmq.RCVHWM, 0),)
         options = ((zmq.MAXMSGSIZE, 2 * MAX_MESSAGE_BYTES), keep, *take)
-        return bind(self._context, kind, address, options, self._doors)
+        socket = bind(self._context, kind, address, options, self._doors)
+        self._served.append(address)
+        return socket
 
     @property
     def strangers(self) -> int:
@@ -128,6 +132,8 @@ class ServerSockets:
 
     def close(self) -> None:
         """Close everything; calling it twice is harmless."""
+        while self._served:
+            remove_socket(self._served.pop())
         if self._doors is not None:
             self._doors.close()
             self._doors = None

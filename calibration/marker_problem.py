@@ -164,10 +164,11 @@ class MarkerProblem:
         std = np.sqrt(np.diag(np.linalg.inv(information))[: 2 * count])
         return std > np.repeat([zero_rad, scale], count)
 
-    def standard_deviations(self, unknowns: Unknowns, joint_error_rad: Array) -> Array:
-        """Return those of zeros and stretches (2a,), what is held being as uncertain as before."""
+    def covariance(self, unknowns: Unknowns, joint_error_rad: Array) -> Array:
+        """Return that of zeros and stretches (2a, 2a), what is held being as uncertain as before."""
         _, information, _ = self._normal(unknowns, joint_error_rad, robust=False)
-        return np.sqrt(np.diag(np.linalg.inv(information))[: 2 * self.chain.joint_count])
+        count = 2 * self.chain.joint_count
+        return np.asarray(np.linalg.inv(information)[:count, :count], dtype=np.float64)
 
     # Residuals -----------------------------------------------------------------------------------
     def _free(self) -> NDArray[np.bool_]:

@@ -76,20 +76,36 @@ class VisionKnowledge:
 class ServoVisionFit:
     """What the samples say. Arrays (a,) follow the arm's joints; the gripper's servo is not seen.
 
-    `errors` relates servo and joint; `zero_std_rad` and `scale_std` are standard deviations, those of the prior where
-    a number was `held` ("joint1 zero"). `play_rad` is the gap that the approaches show, `unexplained_rad` what joints
+    `errors` relates servo and joint; `covariance` (2a, 2a) is that of zeros and scales, the prior's where a number was
+    `held` ("joint1 zero"). `play_rad` is the gap that the approaches show, `unexplained_rad` what joints
     err besides. `residual` (n,) is each sample's RMS corner error in focal lengths, `dropped` numbers those left out.
     """
 
     errors: ServoErrors
-    zero_std_rad: Array
-    scale_std: Array
+    covariance: Array
     held: tuple[str, ...]
     play_rad: Array
     unexplained_rad: float
     placing: Placing
     residual: Array
     dropped: tuple[int, ...]
+
+    @property
+    def zero_std_rad(self) -> Array:
+        """The standard deviations of the zeros (a,)."""
+        return np.sqrt(np.diag(self.covariance))[: len(self.play_rad)]
+
+    @property
+    def scale_std(self) -> Array:
+        """The standard deviations of the scales (a,)."""
+        return np.sqrt(np.diag(self.covariance))[len(self.play_rad) :]
+
+    def offset_rad(self, servo_rad: Array) -> tuple[Array, Array]:
+        """Return how far the joints stand from what their servos (a,) say, and the standard deviations of that."""
+        zero, scale = np.eye(2 * len(servo_rad)).reshape(2, len(servo_rad), -1)
+        at = zero + servo_rad[:, None] * scale
+        std_rad = np.sqrt(np.sum(at @ self.covariance * at, axis=1))
+        return self.errors.joint_rad(servo_rad) - servo_rad, std_rad
 
     @property
     def kept_residual(self) -> float:
@@ -135,12 +151,10 @@ def fit_servos(samples: Sequence[MarkerSample], description: ArmDescription, kno
         raise CalibrationError("these samples determine no servo's zero or scale: take more, in poses further apart")
     problem.held = held
     unknowns = problem.solved(unknowns.without(held), joint_rad)
-    std = problem.standard_deviations(unknowns, joint_rad)
     labels = [f"{name} {what}" for what in ("zero", "scale") for name in names]
     return ServoVisionFit(
         errors=ServoErrors.of(unknowns.zero_rad, 1.0 + unknowns.stretch),
-        zero_std_rad=std[: len(names)],
-        scale_std=std[len(names) :],
+        covariance=problem.covariance(unknowns, joint_rad),
         held=tuple(label for label, is_held in zip(labels, held, strict=True) if is_held),
         play_rad=2.0 * np.abs(unknowns.half_play_rad),
         unexplained_rad=extra_rad,

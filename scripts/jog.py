@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge.clock import MonotonicClock
 from hardware.errors import BadChecksum, NoReply, NotMeasured, ServoAlarm
@@ -64,6 +65,8 @@ class JogResult:
 def run(args: JogArgs) -> int:
     """Jog until the person stops; return the exit code."""
     clock = MonotonicClock()
+    if not Path(args.port).exists():
+        open_bus(args.bus, args.port, args.servo_ids, clock).close()  # raises, and names the ports that are there
     with ExitStack() as stack:
         keys = stack.enter_context(keyboard((*_LEAVE, _HOLD)))
         bus: ServoBus = stack.enter_context(closing(open_bus(args.bus, args.port, args.servo_ids, clock)))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+from tests.bridge.served_bench import Bench
 
 # A shell that starts this in the background has Ctrl-C ignored, and every process started from here would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -30,3 +33,13 @@ def landmark_models(request: pytest.FixtureRequest) -> tuple[Path, Path]:
     from tests.landmark_models import built_models  # needs what the Pi half does without
 
     return built_models(request.config)
+
+
+@pytest.fixture
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
+    """A unit on a servo board, and whoever serves it; in a folder of a short name, since a socket's path is short."""
+    bench = Bench(tmp_path_factory.mktemp("b"))
+    try:
+        yield bench
+    finally:
+        bench.end()

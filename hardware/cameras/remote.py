@@ -32,7 +32,7 @@ from bridge.frames import (
     frame_of,
 )
 from bridge.keys import ClientKey, KeyRing, present
-from bridge.link import HEARTBEAT_MS, check_endpoint, check_unserved
+from bridge.link import HEARTBEAT_MS, check_endpoint, check_unserved, remove_socket
 from bridge.ports import Clock, Frame
 from bridge.server_sockets import bind
 from hardware.cameras.newest import NewestCamera
@@ -149,6 +149,7 @@ class FrameSender:
         finally:
             with self._lock:
                 self._stop.set()
+                remove_socket(self.endpoint)
                 self._socket.close(0)
                 self._end()
 

@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import threading
-import tty
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from hardware.errors import HardwareError
 from hardware.virtual.dofbot_mcu import FIRMWARE, DofbotMcu
 from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, number_reply, offset_reply, position_reply, spoil
 from hardware.virtual.plant import Plant
+from hardware.virtual.pty_port import open_pty
 from hardware.virtual.servo_rack import ServoManners
 from hardware.virtual.wire_bytes import Wire
 from urdf.pose import Array
@@ -86,7 +86,7 @@ class DofbotBoard:
         self._swallow = self._closed = False
         self._plug = threading.Lock()
         self._wire = wire
-        self._master, self.port = (-1, wire.name) if wire is not None else _open_pty(link)
+        self._master, self.port = (-1, wire.name) if wire is not None else open_pty(link)
         self._link = link
 
     @property
@@ -139,7 +139,7 @@ class DofbotBoard:
         """Plug the cable in again. Only a board with a `link` comes back under the same name."""
         with self._plug:
             if self._master < 0 and not self._closed:
-                self._master, self.port = _open_pty(self._link)
+                self._master, self.port = open_pty(self._link)
 
     def press_k1(self, now_ns: int) -> None:
         """Press K1: the torque comes on and the arm centres."""
@@ -257,19 +257,3 @@ class DofbotBoard:
             with contextlib.suppress(BlockingIOError):  # nobody reads: a real UART drops bytes too
                 os.write(self._master, frame)
                 self.replies_sent += 1
-
-
-def _open_pty(link: Path | None) -> tuple[int, str]:
-    """Return (master fd, name of the port), raw and closed at the far end, so that an opening can be noticed."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    name = os.ttyname(slave)
-    os.close(slave)
-    os.set_blocking(master, False)
-    if link is None:
-        return master, name
-    link.parent.mkdir(parents=True, exist_ok=True)
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.symlink_to(name)
-    os.replace(temporary, link)
-    return master, str(link)

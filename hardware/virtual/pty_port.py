@@ -92,7 +92,7 @@ class PtyPort:
         """Put the plug in again: under the same name where there is a link, under a new one otherwise."""
         with self._lock:
             if self._master < 0:
-                self._master, self.name = _open_pty(self._link)
+                self._master, self.name = open_pty(self._link)
 
 
 class Stepped(Protocol):
@@ -135,7 +135,7 @@ def run_in_thread(board: Stepped, clock: Clock, period_s: float = 1 / 240) -> Ge
             raise HardwareError(f"the virtual board failed: {failures[0]!r}") from failures[0]
 
 
-def _open_pty(link: Path | None) -> tuple[int, str]:
+def open_pty(link: Path | None) -> tuple[int, str]:
     """Return (master fd, name of the port), raw and closed at the far end, so that an opening can be noticed."""
     master, slave = os.openpty()
     tty.setraw(slave)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +14,12 @@ from types import TracebackType
 
 from scripts.cli import data_root
 from scripts.programs.lab import LabFailed, running_lab
-from scripts.programs.process_tree import before_exec
+from scripts.programs.process_tree import before_exec, is_running
 from scripts.programs.robot_file import RobotFile
 
 _READY_S, _STOP_S, _POLL_S = 60.0, 30.0, 0.05
+#: The folder of a lab that a program started for itself: the program's process id first.
+_OWN_FOLDER = re.compile(r"([0-9]+)_[0-9]+_seed[0-9]+")
 
 
 class LabProcess:
@@ -58,6 +62,7 @@ class LabProcess:
         """Start the lab and wait until arm and camera are there; raises LabFailed with what the lab said."""
         if self._process is not None:
             raise LabFailed("this lab has been started before: make a new LabProcess")
+        clear_left_labs(self._data / "labs")
         self._out.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as sink:
             self._process = subprocess.Popen(
@@ -120,3 +125,11 @@ class LabProcess:
                 return robot
             time.sleep(_POLL_S)
         raise LabFailed(f"the lab is not ready after {_READY_S:.0f} s. It said: {self._said()}")
+
+
+def clear_left_labs(folder: Path) -> None:
+    """Remove what the labs of programs that have ended left: until the next lab their truth can be looked at."""
+    for left in folder.glob("*"):
+        own = _OWN_FOLDER.fullmatch(left.name)
+        if own is not None and not is_running(int(own[1])):
+            shutil.rmtree(left, ignore_errors=True)

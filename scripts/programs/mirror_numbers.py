@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.programs.mirror_links import LinkMirror
 from scripts.programs.mirror_robot import MirrorLog
 from urdf.description import ArmDescription
 from urdf.pose import Array
@@ -32,7 +33,8 @@ class JointMirror(msgspec.Struct, frozen=True):
     """One joint: the arm's reading less the twin's position. Null where the motion does not tell.
 
     `offset_rad` while standing; `behind_ms` how much later than the twin it moves, uncertain by `behind_error_ms` (one
-    standard deviation); `play_rad` how much more of its gears' play lies against the motion than in the twin.
+    standard deviation); `play_rad` how much more of its gears' play lies against the motion than in the twin. `link` is
+    where its link stands, where a camera told.
     """
 
     joint: str
@@ -43,6 +45,7 @@ class JointMirror(msgspec.Struct, frozen=True):
     rms_rad: float
     max_rad: float
     readings: int
+    link: LinkMirror | None = None
 
 
 class ToolMirror(msgspec.Struct, frozen=True):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _GREY = "#52606d"
 #: Told apart by people with any colour vision. Ref: Okabe and Ito, Color Universal Design (2008); darkened for lines.
 _COLORS = ("#c8553d", "#0072b2", "#00855f", "#b0679a", "#c98a00", "#3d9bd1", "#5f6b78")
+_LINK_DASH = (0, (5, 2))
+_STILL_RAD = 0.02
 _WIDTH_IN, _HEAD_IN, _ROW_IN, _FOOT_IN = 13.0, 0.95, 1.12, 0.55
 
 
@@ -67,20 +69,23 @@ def _fill(figure: Figure, picture: MirrorPicture) -> None:
         Line2D([], [], color=_GREY, lw=1.2, label="twin"),
         Line2D([], [], color=ACCENT, marker="o", ms=3.5, ls="", label="arm, each reading"),
     ]
+    if any(joint.link is not None for joint in picture.joints):
+        handles.append(Line2D([], [], color=INK, ls=_LINK_DASH, label="link, by the camera"))
     figure.legend(
-        handles=handles, loc="upper right", bbox_to_anchor=(0.99, 1 - 0.08 / height_in), ncols=2, frameon=False,
+        handles=handles, loc="upper right", bbox_to_anchor=(0.99, 1 - 0.08 / height_in), ncols=3, frameon=False,
     )  # fmt: skip
     sides = figure.add_gridspec(
-        1, 3, left=0.055, right=0.985, top=1 - _HEAD_IN / height_in, bottom=_FOOT_IN / height_in,
+        1, 3, left=0.062, right=0.985, top=1 - _HEAD_IN / height_in, bottom=_FOOT_IN / height_in,
         width_ratios=(1.15, 1.0, 0.9), wspace=0.2,
     )  # fmt: skip
     motion, off = (sides[k].subgridspec(count, 1, hspace=0.3) for k in (0, 1))
-    most = max((float(np.abs(t.difference_rad).max()) for t in picture.traces if len(t.time_s)), default=0.0)
-    reach_deg = max(1.1 * float(np.degrees(most)), 0.5)
+    read = [float(np.abs(t.difference_rad).max()) for t in picture.traces if len(t.time_s)]
+    links = [abs(joint.link.offset_rad) for joint in picture.joints if joint.link is not None]
+    reach_rad = max(1.1 * max([*read, *links], default=0.0), 0.01)
     for k in range(count):
         last = k == count - 1
         _motion_panel(figure.add_subplot(motion[k]), picture, k, last)
-        _difference_panel(figure.add_subplot(off[k]), picture, k, reach_deg, last)
+        _difference_panel(figure.add_subplot(off[k]), picture, k, reach_rad, last)
     right = sides[2].subgridspec(2, 1, hspace=0.32)
     _tool_panel(figure.add_subplot(right[0]), picture)
     _lag_panel(figure.add_subplot(right[1]), picture)
@@ -88,25 +93,28 @@ def _fill(figure: Figure, picture: MirrorPicture) -> None:
 
 def _motion_panel(panel: Axes, picture: MirrorPicture, joint: int, last: bool) -> None:
     trace = picture.traces[joint]
-    panel.plot(picture.twin_s, np.degrees(picture.twin_rad[:, joint]), color=_GREY, lw=1.2)
-    panel.plot(trace.time_s, np.degrees(trace.read_rad), "o", color=ACCENT, ms=2.6)
-    panel.set_ylabel(f"{picture.joints[joint].joint} [°]")
-    middle = float(np.median(np.degrees(picture.twin_rad[:, joint])))
+    panel.plot(picture.twin_s, picture.twin_rad[:, joint], color=_GREY, lw=1.2)
+    panel.plot(trace.time_s, trace.read_rad, "o", color=ACCENT, ms=2.6)
+    panel.set_ylabel(f"{picture.joints[joint].joint} [rad]")
+    middle = float(np.median(picture.twin_rad[:, joint]))
     low, high = panel.get_ylim()
-    if high - low < 2.0:  # a still joint must not look like a wild one
-        panel.set_ylim(middle - 1.0, middle + 1.0)
+    if high - low < 2 * _STILL_RAD:  # a still joint must not look like a wild one
+        panel.set_ylim(middle - _STILL_RAD, middle + _STILL_RAD)
     _ground(panel, "time since the first command [s]" if last else "")
 
 
-def _difference_panel(panel: Axes, picture: MirrorPicture, joint: int, reach_deg: float, last: bool) -> None:
+def _difference_panel(panel: Axes, picture: MirrorPicture, joint: int, reach_rad: float, last: bool) -> None:
     trace, figures = picture.traces[joint], picture.joints[joint]
     panel.axhline(0.0, color=_GREY, lw=0.8)
-    panel.plot(trace.time_s, np.degrees(trace.difference_rad), "o-", color=_COLORS[joint % 7], ms=2.2, lw=0.7)
-    panel.set_ylim(-reach_deg, reach_deg)
-    words = [] if figures.offset_rad is None else [f"offset {figures.offset_rad:+.4f} rad"]
+    panel.plot(trace.time_s, trace.difference_rad, "o-", color=_COLORS[joint % 7], ms=2.2, lw=0.7)
+    panel.set_ylim(-reach_rad, reach_rad)
+    words = [] if figures.offset_rad is None else [f"reading {figures.offset_rad:+.4f}"]
+    if (link := figures.link) is not None:
+        panel.axhline(link.offset_rad, color=INK, lw=1.1, ls=_LINK_DASH)
+        words.append(f"link {link.offset_rad:+.4f} ± {link.offset_error_rad:.4f} rad")
     words += [] if figures.behind_ms is None else [f"{figures.behind_ms:.0f} ms behind"]
     panel.set_title(", ".join(words), loc="right", size=8, color=_GREY, pad=2)
-    panel.set_ylabel("arm - twin [°]" if joint == 0 else "")
+    panel.set_ylabel("off [rad]" if joint == 0 else "")
     _ground(panel, "time since the first command [s]" if last else "")
 
 

@@ -15,6 +15,7 @@ from bridge.encoding import Phase
 from bridge.loop import ControlLoop, LoopStatistics, LoopStep
 from calibration.actuator import ActuatorModel
 from scripts.programs.episode_replay import APPROACH_SPEED_RAD_S, NoBlock, ReplayAttempt
+from scripts.programs.mirror_links import CameraLook, CameraMirror, camera_mirror, seen_links
 from scripts.programs.mirror_numbers import (
     JointMirror,
     ToolMirror,
@@ -45,7 +46,7 @@ class MirrorSummary(msgspec.Struct, frozen=True):
 
     `behind_ms`: how much later than the twin the arm moves, uncertain by `behind_error_ms`. `lag_ms`: the twin's own
     dead time and that, so the time from a command to the first motion. Both null where the motion does not tell.
-    `zero_known` is false: where a servo's zero really is, its own readings cannot tell.
+    `zero_known`: whether a camera looked where the links stand; a servo's own readings cannot tell where its zero is.
     """
 
     robot: str
@@ -62,6 +63,7 @@ class MirrorSummary(msgspec.Struct, frozen=True):
     episode: str | None
     picture: str | None
     zero_known: bool = False
+    camera: CameraMirror | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,12 +124,12 @@ class MirrorRun:
 
 def judge(joints: tuple[JointMirror, ...], behind_ms: float | None) -> Judgement:
     """Return the verdict: bad where a joint stands off by more than 2 degrees, or the lag is unlike the model's."""
-    offsets = [j for j in joints if j.offset_rad is not None]
-    if not offsets:
+    told = [(j.joint, off_rad) for j in joints if (off_rad := told_offset_rad(j)) is not None]
+    if not told:
         return Judgement(False, "nothing can be said: the arm was not read while it stood")
-    worst = max(offsets, key=lambda j: abs(j.offset_rad or 0.0))
-    off_rad = worst.offset_rad or 0.0
-    where = f"{worst.joint} stands {math.degrees(off_rad):+.2f} degrees off its twin"
+    worst, off_rad = max(told, key=lambda pair: abs(pair[1]))
+    by = "by the camera" if any(j.link is not None for j in joints) else "by its servo's readings"
+    where = f"{worst} stands {off_rad:+.4f} rad ({math.degrees(off_rad):+.2f} degrees) off its twin, {by}"
     if abs(off_rad) > BAD_OFFSET_RAD:
         return Judgement(
             False, f"{where}: look for a slipped horn, a load, or another calibration (`tandem calibrate servos`)"
@@ -140,11 +142,26 @@ def judge(joints: tuple[JointMirror, ...], behind_ms: float | None) -> Judgement
     return Judgement(True, f"at most {where}, and {late}: it follows its model")
 
 
-def summarize(run: MirrorRun, robot: str, motion: str, picture: Path | None, episode: Path | None) -> MirrorSummary:
-    """Return the figures of a run, and draw them where a picture is wanted."""
+def told_offset_rad(joint: JointMirror) -> float | None:
+    """Return how far a joint stands off its twin: by the camera where one told, else by its readings."""
+    return joint.link.offset_rad if joint.link is not None else joint.offset_rad
+
+
+def summarize(
+    run: MirrorRun,
+    robot: str,
+    motion: str,
+    picture: Path | None,
+    episode: Path | None,
+    look: CameraLook | None = None,
+) -> MirrorSummary:
+    """Return the figures of a run, and draw them where a picture is wanted; `look` is what a camera found out."""
     log, description = run.log, run.robot.description
     traces = joint_traces(log)
     joints = joint_mirrors(log, traces, description.joint_names)
+    camera: CameraMirror | None = None
+    if look is not None:
+        joints, camera = _looked_at(joints, look, log, description)
     time_s, tool_mm = tool_distances_mm(log, description)
     combined = combine_lags(joints)
     behind_ms, error_ms = combined or (None, None)
@@ -175,4 +192,18 @@ def summarize(run: MirrorRun, robot: str, motion: str, picture: Path | None, epi
         loop_hz=round(run.statistics.loop_hz, 3),
         episode=str(episode) if episode is not None else None,
         picture=str(drawn) if drawn is not None else None,
+        zero_known=any(joint.link is not None for joint in joints),
+        camera=camera,
     )
+
+
+def _looked_at(
+    joints: tuple[JointMirror, ...], look: CameraLook, log: MirrorLog, description: ArmDescription
+) -> tuple[tuple[JointMirror, ...], CameraMirror]:
+    """Return the joints with what the camera says of their links, and the camera's own figures."""
+    twin_rad = log.twin_rad[-1]
+    if look.fit is None:
+        return joints, camera_mirror(look, (), twin_rad, description)
+    links = seen_links(look.fit, twin_rad, [joint.offset_rad for joint in joints], description.joint_names)
+    seen = tuple(msgspec.structs.replace(j, link=link) for j, link in zip(joints, links, strict=True))
+    return seen, camera_mirror(look, links, twin_rad, description)

@@ -23,6 +23,19 @@ def die_with_parent(number: signal.Signals, parent_pid: int) -> None:
         sys.exit(1)
 
 
+def is_running(pid: int) -> bool:
+    """Return whether a process of this id runs, whoever's it is."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's process
+        return True
+    return True
+
+
 def before_exec(number: signal.Signals) -> Callable[[], None]:
     """Return what `subprocess.Popen(preexec_fn=...)` runs in a child that shall get `number` when we die."""
     parent_pid = os.getpid()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import msgspec
 from calibration.artifacts import write_atomic
 from calibration.errors import CalibrationError
 from scripts.programs.bus_choice import BusKind
+from scripts.programs.process_tree import is_running
 
 
 class RobotFileError(CalibrationError):
@@ -45,15 +45,7 @@ class RobotFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_alive(self) -> bool:
         """Whether the program that serves it still runs."""
-        if self.pid <= 0:
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # somebody else's process
-            return True
-        return True
+        return is_running(self.pid)
 
     @property
     def desk_camera(self) -> str:

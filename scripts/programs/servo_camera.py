@@ -78,8 +78,8 @@ def measure(robot: str, args: SightArgs, fresh: bool, json: bool) -> int:
         link = RobotLink.of(address, args.key, args.take_over)
         description, rig = link.description, link.description.rig(address.rig)
         before = ServoCalibration.load(robot, description, data_root())
-        setup = _setup(robot, args, description, rig, before)
-        camera = stack.enter_context(closing(_open_camera(args, robot, address, description)))
+        setup = sight_setup(robot, args, description, rig, before)
+        camera = stack.enter_context(closing(open_sight_camera(args, robot, address, description)))
         stack.enter_context(settled_memory())
         arm = stack.enter_context(link.connect())
         step_rad = np.array([1.0 / abs(j.ticks_per_rad) for j in before.joints])
@@ -110,7 +110,10 @@ def _refused(args: SightArgs) -> str:
     return "--seed must be at least 0" if args.seed < 0 else ""
 
 
-def _setup(robot: str, args: SightArgs, description: ArmDescription, rig: Rig, before: ServoCalibration) -> SightSetup:
+def sight_setup(
+    robot: str, args: SightArgs, description: ArmDescription, rig: Rig, before: ServoCalibration
+) -> SightSetup:
+    """Return what is looked at, and what the options say is known of it."""
     mounted = GRIPPER.markers[0].target_from_marker
     if args.marker_at_mm is not None:
         mounted = Pose.from_rpy(np.array(args.marker_at_mm) / 1000, np.radians(args.marker_rpy_deg))
@@ -131,7 +134,7 @@ def _setup(robot: str, args: SightArgs, description: ArmDescription, rig: Rig, b
     )  # fmt: skip
 
 
-def _open_camera(args: SightArgs, robot: str, address: RobotFile, description: ArmDescription) -> NewestCamera:
+def open_sight_camera(args: SightArgs, robot: str, address: RobotFile, description: ArmDescription) -> NewestCamera:
     """Open the camera that is named, under the lens that was calibrated for it; raises NotCalibrated without one."""
     text = address.desk_camera if args.camera == "robot" else args.camera
     if not text:

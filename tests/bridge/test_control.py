@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +22,6 @@ from tests.bridge.test_link import Raw
 
 CLOCK = MonotonicClock()
 REST = ARM.rig("table").rest_rad
-
-
-@pytest.fixture
-def robot() -> SetpointRobot:
-    return SetpointRobot(CLOCK)
-
-
-@pytest.fixture
-def server(robot: SetpointRobot, tmp_path: Path) -> Generator[RobotServer]:
-    with serving(robot, ipc(tmp_path), CLOCK) as running:
-        yield running
-
-
-@pytest.fixture
-def remote(server: RobotServer) -> Generator[RemoteRobot]:
-    with RemoteRobot(server.endpoint, ARM, CLOCK) as connected:
-        yield connected
 
 
 # Emergency stop ------------------------------------------------------------------------------------

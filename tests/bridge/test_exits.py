@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Literal
 
@@ -20,15 +19,6 @@ from bridge.remote import RemoteRobot
 from hardware.virtual.dofbot_board import BoardFaults
 from tests.bridge.benches import eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, REST_RAD, TORQUE, Bench
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
-    bench = Bench(tmp_path_factory.mktemp("b"))
-    try:
-        yield bench
-    finally:
-        bench.end()
 
 
 def assert_ramp_to_rest_then_torque_off(bench: Bench, since_ns: int) -> None:

@@ -84,23 +84,6 @@ class Raw:
 
 
 @pytest.fixture
-def robot() -> SetpointRobot:
-    return SetpointRobot(CLOCK)
-
-
-@pytest.fixture
-def server(robot: SetpointRobot, tmp_path: Path) -> Generator[RobotServer]:
-    with serving(robot, ipc(tmp_path), CLOCK) as running:
-        yield running
-
-
-@pytest.fixture
-def remote(server: RobotServer) -> Generator[RemoteRobot]:
-    with RemoteRobot(server.endpoint, ARM, CLOCK) as connected:
-        yield connected
-
-
-@pytest.fixture
 def raw(server: RobotServer) -> Generator[Raw]:
     client = Raw(server.endpoint)
     yield client
@@ -527,3 +510,9 @@ def test_no_bytes_raise_anything_but_bad_message(data: bytes) -> None:
     for decode in (decode_client, decode_server):
         with contextlib.suppress(BadMessage):
             decode(data)
+
+
+def test_a_server_that_ends_leaves_no_socket_behind(robot: SetpointRobot, tmp_path: Path) -> None:
+    with serving(robot, ipc(tmp_path), CLOCK):
+        assert len(list(tmp_path.glob("arm.sock*"))) == 2
+    assert not list(tmp_path.glob("arm.sock*"))

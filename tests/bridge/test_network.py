@@ -537,15 +537,6 @@ def test_killed_clients_leave_an_arm_that_holds(robot: TimedRobot, server: Robot
     assert max(after_s) < (0.15 if DEEP else 0.3)
 
 
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
-    bench = Bench(tmp_path_factory.mktemp("b"))
-    try:
-        yield bench
-    finally:
-        bench.end()
-
-
 def test_a_killed_server_sends_nothing_more_and_one_started_again_moves_nothing_by_itself(bench: Bench) -> None:
     """What the power cut of a Raspberry Pi looks like on the wire: the servos end their last move, torque on."""
     server = bench.serve()

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from datetime import UTC, datetime
 
 import numpy as np
@@ -22,15 +21,6 @@ from tests.bridge.stepped_clock import COMPILER, SteppedClock
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="without a C compiler no process's clock can be stepped here")
 HOUR_S, STEPS = 3600, 5
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
-    bench = Bench(tmp_path_factory.mktemp("b"))
-    try:
-        yield bench
-    finally:
-        bench.end()
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bridge.ports import Clock
-from calibration.artifacts import SCHEMA_VERSION, utc_now
-from calibration.servo import JointServo, ServoCalibration
+from calibration.servo import ServoCalibration
 from hardware.buses.half_duplex import HalfDuplexSettings
 from hardware.buses.sts import StsBus, StsSettings
 from hardware.virtual.plant import FreePlant
 from hardware.virtual.pty_port import run_in_thread
 from hardware.virtual.sts_board import StsBoard
+from tests.hardware.nominal_servos import nominal_servos
 from urdf.description import ArmDescription
 
 #: Upright, the gripper open; and where it lies without torque.
@@ -55,20 +55,4 @@ def nominal_calibration(description: ArmDescription) -> ServoCalibration:
         (2048.0, 651.8986, 1024, 4095),
         (2804.0, 1149.1556, 1000, 2919),  # the jaws: 101 degrees of the servo per radian
     ]
-    joints = tuple(
-        JointServo(joint=name, servo_id=i, zero_ticks=zero, ticks_per_rad=per_rad, lower_ticks=lower, upper_ticks=upper)
-        for i, (name, (zero, per_rad, lower, upper)) in enumerate(
-            zip(description.joint_names, servos, strict=True), start=1
-        )
-    )
-    return ServoCalibration(
-        schema_version=SCHEMA_VERSION,
-        robot_serial="virtual-sts",
-        arm=description.name,
-        arm_sha256=description.sha256,
-        created_utc=utc_now(),
-        method="nominal scales of the servo",
-        residual=0.0,
-        residual_unit="ticks",
-        joints=joints,
-    )
+    return nominal_servos(description, "virtual-sts", servos)

@@ -172,6 +172,14 @@ def test_frames_of_a_killed_process_grow_stale_and_a_new_process_is_seen_again(
     camera.close()
 
 
+def test_a_sender_that_ends_leaves_no_socket_behind(endpoint: str) -> None:
+    sender = FrameSender(endpoint)
+    path = Path(endpoint.removeprefix("ipc://"))
+    assert path.is_socket()
+    sender.close()
+    assert not path.exists()
+
+
 def test_no_sender_is_a_stale_frame_at_once(endpoint: str) -> None:
     camera = RemoteCamera(endpoint)
     started = time.monotonic()

@@ -249,6 +249,14 @@ def test_without_a_terminal_nothing_is_opened(board: DofbotBoard) -> None:
     assert not board.heard
 
 
+def test_a_missing_port_is_told_before_a_missing_terminal() -> None:
+    words = [sys.executable, "-m", "scripts.main", "jog", "--port", "/dev/ttyNoSuchPort"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "ttyNoSuchPort" in done.stderr
+    assert "terminal" not in done.stderr
+
+
 def test_a_missing_port_is_a_bad_argument() -> None:
     person = Person("/dev/ttyNoSuchPort")
     assert person.process.wait(10.0) == 2

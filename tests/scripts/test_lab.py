@@ -23,7 +23,7 @@ from perception.block_source import CameraBlockSource
 from perception.marker_locator import MarkerLocator
 from scripts.programs.lab import LabFailed, running_lab
 from scripts.programs.lab_eye import SceneMirror
-from scripts.programs.lab_process import LabProcess
+from scripts.programs.lab_process import LabProcess, clear_left_labs
 from scripts.programs.lab_stage import StageFailed, StageHand, StageStatus
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path
 from sim.lab_truth import TruthFile
@@ -161,6 +161,17 @@ def test_ctrl_c_ends_the_lab_with_130_and_a_second_lab_is_refused_meanwhile(lab:
     os.kill(lab.pid, signal.SIGINT)
     assert wait_for(lambda: is_gone(lab.pid), 20.0)
     assert lab.stop() == 130
+
+
+def test_the_next_lab_clears_what_programs_that_have_ended_left(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, ours, asked_for = f"{ended.pid}_1_seed0", f"{os.getpid()}_1_seed0", "20260102T030405Z_seed0"
+    for name in (left, ours, asked_for):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "truth.json").write_text("{}")
+    clear_left_labs(tmp_path)
+    assert {folder.name for folder in tmp_path.iterdir()} == {ours, asked_for}
 
 
 def test_a_lab_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,15 +26,6 @@ from scripts.main import main
 from tests.bridge.benches import eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
 from tests.hardware import pca9685_bench
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Generator[Bench]:
-    bench = Bench(tmp_path_factory.mktemp("b"))
-    try:
-        yield bench
-    finally:
-        bench.end()
 
 
 def tandem(bench: Bench, words: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -22,20 +22,6 @@ from tests.bridge.recordings import make_header
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("b")  # a socket's path is short
-
-
-@pytest.fixture
-def bench(folder: Path) -> Generator[Bench]:
-    bench = Bench(folder)
-    try:
-        yield bench
-    finally:
-        bench.end()
-
-
 def recordings(folder: Path) -> list[Path]:
     return sorted((folder / "episodes").glob("*.mcap"))
 
@@ -58,7 +44,7 @@ def lead(robot: RemoteRobot, count: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_recording_holds_every_frame_of_the_wire_whoever_sent_it(bench: Bench, folder: Path) -> None:
+def test_a_recording_holds_every_frame_of_the_wire_whoever_sent_it(bench: Bench) -> None:
     server = bench.serve("relax", ["--park-after-s", "0.5"])
     with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
         lead(robot, 10)
@@ -66,7 +52,7 @@ def test_a_recording_holds_every_frame_of_the_wire_whoever_sent_it(bench: Bench,
         session = robot.session
     server.terminate()
     assert server.wait(20) == 0
-    episode = only_recording(folder)
+    episode = only_recording(bench.folder)
     moves = [frame for frame in bench.heard(0) if frame.command == MOVE_SIX]
     assert [write.ticks for write in episode.bus_sent] == [ticks(frame) for frame in moves]
     late_ns = np.array([w.stamp_ns for w in episode.bus_sent]) - [frame.stamp_ns for frame in moves]
@@ -88,14 +74,14 @@ def test_a_recording_holds_every_frame_of_the_wire_whoever_sent_it(bench: Bench,
     assert set(episode.header.calibration_sha256) == {"servo.json"}
 
 
-def test_a_killed_server_leaves_all_but_the_last_half_second(bench: Bench, folder: Path) -> None:
+def test_a_killed_server_leaves_all_but_the_last_half_second(bench: Bench) -> None:
     server = bench.serve()
     bench.stream()
     time.sleep(1.5)
     server.kill()
     killed_ns = time.monotonic_ns()
     server.wait()
-    episode = only_recording(folder)
+    episode = only_recording(bench.folder)
     assert not episode.whole
     moves = [f for f in bench.heard(0) if f.command == MOVE_SIX and f.stamp_ns < killed_ns - 500_000_000]
     assert len(moves) > 15
@@ -107,8 +93,8 @@ def test_a_killed_server_leaves_all_but_the_last_half_second(bench: Bench, folde
     np.testing.assert_array_equal(repaired.sent_rad, episode.sent_rad)
 
 
-def test_a_disk_that_takes_nothing_costs_the_recording_and_not_the_arm(bench: Bench, folder: Path) -> None:
-    (folder / "episodes").write_text("no folder")
+def test_a_disk_that_takes_nothing_costs_the_recording_and_not_the_arm(bench: Bench) -> None:
+    (bench.folder / "episodes").write_text("no folder")
     server = bench.serve("hold")
     with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
         lead(robot, 5)
@@ -121,11 +107,11 @@ def test_a_disk_that_takes_nothing_costs_the_recording_and_not_the_arm(bench: Be
     assert len([f for f in bench.heard(0) if f.command == MOVE_SIX]) >= 2 + int(accepted[1])
 
 
-def test_nothing_is_recorded_where_nobody_wants_it(bench: Bench, folder: Path) -> None:
+def test_nothing_is_recorded_where_nobody_wants_it(bench: Bench) -> None:
     server = bench.serve("hold", ["--no-record"])
     server.terminate()
     assert server.wait(20) == 0
-    assert not (folder / "episodes").exists()
+    assert not (bench.folder / "episodes").exists()
 
 
 # The recorder alone ----------------------------------------------------------------------------------
