@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from policies.acceleration import Computing
 from policies.adam import FlatAdam, flatten
 from policies.config import SacConfig
 from policies.distributions import squashed
@@ -121,7 +122,10 @@ class _Seen:
 
 
 class Sac:
-    """The learner: draws actions, and improves with every batch. Its noise comes from `rng`, which a run can keep."""
+    """The learner: draws actions, and improves with every batch.
+
+    Its noise comes from `rng`, a generator on the CPU wherever it learns: so a run can go on elsewhere.
+    """
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ class Sac:
         action_space: gymnasium.Space[object],
         config: SacConfig,
         rng: torch.Generator,
-        device: torch.device | None = None,
+        computing: Computing | None = None,
         actor_sees: Sequence[str] = (),
         critic_sees: Sequence[str] = (),
     ) -> None:
@@ -140,7 +144,8 @@ class Sac:
             raise UnfitWorlds(
                 f"SAC needs actions from -1 to 1, got {action_space}; gymnasium's RescaleAction makes them so"
             )
-        self.config, self._rng, self.device = config, rng, device or torch.device("cpu")
+        self.config, self._rng, self._computing = config, rng, computing or Computing()
+        self.device = self._computing.device
         self.action_size = action_space.shape[0]
         self._seen = _Seen(chosen_parts(space, actor_sees), chosen_parts(space, critic_sees or actor_sees))
         encoder = self._encoder(self._seen.critic)
@@ -159,6 +164,8 @@ class Sac:
         self.actor_adam = FlatAdam([*self.actor.parameters(), *own], rate)
         self.temperature_adam = FlatAdam([self.log_temperature], rate)
         self.targets = flatten([*self.target_critics.parameters(), *self.target_encoder.parameters()])
+        step = self._computing.step
+        self._targets_of, self._judge, self._improve = step(self._target), step(self._judged), step(self._improved)
 
     def _encoder(self, boxes: Mapping[str, gymnasium.spaces.Box]) -> Encoder:
         c = self.config
@@ -194,35 +201,53 @@ class Sac:
 
     def update(self, batch: Batch) -> Losses:
         """Take one gradient step of critics, actor and temperature."""
+        self._computing.begin()
         now, then = self._shifted(batch.observations), self._shifted(batch.following)
         temperature = self.temperature
-        with torch.no_grad():
-            next_mean, next_log_std = self.actor(self.actor_encoder(then))
-            next_actions, next_log_probabilities = squashed(next_mean, next_log_std, self._noise(next_mean))
-            next_values = self.target_critics(self.target_encoder(then), next_actions)
-            target = soft_target(batch.rewards, batch.discounts, next_values, next_log_probabilities, temperature)
-
-        features = self.critic_encoder(now)
-        values = self.critics(features, batch.actions)
-        loss = critic_loss(values, target)
+        target = self._targets_of(then, self._noise(batch.actions), batch.rewards, batch.discounts, temperature)
+        loss, values, features = self._judge(now, batch.actions, target)
         self.critic_adam.minimise(loss)
-
-        # A shared encoder learns from the critics alone: what the actor wants of it would tear at their values.
-        constant = features.detach()
-        mean, log_std = self.actor(constant if self._seen.shared else self.actor_encoder(now))
-        actions, log_probabilities = squashed(mean, log_std, self._noise(mean))
-        wanted = self.critics.values(constant, actions, frozen=True)
-        cost = actor_loss(wanted, log_probabilities, temperature)
+        cost, log_probabilities = self._improve(now, features, self._noise(batch.actions), temperature)
         self.actor_adam.minimise(cost)
-
-        self.temperature_adam.follow(temperature_gradient(log_probabilities.detach(), self._target_entropy).reshape(1))
+        self.temperature_adam.follow(temperature_gradient(log_probabilities, self._target_entropy).reshape(1))
         self.targets.lerp_(self.critic_adam.row, self.config.target_rate)
-        entropy = -log_probabilities.detach().mean()
-        told = torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, values.detach().mean()]).tolist()
-        return Losses(*told)
+        entropy = -log_probabilities.mean()
+        return Losses(*torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, values.mean()]).tolist())
+
+    def _target(self, then: Tensors, noise: Tensor, rewards: Tensor, discounts: Tensor, temperature: Tensor) -> Tensor:
+        """Return what the critics should say (b,): the next action is the policy's, its value the targets'."""
+        with torch.no_grad():
+            mean, log_std = self.actor(self._features(self.actor_encoder, then))
+            actions, log_probabilities = squashed(mean, log_std, noise)
+            values = self._values(self.target_critics, self._features(self.target_encoder, then), actions)
+            return soft_target(rewards, discounts, values, log_probabilities, temperature)
+
+    def _judged(self, now: Tensors, actions: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the critics' loss, their values (n, b) and what they see (b, size), the latter two as constants."""
+        features = self._features(self.critic_encoder, now)
+        values = self._values(self.critics, features, actions)
+        return critic_loss(values, target), values.detach(), features.detach()
+
+    def _improved(self, now: Tensors, constant: Tensor, noise: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actor's loss and, as constants, the log-probabilities (b,) of what it would do now.
+
+        A shared encoder learns from the critics alone: what the actor wants of it would tear at their values.
+        """
+        mean, log_std = self.actor(constant if self._seen.shared else self._features(self.actor_encoder, now))
+        actions, log_probabilities = squashed(mean, log_std, noise)
+        wanted = self._values(self.critics, constant, actions, frozen=True)
+        return actor_loss(wanted, log_probabilities, temperature), log_probabilities.detach()
+
+    def _features(self, encoder: Encoder, parts: Tensors) -> Tensor:
+        with self._computing.reduced():
+            return encoder(parts).float()
+
+    def _values(self, critics: Critics, features: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+        with self._computing.reduced():
+            return critics.values(features, actions, frozen).float()
 
     def _noise(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self._rng, device=self.device)
+        return torch.randn(like.shape, generator=self._rng).to(self.device)
 
     def _shifted(self, parts: Tensors) -> Tensors:
         if self.config.shift_px == 0:
@@ -233,10 +258,10 @@ class Sac:
 def random_shift(pictures: Tensor, most_px: int, rng: torch.Generator) -> Tensor:
     """Return pictures (b, c, h, w), each moved by up to `most_px` along both axes; its edge is repeated.
 
-    Ref: Yarats et al., DrQ-v2, arXiv 2107.09645; whole pixels, so that bytes stay bytes.
+    Ref: Yarats et al., DrQ-v2, arXiv 2107.09645; whole pixels, so that bytes stay bytes. `rng` is on the CPU.
     """
     b, _, h, w = pictures.shape
-    moves = torch.randint(-most_px, most_px + 1, (2, b, 1), generator=rng, device=pictures.device)
+    moves = torch.randint(-most_px, most_px + 1, (2, b, 1), generator=rng).to(pictures.device)
     rows = (torch.arange(h, device=pictures.device) + moves[0]).clamp(0, h - 1)
     columns = (torch.arange(w, device=pictures.device) + moves[1]).clamp(0, w - 1)
     index = torch.arange(b, device=pictures.device)[:, None, None]
