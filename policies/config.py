@@ -340,6 +340,17 @@ class TrainConfig:
         """Environments that step together."""
         return self.workers * self.worlds_per_worker
 
+    @property
+    def first_update(self) -> int:
+        """The decision with which the first gradient step comes."""
+        match self.algo:
+            case "bc":
+                return 1
+            case "ppo" | "sb3-ppo":
+                return self.ppo.rollout_steps * self.worlds
+            case "sac" | "sb3-sac" | "distill":
+                return self.sac.warm_up + 1
+
 
 def _check(name: str, value: object, holds: bool, valid: str) -> None:
     if not holds:

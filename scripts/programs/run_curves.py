@@ -21,6 +21,9 @@ METRICS_NAME = "metrics.jsonl"
 GOAL_RATE = 0.95
 #: What two runs of the same settings may differ in.
 _OF_ONE_RUN = ("schema", "seed", "git_commit", "versions", "started_utc")
+#: A budget decides when a run ends, and nothing of what it learns until then; `--resume --steps` changes it.
+_BUDGET = "train.max_decisions"
+_ALGORITHM = "train.algo"
 
 Unit = Literal["decisions", "minutes"]
 
@@ -89,7 +92,8 @@ def _read_config(path: Path) -> tuple[RunIdentity, Mapping[str, str]]:
         leaves = _leaves("", msgspec.json.decode(data))
     except (OSError, msgspec.MsgspecError) as error:
         raise ArtifactError(f"{path}: {error}; expected the configuration of a training run") from error
-    return identity, {name: text for name, text in leaves.items() if name.partition(".")[0] not in _OF_ONE_RUN}
+    told = (name for name in leaves if name.partition(".")[0] not in _OF_ONE_RUN and name != _BUDGET)
+    return identity, {name: leaves[name] for name in told}
 
 
 def _leaves(name: str, value: object) -> dict[str, str]:
@@ -131,7 +135,7 @@ def _read_ending(path: Path) -> RunEnding | None:
 # Groups -------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Runs that differ in nothing but the seed. `differing`: the settings that tell it from the other groups."""
+    """Runs that differ in nothing but the seed and the budget. `differing`: the settings that tell it from others."""
 
     label: str
     differing: Mapping[str, str]
@@ -158,11 +162,14 @@ _MOST_TOLD = 3
 
 
 def _label(group: tuple[RunCurves, ...], differing: Mapping[str, str]) -> str:
-    words = [f"{name.rpartition('.')[2]} {text}" for name, text in differing.items() if name != "preset"]
+    """Return preset, algorithm, what else tells the group from the others, and the seeds."""
+    named = (group[0].identity.preset, *filter(None, [group[0].settings.get(_ALGORITHM)]))
+    others = {name: text for name, text in differing.items() if name not in ("preset", _ALGORITHM)}
+    words = [f"{name.rpartition('.')[2]} {text}" for name, text in others.items()]
     more = [f"{len(words) - _MOST_TOLD} more settings"] if len(words) > _MOST_TOLD else []
     seeds = ", ".join(str(run.identity.seed) for run in group)
     who = f"({'seed' if len(group) == 1 else 'seeds'} {seeds})"
-    return f"{', '.join([group[0].identity.preset, *words[:_MOST_TOLD], *more])} {who}"
+    return f"{', '.join([*named, *words[:_MOST_TOLD], *more])} {who}"
 
 
 # Lines --------------------------------------------------------------------------------------------
