@@ -87,6 +87,7 @@ class BehaviourCloning:
         config: BcConfig,
         seed: int,
         sees: Sequence[str] = (),
+        device: torch.device | None = None,
     ) -> None:
         if not isinstance(action_space, gymnasium.spaces.Box) or len(action_space.shape) != 1:
             raise UnfitWorlds(f"behaviour cloning needs a Box of actions (a,), got {action_space}")
@@ -94,10 +95,11 @@ class BehaviourCloning:
         self._sees = chosen_parts(space, sees)
         self._seen = demonstrations.seen(space, tuple(self._sees))
         done, was_done = demonstrations.chunks(config.chunk if config.head is BcHead.CHUNK else 1)
+        self._device = device or torch.device("cpu")
         self._done, self._was_done = torch.from_numpy(done), torch.from_numpy(was_done)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.cloned = self._network(action_space.shape[0])
+            self.cloned = self._network(action_space.shape[0]).to(self._device)
         self.average = copy.deepcopy(self.cloned).requires_grad_(False)
         self._adam = FlatAdam(list(self.cloned.parameters()), config.learning_rate)
         self._draws = np.random.default_rng(seed)
@@ -129,7 +131,10 @@ class BehaviourCloning:
     def act(self, observations: Parts) -> NDArray[np.float32]:
         """Return what the policy so far does (n, a)."""
         with torch.inference_mode():
-            return self.average(as_tensors(observations, self._sees)).numpy()
+            return self.average(self._there(as_tensors(observations, self._sees))).cpu().numpy()
+
+    def _there(self, parts: Tensors) -> Tensors:
+        return {name: part.to(self._device) for name, part in parts.items()}
 
     def improve(self) -> None:
         """Take as many gradient steps as a step of all worlds is worth."""
@@ -144,14 +149,14 @@ class BehaviourCloning:
                 mine.lerp_(live, share)
 
     def _loss(self, rows: NDArray[np.int64]) -> Tensor:
-        seen = as_tensors({name: part[rows] for name, part in self._seen.items()}, self._sees)
+        seen = self._there(as_tensors({name: part[rows] for name, part in self._seen.items()}, self._sees))
         if self._config.shift_px:
             seen = {
                 n: random_shift(p, self._config.shift_px, self._shifts) if p.ndim == 4 else p for n, p in seen.items()
             }
-        features, done = self.cloned.encoder(seen), self._done[rows]
+        features, done = self.cloned.encoder(seen), self._done[rows].to(self._device)
         if isinstance(self.cloned, FirstOfChunk):
-            return chunk_loss(self.cloned.actor(features), done, self._was_done[rows])
+            return chunk_loss(self.cloned.actor(features), done, self._was_done[rows].to(self._device))
         mean, log_std = self.cloned.actor(features)
         return gaussian_loss(mean, log_std, done[:, 0])
 
@@ -181,7 +186,7 @@ class BehaviourCloning:
 
     def capture(self) -> LearnerState:
         """Return copies of weights, moments, counters and generators; the demonstrations stay where they are."""
-        tensors = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in self._tensors().items()}
         facts = {
             "layout": self._layout,
             "demonstrations": self._demonstrated,

@@ -77,12 +77,6 @@ class SacConfig:
     """Two more channels that tell every pixel where it is (Liu et al., CoordConv, arXiv 1807.03247)."""
     shift_px: int = 0
     """Pictures are moved at random by up to so many pixels in training."""
-    compiled: bool = False
-    """Updates are fused by torch.compile, on a GPU as CUDA graphs, which takes half a minute at first; half again as
-    quick from depth on a CPU, slower from state."""
-    mixed_precision: bool = False
-    """Networks are computed in bfloat16 while learning; what must be exact stays float32. Made for
-    GPUs: a CPU without bfloat16 products is many times slower."""
     demonstration_share: float = 0.5
     """Share of every batch that comes from demonstrations, if there are any (Ball et al., RLPD, arXiv 2302.02948)."""
     warm_start: int = 0
@@ -274,8 +268,20 @@ class TrainConfig:
     distractors: int = 0
     """Objects beside the one that is wanted, in training and in evaluation, 0 to 4."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where sac, ppo and distill learn; auto: on a GPU where there is one and pictures are read, else small networks
-    gain nothing."""
+    """Where our own learners learn; Stable-Baselines3's learn on the CPU.
+
+    auto: on a GPU where there is one and pictures are read: small networks gain nothing.
+    """
+    compiled: bool = False
+    """Gradient steps of sac and distill compiled: torch.compile, with CUDA graphs on a GPU; on a CPU it needs g++.
+
+    It takes a minute at first; what it gains on a CPU is in docs/learning.md, what on a GPU was not measured.
+    """
+    mixed_precision: bool = False
+    """Encoders and critics of sac and distill learn in bfloat16; everything else stays float32.
+
+    What it gains on a CPU is in docs/learning.md, what on a GPU was not measured.
+    """
     torch_threads: int = 1
     """One is fastest for networks this small, and leaves the cores to the simulation."""
     evaluate_every: int = 2_500
@@ -315,8 +321,11 @@ class TrainConfig:
             _check("distill.teacher_decisions", lessons, first < lessons < last, f"more than {first}, below {last}")
         if not self.sees:
             raise BadConfig("sees is empty; a policy reads state, proprioception or pictures such as wrist_depth")
-        if self.device == "cuda" and self.algo not in ("sac", "ppo", "distill"):
+        if self.device == "cuda" and self.algo.startswith("sb3"):
             raise BadConfig(f"algo {self.algo} learns on the CPU; valid devices: auto, cpu")
+        for name in ("compiled", "mixed_precision"):
+            if getattr(self, name) and self.algo not in ("sac", "distill"):
+                raise BadConfig(f"{name} is for sac and distill; {self.algo} learns without")
         if self.algo == "distill" and not self.critic_sees:
             raise BadConfig("distill needs critic_sees: what its teacher reads, such as state")
         if self.demonstrations and self.algo not in ("sac", "bc"):
@@ -330,6 +339,17 @@ class TrainConfig:
     def worlds(self) -> int:
         """Environments that step together."""
         return self.workers * self.worlds_per_worker
+
+    @property
+    def first_update(self) -> int:
+        """The decision with which the first gradient step comes."""
+        match self.algo:
+            case "bc":
+                return 1
+            case "ppo" | "sb3-ppo":
+                return self.ppo.rollout_steps * self.worlds
+            case "sac" | "sb3-sac" | "distill":
+                return self.sac.warm_up + 1
 
 
 def _check(name: str, value: object, holds: bool, valid: str) -> None:

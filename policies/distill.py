@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from policies.acceleration import Computing
 from policies.adam import FlatAdam
 from policies.config import DistillConfig, SacConfig
 from policies.errors import CheckpointError
@@ -42,21 +43,23 @@ class Distill:
         seed: int,
         sees: Sequence[str],
         teacher_sees: Sequence[str],
-        device: torch.device | None = None,
+        computing: Computing | None = None,
     ) -> None:
-        self._config, self._worlds, self._device = config, worlds, device or torch.device("cpu")
+        self._computing = computing or Computing()
+        self._config, self._worlds = config, worlds
         self.teacher = OffPolicy(
-            space, action_space, worlds, teacher, discount, seed, teacher_sees, teacher_sees, self._device
+            space, action_space, worlds, teacher, discount, seed, teacher_sees, teacher_sees, self._computing
         )
         self._sees = chosen_parts(space, sees)
         c = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = Encoder(self._sees, c.encoder, c.picture_features, c.spatial_softmax, c.coordinates)
-            actor = Actor(encoder.size, c.hidden, self.teacher.sac.action_size)
-        self.student = DeterministicPolicy(encoder, actor).to(self._device)
+            student = DeterministicPolicy(encoder, Actor(encoder.size, c.hidden, self.teacher.sac.action_size))
+        self.student = student.to(self._computing.device)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
         self._adam = FlatAdam(list(self.student.parameters()), c.learning_rate)
+        self._error = self._computing.step(self._imitated)
         self._draws = np.random.default_rng([seed, 1])
         self._errors: list[float] = []
 
@@ -83,8 +86,8 @@ class Distill:
         if not self._taught:
             return self.teacher.act(observations)
         with torch.inference_mode():
-            seen = {name: part.to(self._device) for name, part in as_tensors(observations, self._sees).items()}
-            chosen = self.student(seen).cpu().numpy()
+            seen = as_tensors(observations, self._sees)
+            chosen = self.student({name: part.to(self._computing.device) for name, part in seen.items()}).cpu().numpy()
         noise = self._draws.normal(0.0, self._config.noise, chosen.shape)
         return (chosen + noise).clip(-1.0, 1.0).astype(np.float32)
 
@@ -97,16 +100,23 @@ class Distill:
         if count == 0 or len(self.teacher.replay) == 0:
             return
         for _ in range(count):
-            batch = self.teacher.replay.sample(self._config.batch_size, self._draws).to(self._device)
-            with torch.no_grad():
-                wanted = self.teacher.policy(batch.observations)
-            error = imitation_loss(self.student(batch.observations), wanted)
+            self._computing.begin()
+            batch = self.teacher.replay.sample(self._config.batch_size, self._draws).to(self._computing.device)
+            error = self._error(batch.observations)
             self._adam.minimise(error)
             self._errors.append(error.item())
         share = min(1.0, count * max(self._config.averaging_rate, 1.0 / (count + self._adam.steps)))
         with torch.no_grad():
             for mine, live in zip(self.average.parameters(), self.student.parameters(), strict=True):
                 mine.lerp_(live, share)
+
+    def _imitated(self, seen: Tensors) -> torch.Tensor:
+        """Return how far the student is from its teacher, whose actions are computed in full precision."""
+        with torch.no_grad():
+            wanted = self.teacher.policy(seen)
+        with self._computing.reduced():
+            features = self.student.encoder(seen).float()
+        return imitation_loss(torch.tanh(self.student.actor(features)[0]), wanted)
 
     def take_in(self, step: WorldStep) -> None:
         """Remember one step of all worlds."""
@@ -130,7 +140,7 @@ class Distill:
     def capture(self) -> LearnerState:
         """Return copies of all that both need."""
         state = self.teacher.capture()
-        tensors = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in self._tensors().items()}
         own = {"student_steps": str(self._adam.steps), "student_draws": json.dumps(self._draws.bit_generator.state)}
         return LearnerState({**state.tensors, **tensors}, state.arrays, {**state.facts, **own})
 

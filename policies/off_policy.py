@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from policies.acceleration import Computing
 from policies.bc import check_same_demonstrations, gaussian_loss
 from policies.config import SacConfig
 from policies.demonstrations import Demonstrations
@@ -34,15 +35,14 @@ class OffPolicy:
         seed: int,
         sees: Sequence[str] = (),
         critic_sees: Sequence[str] = (),
-        device: torch.device | None = None,
+        computing: Computing | None = None,
     ) -> None:
         self._config, self._worlds = config, worlds
-        self._device = device or torch.device("cpu")
-        self._noise = torch.Generator(self._device).manual_seed(seed)
+        self._noise = torch.Generator().manual_seed(seed)
         self._draws = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.sac = Sac(space, action_space, config, self._noise, self._device, sees, critic_sees)
+            self.sac = Sac(space, action_space, config, self._noise, computing, sees, critic_sees)
         self.replay = Replay(space, self.sac.action_size, worlds, config.capacity, discount, config.steps)
         self.average: DeterministicPolicy = copy.deepcopy(self.sac.policy).requires_grad_(False)
         self.decisions = self.updates = 0
@@ -91,7 +91,7 @@ class OffPolicy:
         if count == 0 or self.decisions < self._config.warm_up or len(self.replay) == 0:
             return
         for _ in range(count):
-            self._losses.append(self.sac.update(self._batch().to(self._device)))
+            self._losses.append(self.sac.update(self._batch().to(self.sac.device)))
         self.updates += count
         # The average begins where the policy begins to learn: nearly all of it, then less and less.
         share = min(1.0, count * max(self._config.averaging_rate, 1.0 / (count + self.updates)))
@@ -129,11 +129,6 @@ class OffPolicy:
         named = {"critic": self.sac.critic_adam, "actor": self.sac.actor_adam, "temperature": self.sac.temperature_adam}
         return {f"{name}.{key}": row for name, adam in named.items() for key, row in adam.rows().items()}
 
-    @property
-    def _layout(self) -> str:
-        # A generator's state fits its own kind of device alone.
-        return f"{self.sac.layout} on {self._device.type}"
-
     def _tensors(self) -> Tensors:
         targets = self.sac.targets
         average = {f"average.{name}": p for name, p in self.average.named_parameters()}
@@ -143,7 +138,7 @@ class OffPolicy:
         """Return copies of weights, moments, replay, counters and generators."""
         adams = (self.sac.critic_adam, self.sac.actor_adam, self.sac.temperature_adam)
         facts = {
-            "layout": self._layout,
+            "layout": self.sac.layout,
             "demonstrations": self._demonstrations_sha256,
             "counters": json.dumps([self.decisions, self.updates, *(adam.steps for adam in adams)]),
             "draws": json.dumps(self._draws.bit_generator.state),
@@ -153,9 +148,10 @@ class OffPolicy:
 
     def restore(self, state: LearnerState) -> None:
         """Take over what `capture` returned; raises CheckpointError where the networks or the replay are others."""
-        if state.facts.get("layout") != self._layout:
+        # Earlier checkpoints named the device, on which nothing depends any more.
+        if state.facts.get("layout", "").removesuffix(" on cpu") != self.sac.layout:
             raise CheckpointError(
-                f"the checkpoint's networks are {state.facts.get('layout')}, this run's {self._layout}: "
+                f"the checkpoint's networks are {state.facts.get('layout')}, this run's {self.sac.layout}: "
                 "resume it with the settings that it was begun with"
             )
         check_same_demonstrations(state, self._demonstrations_sha256)

@@ -259,7 +259,7 @@ class Ppo:
     def capture(self) -> LearnerState:
         """Return weights, moments, normalisers, the generator and the rollout under way."""
         return LearnerState(
-            tensors={name: tensor.detach().clone() for name, tensor in self._tensors().items()},
+            tensors={name: tensor.detach().cpu().clone() for name, tensor in self._tensors().items()},
             arrays=self._rollout.capture(),
             facts={
                 "generator": self._rng.get_state().numpy().tobytes().hex(),

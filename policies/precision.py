@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
 import gymnasium
 import torch
 
 from policies.errors import BadConfig
 from policies.parts import parts_of
-
-_Taken = ParamSpec("_Taken")
-_Made = TypeVar("_Made")
 
 #: Of a product in float32, relative to its size.
 _PRODUCT_ERROR = 1e-6
@@ -43,15 +36,3 @@ def choose_device(asked: str, space: gymnasium.Space[object]) -> torch.device:
         raise BadConfig("device is cuda, but PyTorch finds no GPU here; valid: auto, cpu")
     pictures = any(len(box.shape) == 3 for box in parts_of(space).values())
     return torch.device("cuda" if asked == "cuda" or (asked == "auto" and there and pictures) else "cpu")
-
-
-def compiled(step: Callable[_Taken, _Made]) -> Callable[_Taken, _Made]:
-    """Return the same step of fixed shapes, fused by `torch.compile` at its first call; on a GPU as CUDA graphs.
-
-    Raises BadConfig where there is no compiler to do it with.
-    """
-    if shutil.which("c++") is None:
-        raise BadConfig(
-            "sac.compiled needs a C++ compiler: install one (Debian: sudo apt install g++), or leave it off"
-        )
-    return torch.compile(step, mode="reduce-overhead", dynamic=False)

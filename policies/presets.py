@@ -23,15 +23,16 @@ _GRASP = TrainConfig(task="grasp", sac=_STATE, shaping_discount=1.0, randomizati
 _SEEN = dataclasses.replace(
     _GRASP, sees=("proprioception", "wrist_depth"), sighting_error_mm=0.0, sac=_DEPTH, max_decisions=20_000
 )
-#: The quickest of the three ways from depth (docs/learning.md).
 _TAUGHT = dataclasses.replace(_SEEN, algo="distill", sac=_STATE, critic_sees=("state",), evaluate_every=1_000)
+#: The way from depth that is taken unless another is named: the quickest of the three (docs/learning.md).
+DEPTH_DEFAULT = "depth-distill"
 PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
     {
         "grasp": _GRASP,
         "reach": dataclasses.replace(_GRASP, task="reach", discount=0.8, evaluate_every=1_000),
         "depth-asym": dataclasses.replace(_SEEN, critic_sees=("state", "privileged"), evaluate_every=1_000),
         "depth": _TAUGHT,
-        "depth-distill": _TAUGHT,
+        DEPTH_DEFAULT: _TAUGHT,
         "depth-sac": dataclasses.replace(_SEEN, curriculum="reference", max_decisions=40_000),
         "bc": dataclasses.replace(_GRASP, algo="bc", evaluate_every=500, max_decisions=4_000),
         # A hundred decisions an episode, and a long way from the first push to the last: a longer horizon, rewards of
@@ -47,6 +48,11 @@ PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
         ),
     }
 )
+
+
+def alias_of(name: str) -> str | None:
+    """Return the preset that a preset stands for, if it is but another name."""
+    return DEPTH_DEFAULT if name == "depth" else None
 
 
 def find_preset(name: str, presets: Mapping[str, TrainConfig] = PRESETS) -> TrainConfig:

@@ -24,13 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from policies.acceleration import Computing
 from policies.adam import FlatAdam, flatten
 from policies.config import SacConfig
 from policies.distributions import squashed
 from policies.errors import UnfitWorlds
 from policies.networks import Critics, Encoder, mlp
 from policies.parts import Parts, Tensors, as_tensors, chosen_parts
-from policies.precision import compiled
 from policies.replay import Batch
 
 _LOG_STD_LOWER, _LOG_STD_UPPER = -10.0, 2.0
@@ -122,7 +122,10 @@ class _Seen:
 
 
 class Sac:
-    """The learner: draws actions, and improves with every batch. Its noise comes from `rng`, which a run can keep."""
+    """The learner: draws actions, and improves with every batch.
+
+    Its noise comes from `rng`, a generator on the CPU wherever it learns: so a run can go on elsewhere.
+    """
 
     def __init__(
         self,
@@ -130,7 +133,7 @@ class Sac:
         action_space: gymnasium.Space[object],
         config: SacConfig,
         rng: torch.Generator,
-        device: torch.device | None = None,
+        computing: Computing | None = None,
         actor_sees: Sequence[str] = (),
         critic_sees: Sequence[str] = (),
     ) -> None:
@@ -141,7 +144,8 @@ class Sac:
             raise UnfitWorlds(
                 f"SAC needs actions from -1 to 1, got {action_space}; gymnasium's RescaleAction makes them so"
             )
-        self.config, self._rng, self.device = config, rng, device or torch.device("cpu")
+        self.config, self._rng, self._computing = config, rng, computing or Computing()
+        self.device = self._computing.device
         self.action_size = action_space.shape[0]
         self._seen = _Seen(chosen_parts(space, actor_sees), chosen_parts(space, critic_sees or actor_sees))
         encoder = self._encoder(self._seen.critic)
@@ -160,10 +164,8 @@ class Sac:
         self.actor_adam = FlatAdam([*self.actor.parameters(), *own], rate)
         self.temperature_adam = FlatAdam([self.log_temperature], rate)
         self.targets = flatten([*self.target_critics.parameters(), *self.target_encoder.parameters()])
-        self._target, self._critics_step, self._actor_step = self._target_of, self._critics_loss, self._actor_loss
-        if config.compiled:
-            self._target, self._critics_step = compiled(self._target_of), compiled(self._critics_loss)
-            self._actor_step = compiled(self._actor_loss)
+        step = self._computing.step
+        self._targets_of, self._judge, self._improve = step(self._target), step(self._judged), step(self._improved)
 
     def _encoder(self, boxes: Mapping[str, gymnasium.spaces.Box]) -> Encoder:
         c = self.config
@@ -199,59 +201,53 @@ class Sac:
 
     def update(self, batch: Batch) -> Losses:
         """Take one gradient step of critics, actor and temperature."""
-        if self.config.compiled:
-            torch.compiler.cudagraph_mark_step_begin()
+        self._computing.begin()
         now, then = self._shifted(batch.observations), self._shifted(batch.following)
-        temperature, noise_then, noise_now = self.temperature, self._noise(batch.actions), self._noise(batch.actions)
-        target = self._target(then, batch.rewards, batch.discounts, noise_then, temperature)
-        loss, features, mean_value = self._critics_step(now, batch.actions, target)
+        temperature = self.temperature
+        target = self._targets_of(then, self._noise(batch.actions), batch.rewards, batch.discounts, temperature)
+        loss, values, features = self._judge(now, batch.actions, target)
         self.critic_adam.minimise(loss)
-
-        # A shared encoder learns from the critics alone: what the actor wants of it would tear at their values.
-        constant = features.detach()
-        cost, log_probabilities = self._actor_step(now, constant, noise_now, temperature)
+        cost, log_probabilities = self._improve(now, features, self._noise(batch.actions), temperature)
         self.actor_adam.minimise(cost)
-
-        log_probabilities = log_probabilities.detach()
         self.temperature_adam.follow(temperature_gradient(log_probabilities, self._target_entropy).reshape(1))
         self.targets.lerp_(self.critic_adam.row, self.config.target_rate)
         entropy = -log_probabilities.mean()
-        told = torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, mean_value]).tolist()
-        return Losses(*told)
+        return Losses(*torch.stack([loss.detach(), cost.detach(), temperature[0], entropy, values.mean()]).tolist())
 
-    def _target_of(
-        self, then: Tensors, rewards: Tensor, discounts: Tensor, noise: Tensor, temperature: Tensor
-    ) -> Tensor:
+    def _target(self, then: Tensors, noise: Tensor, rewards: Tensor, discounts: Tensor, temperature: Tensor) -> Tensor:
+        """Return what the critics should say (b,): the next action is the policy's, its value the targets'."""
         with torch.no_grad():
-            with self._products():
-                mean, log_std = self.actor(self.actor_encoder(then))
-            actions, log_probabilities = squashed(mean.float(), log_std.float(), noise)
-            with self._products():
-                values = self.target_critics(self.target_encoder(then), actions)
-            return soft_target(rewards, discounts, values.float(), log_probabilities, temperature)
+            mean, log_std = self.actor(self._features(self.actor_encoder, then))
+            actions, log_probabilities = squashed(mean, log_std, noise)
+            values = self._values(self.target_critics, self._features(self.target_encoder, then), actions)
+            return soft_target(rewards, discounts, values, log_probabilities, temperature)
 
-    def _critics_loss(self, now: Tensors, actions: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, the features (b, d) and the mean value."""
-        with self._products():
-            features = self.critic_encoder(now)
-            values = self.critics(features, actions)
-        return critic_loss(values.float(), target), features, values.detach().float().mean()
+    def _judged(self, now: Tensors, actions: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the critics' loss, their values (n, b) and what they see (b, size), the latter two as constants."""
+        features = self._features(self.critic_encoder, now)
+        values = self._values(self.critics, features, actions)
+        return critic_loss(values, target), values.detach(), features.detach()
 
-    def _actor_loss(self, now: Tensors, constant: Tensor, noise: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and the logarithms of the actions' densities (b,)."""
-        with self._products():
-            mean, log_std = self.actor(constant if self._seen.shared else self.actor_encoder(now))
-        actions, log_probabilities = squashed(mean.float(), log_std.float(), noise)
-        with self._products():
-            values = self.critics.values(constant, actions, frozen=True)
-        return actor_loss(values.float(), log_probabilities, temperature), log_probabilities
+    def _improved(self, now: Tensors, constant: Tensor, noise: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the actor's loss and, as constants, the log-probabilities (b,) of what it would do now.
 
-    def _products(self) -> torch.autocast:
-        """Networks alone are computed in bfloat16, where asked: densities, targets, losses and Adam stay float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision)
+        A shared encoder learns from the critics alone: what the actor wants of it would tear at their values.
+        """
+        mean, log_std = self.actor(constant if self._seen.shared else self._features(self.actor_encoder, now))
+        actions, log_probabilities = squashed(mean, log_std, noise)
+        wanted = self._values(self.critics, constant, actions, frozen=True)
+        return actor_loss(wanted, log_probabilities, temperature), log_probabilities.detach()
+
+    def _features(self, encoder: Encoder, parts: Tensors) -> Tensor:
+        with self._computing.reduced():
+            return encoder(parts).float()
+
+    def _values(self, critics: Critics, features: Tensor, actions: Tensor, frozen: bool = False) -> Tensor:
+        with self._computing.reduced():
+            return critics.values(features, actions, frozen).float()
 
     def _noise(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self._rng, device=self.device)
+        return torch.randn(like.shape, generator=self._rng).to(self.device)
 
     def _shifted(self, parts: Tensors) -> Tensors:
         if self.config.shift_px == 0:
@@ -262,10 +258,10 @@ class Sac:
 def random_shift(pictures: Tensor, most_px: int, rng: torch.Generator) -> Tensor:
     """Return pictures (b, c, h, w), each moved by up to `most_px` along both axes; its edge is repeated.
 
-    Ref: Yarats et al., DrQ-v2, arXiv 2107.09645; whole pixels, so that bytes stay bytes.
+    Ref: Yarats et al., DrQ-v2, arXiv 2107.09645; whole pixels, so that bytes stay bytes. `rng` is on the CPU.
     """
     b, _, h, w = pictures.shape
-    moves = torch.randint(-most_px, most_px + 1, (2, b, 1), generator=rng, device=pictures.device)
+    moves = torch.randint(-most_px, most_px + 1, (2, b, 1), generator=rng).to(pictures.device)
     rows = (torch.arange(h, device=pictures.device) + moves[0]).clamp(0, h - 1)
     columns = (torch.arange(w, device=pictures.device) + moves[1]).clamp(0, w - 1)
     index = torch.arange(b, device=pictures.device)[:, None, None]

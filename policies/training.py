@@ -61,6 +61,7 @@ class Hooks:
     """How the outside follows, films and ends a run; `on_note` receives sentences that a person must see.
 
     `evaluation_seed` has every evaluation play the same episodes, for those who compare them; None: others every time.
+    `on_begin` is called once, when nothing can be refused any more.
     """
 
     on_progress: Callable[[Progress], None] = lambda progress: None
@@ -68,6 +69,7 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
     film: Filmer | None = None
     evaluation_seed: int | None = None
+    on_begin: Callable[[], None] = lambda: None
 
 
 def train(
@@ -125,6 +127,7 @@ class _Run:
         recovered = self._kept.recover() if resume else None
         if recovered:
             self._restore(recovered)
+        hooks.on_begin()
         folder.mkdir(parents=True, exist_ok=True)
         counters = recovered.checkpoint.counters if recovered else None
         self._ledger = Ledger(config, folder, counters, hooks.on_progress, hooks.on_note)

@@ -19,7 +19,10 @@ from scripts.programs.model_fetch import SERVER, ModelFetcher, Source, is_whole
 
 @dataclass(frozen=True)
 class ModelsListArgs:
-    """List the landmark models that are known, which of them are here, and whether they are whole."""
+    """List the landmark models that are known, which of them are here, and whether they are whole.
+
+    It is a list: one that is missing is no failure, and what fetches it is said. Exits 1 where a file is damaged.
+    """
 
     json: bool = False
     """Print one JSON object as the last line of stdout."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from policies.presets import PRESETS
+from policies.presets import PRESETS, alias_of
 from scripts.cli import emit_json
 from scripts.exit_codes import DONE
 from sim.curriculum import CURRICULA
@@ -35,9 +35,13 @@ class PresetsArgs:
 
 
 class PresetRow(msgspec.Struct, frozen=True):
-    """One preset: its settings that are not the default's, by dotted names, and all of them as they are nested."""
+    """One preset: its settings that are not the default's, by dotted names, and all of them as they are nested.
+
+    `stands_for` is the preset of which it is another name, if any.
+    """
 
     name: str
+    stands_for: str | None
     differs: dict[str, Leaf]
     settings: object
 
@@ -72,7 +76,7 @@ def run(args: PresetsArgs) -> int:
 
 def rows(presets: Mapping[str, object]) -> tuple[PresetRow, ...]:
     """Return every preset, whatever frozen dataclass it is."""
-    return tuple(PresetRow(name, differences(preset), preset) for name, preset in presets.items())
+    return tuple(PresetRow(name, alias_of(name), differences(preset), preset) for name, preset in presets.items())
 
 
 def differences(preset: object, usual: object = None) -> dict[str, Leaf]:
@@ -135,7 +139,8 @@ def _table(presets: tuple[PresetRow, ...]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for row in presets:
-        table.add_row(row.name, Text("\n".join(_lines(row.differs)) or "the defaults"))
+        words = "\n".join(_lines(row.differs)) or "the defaults"
+        table.add_row(row.name, Text(f"the default way, currently {row.stands_for}" if row.stands_for else words))
     return table
 
 

@@ -149,10 +149,13 @@ def train_once(
     if folder is None:
         folder = run_folder.create_run_folder(data_root(), config)
     manifest = msgspec.structs.replace(manifest, training_run=folder.name)
-    _tell(console, _opening(config, folder, resumed))
+    opening = _opening(config, folder, resumed)
     filmer = EpisodeFilmer(judged_in) if isinstance(judged_in, SimulatedTask) else None
     with StopOnSignal() as stop, TrainingProgress(console, _about(config, folder)) as progress, filmer or nullcontext():
-        hooks = Hooks(progress.show, lambda text: _tell(console, text), lambda: stop.asked, filmer)
+        hooks = Hooks(
+            progress.show, lambda text: _tell(console, text), lambda: stop.asked, filmer,
+            on_begin=lambda: _tell(console, opening),
+        )  # fmt: skip
         try:
             result = _train(config, factory, judged_in, folder, manifest, hooks, resumed, demonstrations)
         except (UnfitWorlds, UnfitDemonstrations, BadConfig, SimError):
@@ -228,7 +231,16 @@ def _opening(config: RunConfig, folder: Path, resumed: bool) -> str:
         f"{verb} {settings.task} on rig {config.rig} (seed {config.seed}) in {folder}: until "
         f"{settings.stop_evaluations} evaluations in a row reach {100 * settings.stop_success_rate:.0f} %, at most "
         f"{settings.max_decisions:,} decisions. Ctrl-C stops; --resume {folder.name} goes on."
+        f"{_nothing_learnt(settings)}"
     )
+
+
+def _nothing_learnt(settings: TrainConfig) -> str:
+    """Return a warning where the budget ends before the first gradient step; nothing elsewhere."""
+    first = settings.first_update
+    if settings.max_decisions >= first:
+        return ""
+    return f" Nothing is learnt in these: the first gradient step comes with decision {first:,}; give more --steps."
 
 
 def _closing(config: RunConfig, folder: Path, result: TrainResult) -> str:
@@ -237,6 +249,8 @@ def _closing(config: RunConfig, folder: Path, result: TrainResult) -> str:
     low, high = result.final.wilson
     film = newest_film(folder)
     verdict = "" if result.end == "success" else " The budget ended before the goal was met twice in a row."
+    if not result.updates:
+        verdict = " NOTHING WAS LEARNT: the budget ended before the first gradient step; --resume with more --steps."
     return (
         f"The policy succeeds in {result.final.successes} of {result.final.episodes} new episodes "
         f"({100 * low:.1f}-{100 * high:.1f} % with 95 % confidence) after {result.decisions:,} decisions and "

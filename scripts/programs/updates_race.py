@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from stable_baselines3 import SAC
 
+from policies.acceleration import Computing
 from policies.config import EncoderKind, SacConfig, TrainConfig
 from policies.learner import WorldStep
 from policies.parts import parts_of
@@ -36,8 +37,9 @@ SBX_PYTHON, SBX_VERSION = "TANDEM_SBX_PYTHON", "0.28"
 TURNS, TURN_S = 7, 1.0
 #: The second is PyTorch's own choice on two cores.
 _THREADS = (1, 2)
-_PICTURE_TRANSITIONS = 2_000
+PICTURE_TRANSITIONS = 2_000
 _SEED = 0
+_COMPILED = Computing(compiled=True)
 
 
 class Racer(Protocol):
@@ -103,7 +105,7 @@ class SbxRacer:
 
 def mlp_against_sb3(figure: str, bar: float, on_progress: Progress) -> Row:
     """Race on the state of the Dofbot's grasp against Stable-Baselines3."""
-    worlds = _spaces(find_preset("grasp"))
+    worlds = spaces_of(find_preset("grasp"))
     return raced(figure, bar, _ours_mlp(worlds), _sb3("MlpPolicy", worlds.alone, worlds.actions), on_progress)
 
 
@@ -115,7 +117,7 @@ def mlp_against_sbx(figure: str, bar: float, on_progress: Progress) -> Row:
         said = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
         advice = f"pip install sbx-rl=={SBX_VERSION}, in an environment of its own whose Python {SBX_PYTHON} names"
         return at_least(figure, None, "", bar, f"{python} cannot import sbx ({said}): {advice}")
-    worlds = _spaces(find_preset("grasp"))
+    worlds = spaces_of(find_preset("grasp"))
     with closing(SbxRacer(python, worlds.alone.shape[0], worlds.actions.shape[0], SacConfig().batch_size)) as sbx:
         return raced(figure, bar, _ours_mlp(worlds), [sbx], on_progress)
 
@@ -123,13 +125,12 @@ def mlp_against_sbx(figure: str, bar: float, on_progress: Progress) -> Row:
 def depth_against_sb3(figure: str, bar: float, on_progress: Progress) -> Row:
     """Race ours, whose critics look at no picture, against Stable-Baselines3's CnnPolicy on pictures of a byte."""
     config = depth_config()
-    worlds = _spaces(config)
-    seen = config.sees, config.critic_sees, _PICTURE_TRANSITIONS
-    fused = dataclasses.replace(config.sac, compiled=True)
-    ours = [*_ours(worlds, config.sac, *seen), *_ours(worlds, fused, *seen, "ours compiled")]
+    worlds = spaces_of(config)
+    seen = config.sees, config.critic_sees, PICTURE_TRANSITIONS
+    mine = [*ours(worlds, config.sac, *seen), *ours(worlds, config.sac, *seen, _COMPILED)]
     picture = gymnasium.spaces.Box(0, 255, (1, config.picture_px, config.picture_px), np.uint8)
-    sb3 = _sb3("CnnPolicy", picture, worlds.actions, config.sac.batch_size, _PICTURE_TRANSITIONS)
-    return raced(figure, bar, ours, sb3, on_progress)
+    sb3 = _sb3("CnnPolicy", picture, worlds.actions, config.sac.batch_size, PICTURE_TRANSITIONS)
+    return raced(figure, bar, mine, sb3, on_progress)
 
 
 def depth_config() -> TrainConfig:
@@ -141,7 +142,7 @@ def depth_config() -> TrainConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spaces:
+class Spaces:
     """What is seen and done in a task."""
 
     seen: gymnasium.Space[Any]
@@ -154,32 +155,32 @@ class _Spaces:
         return self.seen
 
 
-def _spaces(config: TrainConfig) -> _Spaces:
+def spaces_of(config: TrainConfig) -> Spaces:
+    """Return what a configuration's worlds show and take."""
     with closing(simulated(config, "table")(0)) as environment:
         actions = environment.action_space
         assert isinstance(actions, gymnasium.spaces.Box)
-        return _Spaces(environment.observation_space, actions)
+        return Spaces(environment.observation_space, actions)
 
 
-def _ours_mlp(worlds: _Spaces) -> Sequence[TorchRacer]:
+def _ours_mlp(worlds: Spaces) -> Sequence[TorchRacer]:
     # The others' critics have no layer norms: with the same networks it is the learners that are compared.
     config = SacConfig(layer_norm=False)
-    eager = _ours(worlds, config, (), (), TRANSITIONS)
-    return [*eager, *_ours(worlds, dataclasses.replace(config, compiled=True), (), (), TRANSITIONS, "ours compiled")]
+    return [*ours(worlds, config, (), (), TRANSITIONS), *ours(worlds, config, (), (), TRANSITIONS, _COMPILED)]
 
 
-def _ours(
-    worlds: _Spaces,
+def ours(
+    worlds: Spaces,
     config: SacConfig,
     sees: Sequence[str],
     critic_sees: Sequence[str],
     transitions: int,
-    name: str = "ours",
+    computing: Computing | None = None,
 ) -> Sequence[TorchRacer]:
     """Return our learner, once for each number of threads."""
     actions, draws = worlds.actions.shape[0], np.random.default_rng(_SEED)
     torch.manual_seed(_SEED)
-    sac = Sac(worlds.seen, worlds.actions, config, torch.Generator().manual_seed(_SEED), None, sees, critic_sees)
+    sac = Sac(worlds.seen, worlds.actions, config, torch.Generator().manual_seed(_SEED), computing, sees, critic_sees)
     replay = Replay(worlds.seen, actions, 1, transitions + 2, 0.99)
     walks = {name: random_walk(box, actions, transitions) for name, box in parts_of(worlds.seen).items()}
     first = next(iter(walks.values()))
@@ -189,13 +190,14 @@ def _ours(
         seen = {name: walk.observations[at + 1 : at + 2] for name, walk in walks.items()}
         rewards = first.rewards[at : at + 1].astype(np.float64)
         replay.add(WorldStep(first.actions[at : at + 1], rewards, never, never, seen, {}))
+    who = "ours compiled" if computing is not None and computing.compiled else "ours"
     choose_precision()
     precision = torch.get_float32_matmul_precision()
 
     def update() -> None:
         sac.update(replay.sample(config.batch_size, draws))
 
-    return [TorchRacer(f"{name} with {_threads(count)}", update, count, precision) for count in _THREADS]
+    return [TorchRacer(f"{who} with {_threads(count)}", update, count, precision) for count in _THREADS]
 
 
 def _sb3(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from policies.config import TrainConfig
+from policies.config import PpoConfig, SacConfig, TrainConfig
 from policies.errors import BadConfig
 from policies.presets import PRESETS, find_preset
 from urdf.errors import UnknownName
@@ -45,3 +47,12 @@ def test_what_only_a_simulator_knows_is_for_critics_of_our_own() -> None:
         TrainConfig(task="t", sees=("state", "privileged"))
     with pytest.raises(BadConfig, match="critic_sees needs a learner of our own"):
         TrainConfig(task="t", algo="sb3-sac", critic_sees=("privileged",))
+
+
+def test_the_first_gradient_step_comes_after_the_warm_up_or_with_the_first_rollout() -> None:
+    config = TrainConfig(
+        task="point", sac=SacConfig(warm_up=20), ppo=PpoConfig(rollout_steps=16), workers=2, worlds_per_worker=3
+    )
+    assert config.first_update == 21
+    assert replace(config, algo="ppo").first_update == 96
+    assert replace(config, algo="bc").first_update == 1

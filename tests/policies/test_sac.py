@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -276,45 +275,6 @@ def test_flat_adam_is_torchs() -> None:
         theirs(x).square().mean().backward()
         adam.step()
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
-
-
-# Acceleration --------------------------------------------------------------------------------------------------------
-
-
-def test_bfloat16_is_for_the_products_alone() -> None:
-    config, batch = SacConfig(hidden=(16, 16)), batch_of(PICTURES, 16)
-    exact, rounded = (learner(replace(config, mixed_precision=mixed), PICTURES) for mixed in (False, True))
-    for _ in range(3):
-        expected, got = exact.update(batch), rounded.update(batch)
-    assert got != expected
-    assert got == pytest.approx(expected, rel=0.02, abs=0.02)
-    kept = [*rounded.critic_adam.rows().values(), *rounded.actor_adam.rows().values(), rounded.targets]
-    assert all(row.dtype is torch.float32 and bool(row.isfinite().all()) for row in kept)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize(
-    ("space", "actor_sees", "critic_sees"),
-    [(VECTOR, (), ()), (PICTURES, (), ()), (PICTURES, ("depth", "joints"), ("truth",))],
-)
-def test_a_compiled_update_is_the_eager_one(
-    space: gymnasium.Space[object], actor_sees: tuple[str, ...], critic_sees: tuple[str, ...]
-) -> None:
-    config, batch = SacConfig(hidden=(16, 16)), batch_of(space, 16)
-    eager, fused = (
-        learner(replace(config, compiled=compiled), space, 0, actor_sees, critic_sees) for compiled in (False, True)
-    )
-    for _ in range(5):
-        assert fused.update(batch) == pytest.approx(eager.update(batch), abs=1e-5)
-    # Where a gradient is a rounding error, Adam's step has the sign of the error: so the moments are held to it.
-    assert torch.allclose(fused.critic_adam.mean, eager.critic_adam.mean, atol=1e-5)
-    assert torch.allclose(fused.actor_adam.mean, eager.actor_adam.mean, atol=1e-5)
-
-
-def test_to_compile_takes_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(BadConfig, match=r"sac\.compiled needs a C\+\+ compiler: install one"):
-        learner(SacConfig(compiled=True))
 
 
 # Learning ------------------------------------------------------------------------------------------------------------

@@ -208,6 +208,13 @@ def test_models_that_are_here_are_listed_and_not_fetched_again(
     }  # fmt: skip
 
 
+def test_a_list_of_missing_models_is_a_list_and_says_what_fetches_them(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list"]) == 0
+    assert "no model that finds people is here: `tandem models fetch`" in capsys.readouterr().out
+
+
 def test_a_damaged_model_is_named_and_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "models").mkdir(parents=True)
     (data / "models" / POSE_LITE.file_name).write_bytes(FILE)

@@ -125,6 +125,16 @@ def test_the_ending_of_a_run_that_was_resumed_since_does_not_count(
     assert (one["finished"], one["decisions"], one["final_success"]) == (False, 4000, 0.9)
 
 
+def test_a_run_with_a_longer_budget_is_no_other_setting_and_is_called_by_preset_and_algorithm(data: Path) -> None:
+    folders = (
+        write_run(data, seed=0, algo="sac", max_decisions=9_000),
+        write_run(data, seed=1, algo="sac", max_decisions=3_000),
+        write_run(data, seed=2, algo="ppo", max_decisions=3_000),
+    )
+    groups = group_runs([read_run(folder) for folder in folders])
+    assert [group.label for group in groups] == ["grasp, sac (seeds 0, 1)", "grasp, ppo (seed 2)"]
+
+
 def test_minutes_to_95_are_the_mean_when_every_run_got_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(data, seed=0)
     write_run(data, seed=1, judged=((1000, 7.0, 19, 20),))

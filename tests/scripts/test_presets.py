@@ -73,6 +73,9 @@ def test_every_preset_is_listed_with_all_its_settings(capsys: pytest.CaptureFixt
             assert f" {name} " in captured.err
     (grasp,) = (row for row in listed["training"] if row["name"] == "grasp")
     assert grasp["settings"]["task"] == grasp["differs"]["task"] == "grasp"
+    standing = {row["name"]: row["stands_for"] for row in listed["training"] if row["stands_for"]}
+    assert standing == {"depth": "depth-distill"}
+    assert PRESETS["depth"] == PRESETS[standing["depth"]]
     reference = next(row for row in listed["curricula"] if row["name"] == "reference")
     assert [stage["area_lower"] for stage in reference["settings"]["stages"]] == [
         [0.0, 1.0], [0.0, 0.75], [0.0, 0.5], [0.0, 0.25], [0.0, 0.0],
@@ -88,3 +91,4 @@ def test_people_get_the_stages_line_by_line(capsys: pytest.CaptureFixture[str]) 
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "stages.3: name half, area_lower 0 0.5" in lines
     assert "none  the defaults" in lines
+    assert "depth          the default way, currently depth-distill" in lines

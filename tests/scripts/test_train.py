@@ -470,10 +470,20 @@ def test_worlds_that_no_learner_can_work_with_are_refused_and_leave_no_run(
     tmp_path: Path, preset: str, algo: str, message: str
 ) -> None:
     process = start(tmp_path, "--preset", preset, "--algo", algo)
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 2, err
     assert message in " ".join(err.split())
+    assert "Training point" not in out + err, "it is refused before anything begins"
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_budget_that_ends_before_learning_begins_is_told_at_the_start_and_at_the_end(tmp_path: Path) -> None:
+    process = start(tmp_path, "--preset", "point", "--steps", "40")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    said = " ".join(out.split())
+    assert "Nothing is learnt in these: the first gradient step comes with decision" in said
+    assert "NOTHING WAS LEARNT" in said
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
