@@ -16,7 +16,7 @@ from bridge.ports import Camera
 from calibration.errors import CalibrationError
 from scripts.cli import data_root, emit_json
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import BAD_INPUT, DONE, FAILED
 from scripts.programs.calibrate_chain import DEFAULTS, Bench, Chain, ChainSettings, StepReport, Workplace
 from scripts.programs.calibrated_camera import DESK_CAMERA
 from scripts.programs.camera_choice import open_camera
@@ -114,12 +114,17 @@ def run(args: CalibrateAllArgs) -> int:
         chain.advance = progress.advance
         reports = chain.run()
     how = "" if place.fresh else " Restart `tandem serve` to use it."
-    _say(
-        console,
-        f"{args.robot} is calibrated: {', '.join(r.step for r in reports if r.done)}.{how} Now `tandem check-obs`.",
-    )
+    missing = [report.step for report in reports if not report.done]
+    measured = f"{args.robot}: measured {', '.join(r.step for r in reports if r.done)}"
+    if missing:
+        _say(
+            console,
+            f"{measured}; NOT {', '.join(missing)}, for the reasons above.{how} Run it again, or that step alone.",
+        )
+    else:
+        _say(console, f"{measured}.{how} Now `tandem check-obs`.")
     emit_json(CalibrateAllSummary(args.robot, tuple(reports)), args.json)
-    return DONE
+    return FAILED if missing else DONE
 
 
 def workplace_of(args: CalibrateAllArgs, console: Console, wrist: bool = False) -> Workplace:

@@ -198,7 +198,7 @@ def _from_camera(
 
     kept = root / "robots" / args.robot / "views" / f"{CameraCalibration.file_name(args.name)}_{utc_now()}"
     say(f"Move the {args.board} board before the camera. Pictures are kept in {kept}; Ctrl-C ends.", args.json)
-    with closing(open_camera(args.camera, key=args.key)) as camera:
+    with closing(open_camera(args.camera, key=args.key, loop=False)) as camera:
         frame = camera.wait(_PATIENCE_S)
         size_px = (frame.rgb.shape[1], frame.rgb.shape[0])
         guide = ViewGuide(size_px, args.views)
@@ -257,9 +257,12 @@ def collect(
     while True:
         try:
             rgb = read()
-        except StaleFrame:
+        except StaleFrame as error:
             if len(guide.views) < MIN_VIEWS:
-                raise
+                raise WeakViews(
+                    f"{error}; until then {len(guide.views)} views of the {board.kind} board could be used, and it "
+                    f"takes {MIN_VIEWS}: hold it still, whole and near, in many places and tilted"
+                ) from error
             return  # a recording that is over has shown enough
         seen = look(board, rgb, f"view_{len(guide.views) + 1:02d}.png")
         missed = 0 if len(seen.corners) else missed + 1

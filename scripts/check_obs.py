@@ -61,7 +61,7 @@ class CheckObsArgs:
     block_at_mm: tuple[float, float, float] | None = None
     """Where the block really lies, X Y HEADING in the desk frame [mm mm degrees]; else its place is not measured.
 
-    Not for the lab, where the block is put down at random."""
+    In the lab it is put there; otherwise you are asked to."""
     out: Path | None = None
     """The picture: .png, .pdf or .svg. Default: data/robots/NAME/check_obs.png."""
     key: Path | None = None
@@ -107,9 +107,6 @@ def run(args: CheckObsArgs) -> int:
     if args.seed < 0:
         _say(console, f"tandem check-obs: --seed must be at least 0, got {args.seed}")
         return BAD_INPUT
-    if args.block_at_mm is not None and args.robot == ROBOT_NAME:
-        _say(console, "tandem check-obs: --block-at-mm is for an arm; in the lab the block is put down at random")
-        return BAD_INPUT
     picture = args.out or data_root() / "robots" / args.robot / "check_obs.png"
     check_picture(picture, "a check of the observation")
     place = workplace_of(
@@ -153,7 +150,7 @@ def check_observation(
     arm = PosedArm(bench.robot, _steps_rad(place, description), clock=place.clock)
     if bench.place_block is not None:
         arm.move_to(np.array(rig.home_rad))
-        bench.place_block()
+        bench.place_block(told)
     motion = MotionChecker(description, rig, arm, camera, board).run(advance)
     with closing(CameraBlockSource(camera, MarkerLocator(rig, board=board), clock=place.clock)) as tracker:
         place.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,7 @@ from scripts.settled_memory import settled_memory
 from sim.lab_truth import TruthFile
 from urdf.description import ArmDescription, Rig, load_arm
 from urdf.errors import UnknownName
+from urdf.pose import Pose
 
 _LAST_WORDS_S = 8.0
 _ROBOTS_OWN = DeskChoice()
@@ -116,9 +118,13 @@ class PersonAtTheArm:
         self._console = console
         self._attempts = 0
 
-    def place_block(self) -> None:
+    def place_block(self, desk_from_block: Pose | None = None) -> None:
         """Ask for the block to be placed, and wait for Enter."""
-        self._console.input("Put the block somewhere in the marked area, hands off, then press Enter: ")
+        where = "somewhere in the marked area"
+        if desk_from_block is not None:
+            x, y, _ = (1000 * desk_from_block.position_m).tolist()
+            where = f"at {x:g} {y:g} mm, turned by {math.degrees(desk_from_block.yaw_rad):g}°"
+        self._console.input(f"Put the block {where}, hands off, then press Enter: ")
 
     def begin_attempt(self) -> int:
         """Count the attempt."""

@@ -28,6 +28,8 @@ _CLEARANCE_M = 0.003
 #: What a servo's gears resist with when its torque is off; too little to hold a raised arm. 1 : 373, our estimate.
 _GEAR_FRICTION = 0.03
 _STEP_S = 1.0 / PHYSICS_HZ
+#: From the middle of the desk frame.
+_REACH_OF_A_HAND_M = 0.5
 _ASIDE = Pose(np.array([0.0, 0.45, BLOCK_SIZE_M / 2]), np.array([0.0, 0.0, 0.0, 1.0]))
 
 
@@ -125,6 +127,20 @@ class LabWorld:
                 return
         self.put_block(_ASIDE)
         raise SimError("the arm is in the way of the whole block area: move it home before placing the block")
+
+    def place_block_at(self, x_m: float, y_m: float, yaw_rad: float) -> None:
+        """Put the block flat on the desk where somebody wants it; raises SimError where that is not free."""
+        if not (math.isfinite(yaw_rad) and math.hypot(x_m, y_m) <= _REACH_OF_A_HAND_M):
+            raise SimError(
+                f"the block cannot lie at {1000 * x_m:g} {1000 * y_m:g} mm: at most "
+                f"{1000 * _REACH_OF_A_HAND_M:g} mm from the middle of the desk frame"
+            )
+        self.put_block(Pose.from_rpy([x_m, y_m, BLOCK_SIZE_M / 2], [0.0, 0.0, yaw_rad]))
+        if self._arm_in_the_way():
+            self.put_block(_ASIDE)
+            raise SimError(
+                f"the arm is in the way at {1000 * x_m:g} {1000 * y_m:g} mm: place the block elsewhere, or the arm"
+            )
 
     def put_block(self, desk_from_block: Pose) -> None:
         """Put the block at one place, at rest."""

@@ -71,7 +71,7 @@ class Bench:
     camera: Camera
     holder: BoardHolder
     written_ns: Callable[[JointCommand], int]
-    place_block: Callable[[], object] | None = None
+    place_block: Callable[[Pose | None], object] | None = None
     wrist: Camera | None = None
 
 

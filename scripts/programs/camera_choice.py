@@ -77,15 +77,16 @@ def open_camera(
     key: Path | None = None,
     lens: Intrinsics | None = None,
     data: Path | None = None,
+    loop: bool = True,
 ) -> NewestCamera:
-    """Open a camera by its name; whoever gets it closes it.
+    """Open a camera by its name; whoever gets it closes it. With `loop` a recording begins anew where it ends.
 
     `settings` are asked for where the name does not say otherwise; `key` is our key file for a remote one; `lens`
     replaces what the camera says of itself. Where nobody knows its geometry, frames say so (`Intrinsics.is_known`).
     Raises UnknownName, CameraMissing, SettingRefused, EndpointRefused or KeyRefused.
     """
     choice = CameraChoice.parse(text)
-    source = _source(choice, _merged(choice.settings, settings), key, data or data_root())
+    source = _source(choice, _merged(choice.settings, settings), key, data or data_root(), loop)
     if lens is not None:
         source = CalibratedSource(source, lens)
     return NewestCamera(source, open_now=choice.kind not in ("remote", "lab"))
@@ -151,14 +152,14 @@ def _merged(said: CameraSettings, asked: CameraSettings | None) -> CameraSetting
     )
 
 
-def _source(choice: CameraChoice, settings: CameraSettings, key: Path | None, data: Path) -> FrameSource:
+def _source(choice: CameraChoice, settings: CameraSettings, key: Path | None, data: Path, loop: bool) -> FrameSource:
     make: dict[str, Callable[[], FrameSource]] = {
         "uvc": lambda: _uvc(choice, settings),
         "realsense": lambda: _realsense(choice, settings),
         "remote": lambda: _remote(choice.where, key),
         "lab": lambda: _remote(_lab_endpoint(choice.where, data), None),
-        "video": lambda: _recorded(choice),
-        "folder": lambda: _recorded(choice),
+        "video": lambda: _recorded(choice, loop),
+        "folder": lambda: _recorded(choice, loop),
     }
     if choice.kind not in ("uvc", "realsense") and choice.settings != CameraSettings():
         raise SettingRefused(
@@ -204,11 +205,11 @@ def _realsense(choice: CameraChoice, settings: CameraSettings) -> FrameSource:
     return RealSenseSource(choice.where, asked, name=choice.name)
 
 
-def _recorded(choice: CameraChoice) -> FrameSource:
+def _recorded(choice: CameraChoice, loop: bool) -> FrameSource:
     from hardware.cameras.recorded import FolderSource, VideoSource
 
     kind = VideoSource if choice.kind == "video" else FolderSource
-    return kind(Path(choice.where).expanduser(), name=choice.name)
+    return kind(Path(choice.where).expanduser(), loop=loop, name=choice.name)
 
 
 def _remote(endpoint: str, key: Path | None) -> FrameSource:

@@ -78,8 +78,11 @@ class Lab:
 
     def _do(self, request: StageRequest) -> None:
         match request:
-            case PlaceBlock():
-                self.world.place_block(self._hand)
+            case PlaceBlock(place):
+                if place is None:
+                    self.world.place_block(self._hand)
+                else:
+                    self.world.place_block_at(*place)
             case BeginAttempt():
                 self.world.begin_attempt()
             case EndAttempt():

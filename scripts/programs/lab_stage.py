@@ -17,7 +17,9 @@ class StageFailed(BridgeError):
 
 
 class PlaceBlock(msgspec.Struct, frozen=True, tag="place_block", forbid_unknown_fields=True):
-    """Put the block somewhere else in the area, turned at random."""
+    """Put the block elsewhere on the desk, turned at random, or at `place`: x, y [m] and yaw [rad] on it."""
+
+    place: tuple[float, float, float] | None = None
 
 
 class BeginAttempt(msgspec.Struct, frozen=True, tag="begin_attempt", forbid_unknown_fields=True):
@@ -102,9 +104,13 @@ class StageHand:
             self._socket.setsockopt(option, value)
         self._socket.connect(self._endpoint)
 
-    def place_block(self) -> None:
-        """Put the block somewhere else in the area; raises StageFailed where the arm is in the way."""
-        self._ask(PlaceBlock())
+    def place_block(self, desk_from_block: Pose | None = None) -> None:
+        """Put the block there, None: somewhere else in the area; raises StageFailed where the arm is in the way."""
+        if desk_from_block is None:
+            self._ask(PlaceBlock())
+            return
+        x, y, _ = desk_from_block.position_m.tolist()
+        self._ask(PlaceBlock((x, y, desk_from_block.yaw_rad)))
 
     def begin_attempt(self) -> int:
         """Have the lab watch the block from now on; return the attempt's number."""

@@ -158,9 +158,13 @@ class QuickLab:
             settle=self.clock.await_thread, unsettle=self.end,
         )  # fmt: skip
 
-    def place_block(self) -> None:
-        """Put the block somewhere else in the area; raises SimError where the arm is in the way."""
-        self.world.place_block(self._hand)
+    def place_block(self, desk_from_block: Pose | None = None) -> None:
+        """Put the block there, None: somewhere else in the area; raises SimError where the arm is in the way."""
+        if desk_from_block is None:
+            self.world.place_block(self._hand)
+            return
+        x, y, _ = desk_from_block.position_m.tolist()
+        self.world.place_block_at(x, y, desk_from_block.yaw_rad)
 
     def begin_attempt(self) -> int:
         """Watch the block from now on; return the attempt's number."""

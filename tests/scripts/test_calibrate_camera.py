@@ -89,11 +89,15 @@ def test_how_large_the_board_is_no_picture_tells_and_that_is_said(data: Path) ->
         (["--folder", "{folder}", "--models"], "fisheye"),
         (["--folder", "{folder}", "--name", "a/b"], "letters"),
         (["--folder", "{folder}", "--board", "desk"], "DICT_5X5_100"),
+        (["--camera", "folder:{folder}/none"], "is over after 3 pictures; until then 0 views of the charuco board"),
     ],
 )
 def test_bad_input_is_refused(
     folder: Path, data: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
+    (folder / "none").mkdir(exist_ok=True)
+    for k in range(3):
+        cv2.imwrite(str(folder / "none" / f"{k}.png"), np.full((300, 400, 3), 40 * k, np.uint8))
     told = [w.replace("{folder}", str(folder)) for w in words]
     assert main(["calibrate", "camera", "--robot", "arm1", *told]) == 2
     assert says in capsys.readouterr().err

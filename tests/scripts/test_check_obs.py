@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from calibration.servo import ServoCalibration
-from scripts import main
+from scripts.check_obs import check_observation
 from scripts.programs.lab_unit import LabUnit
 from scripts.programs.obs_channels import Channel, Observed, state_channels
 from scripts.programs.obs_motion import MotionChecker
 from scripts.programs.obs_plot import draw_check
 from scripts.programs.posing import PosedArm
 from scripts.programs.quick_lab import QuickLab
+from sim.errors import SimError
 from sim.lab_truth import TruthFile
+from sim.objects import BLOCK_SIZE_M
 from urdf.pose import Pose
 
 UNIT = LabUnit("dofbot", "table", 0, "0")
@@ -82,9 +84,20 @@ def test_the_blocks_place_is_measured_against_where_the_user_says_it_lies_and_ne
     assert "off by +5.0 mm" in told["block_y"].trouble
 
 
-def test_a_place_of_the_block_is_refused_in_the_lab(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["check-obs", "--block-at-mm", "0", "200", "0"]) == 2
-    assert "at random" in capsys.readouterr().out
+def test_the_labs_block_is_put_where_it_is_told_and_measured_there(tmp_path: Path) -> None:
+    lab = QuickLab(UNIT, tmp_path, tmp_path / "out")
+    x, y = lab.rig.area_center_m
+    told = Pose.from_rpy([x + 0.01, y + 0.005, BLOCK_SIZE_M / 2], [0.0, 0.0, 0.3])
+    try:
+        with lab.workplace().take_hold() as bench:
+            check = check_observation(lab.workplace(), bench, lambda words: None, told)
+        assert np.linalg.norm(lab.world.block_truth().position_m - told.position_m) < 1e-3
+        with pytest.raises(SimError, match="at most 500 mm"):
+            lab.place_block(Pose.from_rpy([0.6, 0.0, 0.0], [0.0, 0.0, 0.0]))
+    finally:
+        lab.close()
+    places = {c.name: c for c in check.channels if c.name in ("block_x", "block_y")}
+    assert [c.bias is not None and abs(c.bias) < 2.0 for c in places.values()] == [True, True]
 
 
 def test_gears_with_play_pass_and_a_wrong_scale_does_not(tmp_path: Path) -> None:
