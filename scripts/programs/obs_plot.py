@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _GREY = "#52606d"
 _OFF_BY = (
     "Off by, in the row's unit: the tool's place as read, against the camera; the block's as seen, against where the "
-    "user\nsays it lies (--block-at-mm). The simulator is posed as the arm reads. -: not measured; ✓: nothing found wrong."
+    "user\nsays it lies (--block-at-mm). The simulator is posed as the arm reads. -: not measured; "
+    "✓: nothing found wrong."
 )
 _COLUMNS = ((0.0, "channel", "left"), (0.45, "on the arm", "right"), (0.60, "simulator", "right"),
             (0.72, "off by", "right"), (0.83, "noise", "right"), (0.96, "age [ms]", "right"))  # fmt: skip
