@@ -165,11 +165,16 @@ _MOST_TOLD = 3
 
 
 def _label(group: tuple[RunCurves, ...], differing: Mapping[str, str]) -> str:
-    words = [f"{name.rpartition('.')[2]} {text}" for name, text in differing.items() if name != "preset"]
+    words = [_told(name, text) for name, text in differing.items() if name != "preset"]
     more = [f"{len(words) - _MOST_TOLD} more settings"] if len(words) > _MOST_TOLD else []
     seeds = ", ".join(map(str, sorted(run.identity.seed for run in group)))
     who = f"({'seed' if len(group) == 1 else 'seeds'} {seeds})"
     return f"{', '.join([group[0].identity.preset, *words[:_MOST_TOLD], *more])} {who}"
+
+
+def _told(name: str, text: str) -> str:
+    """Return a setting in words; an algorithm's name needs none."""
+    return text if name == "train.algo" else f"{name.rpartition('.')[2]} {text}"
 
 
 # Lines --------------------------------------------------------------------------------------------
