@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,18 +113,23 @@ def run(args: CalibrateAllArgs) -> int:
     with settled_memory(), CountedProgress(console, "calibrating", chain.pieces) as progress:
         chain.advance = progress.advance
         reports = chain.run()
-    how = "" if place.fresh else " Restart `tandem serve` to use it."
-    missing = [report.step for report in reports if not report.done]
-    measured = f"{args.robot}: measured {', '.join(r.step for r in reports if r.done)}"
-    if missing:
-        _say(
-            console,
-            f"{measured}; NOT {', '.join(missing)}, for the reasons above.{how} Run it again, or that step alone.",
-        )
-    else:
-        _say(console, f"{measured}.{how} Now `tandem check-obs`.")
+    words, code = outcome(args.robot, reports, place.fresh)
+    _say(console, words)
     emit_json(CalibrateAllSummary(args.robot, tuple(reports)), args.json)
-    return FAILED if missing else DONE
+    return code
+
+
+def outcome(robot: str, reports: Sequence[StepReport], fresh: bool) -> tuple[str, int]:
+    """Return what came of all steps, in words, and the exit code: 1 where one of them measured nothing.
+
+    `fresh`: whether the next command uses the calibration by itself.
+    """
+    how = "" if fresh else " Restart `tandem serve` to use it."
+    missing = ", ".join(report.step for report in reports if not report.done)
+    measured = f"{robot}: measured {', '.join(report.step for report in reports if report.done)}"
+    if missing:
+        return f"{measured}; NOT {missing}, for the reasons above.{how} Run it again, or that step alone.", FAILED
+    return f"{measured}.{how} Now `tandem check-obs`.", DONE
 
 
 def workplace_of(args: CalibrateAllArgs, console: Console, wrist: bool = False) -> Workplace:

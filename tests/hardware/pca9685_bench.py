@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from bridge.ports import Clock
-from calibration.artifacts import SCHEMA_VERSION, utc_now
-from calibration.servo import JointServo, ServoCalibration
+from calibration.servo import ServoCalibration
 from hardware.buses.pca9685 import Pca9685Bus
 from hardware.virtual.pca9685_smbus import Pca9685Board
 from hardware.virtual.plant import FreePlant
+from tests.hardware.nominal_servos import nominal_servos
 from urdf.description import ArmDescription
 
 IDS = (1, 2, 3, 4, 5, 6)
@@ -30,28 +30,11 @@ def open_bench(clock: Clock, start_ticks: Sequence[float] = UPRIGHT) -> Iterator
 
 
 def nominal_calibration(description: ArmDescription) -> ServoCalibration:
-    return ServoCalibration(
-        schema_version=SCHEMA_VERSION,
-        robot_serial="unit7",
-        arm=description.name,
-        arm_sha256=description.sha256,
-        created_utc=utc_now(),
-        method="computed by hand",
-        residual=0.0,
-        residual_unit="ticks",
-        joints=tuple(_joint(description, index) for index in range(6)),
-    )
+    return nominal_servos(description, "unit7", [_servo(description, index) for index in range(6)])
 
 
-def _joint(description: ArmDescription, index: int) -> JointServo:
+def _servo(description: ArmDescription, index: int) -> tuple[float, float, int, int]:
     lower, upper = float(description.lower_rad[index]), float(description.upper_rad[index])
     scale = PER_RAD * GRIPPER_GEAR if index == 5 else PER_RAD
     zero = LOWEST + 5 - scale * lower if index == 5 else float(MIDDLE)
-    return JointServo(
-        joint=description.joint_names[index],
-        servo_id=IDS[index],
-        zero_ticks=zero,
-        ticks_per_rad=scale,
-        lower_ticks=max(LOWEST, round(zero + scale * lower)),
-        upper_ticks=min(HIGHEST, round(zero + scale * upper)),
-    )
+    return zero, scale, max(LOWEST, round(zero + scale * lower)), min(HIGHEST, round(zero + scale * upper))

@@ -237,7 +237,7 @@ def test_in_the_lab_offsets_and_lag_are_the_labs(tmp_path: Path) -> None:
 @pytest.mark.deep
 @pytest.mark.timeout(600)
 def test_in_the_lab_the_camera_tells_the_zeros_that_no_reading_does(tmp_path: Path) -> None:
-    """In real time, by the lab's own camera. The last joint's reference is known to 0.3 degrees, the others better."""
+    """In real time, by the lab's own camera. J5 hangs on how the marker is mounted: to half a degree."""
     process = tandem(tmp_path, "--robot", "lab", "--seed", "1", "--seconds", "20", "--json")
     said, told = process.communicate(timeout=580)
     assert process.returncode == 0, told
@@ -245,10 +245,9 @@ def test_in_the_lab_the_camera_tells_the_zeros_that_no_reading_does(tmp_path: Pa
     truth = TruthFile.load(next(tmp_path.glob("labs/*/truth.json"))).truth
     assert summary.zero_known
     assert summary.lag_ms == pytest.approx(1e3 * truth.dead_time_s, abs=5.0)
-    for joint, zero_rad in zip(summary.joints[:5], truth.servo_zero_rad, strict=False):
+    for k, (joint, zero_rad) in enumerate(zip(summary.joints[:5], truth.servo_zero_rad, strict=False)):
         assert joint.link is not None
-        bar_rad = max(math.radians(0.2), 2.5 * joint.link.zero_error_rad)  # what it knows badly it says
-        assert joint.link.zero_rad == pytest.approx(zero_rad, abs=bar_rad)
+        assert joint.link.zero_rad == pytest.approx(zero_rad, abs=math.radians(0.2 if k < 4 else 0.5))
 
 
 @pytest.mark.deep
@@ -275,8 +274,7 @@ def test_on_a_simulated_clock_the_zeros_and_the_links_are_the_labs(tmp_path: Pat
     for joint, name in enumerate(ARM.joint_names[:4]):
         link = links[joint]
         assert link is not None
-        bar_rad = max(math.radians(0.2), 2.5 * link.zero_error_rad)  # what it knows badly it says
-        assert link.zero_rad == pytest.approx(truth.servo_zero_rad[joint], abs=bar_rad)
+        assert link.zero_rad == pytest.approx(truth.servo_zero_rad[joint], abs=math.radians(0.2))
         assert link.offset_rad == pytest.approx(angles[name] - RIG.home_rad[joint], abs=math.radians(0.35))
 
 
