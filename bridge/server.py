@@ -41,6 +41,7 @@ from bridge.parking import Parking
 from bridge.ports import Clock, RelaxingRobot
 from bridge.server_settings import ServerSettings, ServerStatistics
 from bridge.server_sockets import Received, ServerSockets
+from bridge.sessions import Sessions
 from bridge.watchdog import Tier, Watchdog
 
 POLL_MS = 5
@@ -76,7 +77,7 @@ class RobotServer:
         self._gate = CommandGate(len(robot.description.joint_names))
         self._watchdog = Watchdog(self._settings.watchdog)
         self._parking = Parking(robot, robot.description.rig(rig_name).rest_rad)
-        self._owners: dict[str, str] = {}  # the public key behind each session
+        self._sessions = Sessions(self._gate, robot.description)
         self._holding = False
         self._emergency = EmergencyStop(self._settings.latch, tell)
         self._published_ns = self._updates = 0
@@ -107,7 +108,7 @@ class RobotServer:
     def controller(self) -> str:
         """Who moves the arm, in words; empty where nobody does. May be asked from any thread."""
         session = self._gate.controller
-        return self._name(session, self._owners.get(session, "")) if session else ""
+        return self._name(session, self._sessions.owner(session)) if session else ""
 
     def serve(self, should_stop: Callable[[], bool]) -> None:
         """Answer until `should_stop`; looks at it, and at the watchdog, at least every few milliseconds."""
@@ -206,32 +207,28 @@ class RobotServer:
         """Answer in order. Of several commands of a session that wait together only the newest moves the arm."""
         newest: dict[str, int] = {}
         for _, owner, message in received:
-            if isinstance(message, Move) and self._owns(owner, message.session):
+            if isinstance(message, Move) and self._sessions.owns(owner, message.session):
                 seq = message.command.seq
                 newest[message.session] = max(seq, newest.get(message.session, seq))
         for peer, owner, message in received:
             if not self._sockets.still_allows(owner):
                 self._turn_out(owner)
                 self._sockets.reply(peer, ErrorReply("this key is no longer let in"))
-            elif isinstance(message, Move | Bye | Clear) and not self._owns(owner, message.session):
+            elif isinstance(message, Move | Bye | Clear) and not self._sessions.owns(owner, message.session):
                 self._sockets.reply(peer, ErrorReply(f"session {message.session!r} is another client's"))
             elif isinstance(message, Move) and message.command.seq < newest.get(message.session, 0):
                 self._sockets.reply(peer, self._superseded(message))
             else:
                 self._sockets.reply(peer, self._answer(message, owner))
 
-    def _owns(self, owner: str, session: str) -> bool:
-        return self._owners.get(session, owner) == owner
-
     def _turn_out(self, owner: str) -> None:
         """End the sessions of a key that was revoked; the arm holds if one of them moved it."""
-        for session in [s for s, key in self._owners.items() if key == owner]:
+        for session in self._sessions.of(owner):
             self._tell(f"session {session} ends: its key was revoked")
             self._leave(session)
 
     def _leave(self, session: str) -> None:
-        self._owners.pop(session, None)
-        if self._gate.close(session):
+        if self._sessions.close(session):
             self._hold()
 
     def _superseded(self, move: Move) -> Ack:
@@ -247,7 +244,7 @@ class RobotServer:
         if isinstance(message, Ping):
             return Pong(message.stamp_ns, now_ns, self._state())
         if isinstance(message, Hold | Stop | Clear):
-            if not isinstance(message, Clear) and self._owns(owner, message.session):
+            if not isinstance(message, Clear) and self._sessions.owns(owner, message.session):
                 self._gate.outdate(message.session, message.seq)
             return self._command(message, self._name(message.session, owner), now_ns)
         if isinstance(message, Hello):
@@ -281,23 +278,10 @@ class RobotServer:
         return Ack(message.seq, verdict.value, reason, None, self._state(), now_ns)
 
     def _greet(self, hello: Hello, owner: str, now_ns: int) -> ServerMessage:
+        refused = self._sessions.open(hello, owner)
+        if refused:
+            return ErrorReply(refused)
         arm = self._robot.description
-        if hello.protocol != PROTOCOL_VERSION:
-            return ErrorReply(
-                f"this server speaks protocol {PROTOCOL_VERSION}, the client {hello.protocol}: install the same version"
-            )
-        if (hello.arm, hello.arm_sha256) != (arm.name, arm.sha256):
-            return ErrorReply(
-                f"this server's arm is {arm.name!r} ({arm.sha256[:12]}), the client expects {hello.arm!r} "
-                f"({hello.arm_sha256[:12]}): use the same arm description at both ends"
-            )
-        if not hello.session:
-            return ErrorReply("a session needs a name")
-        if not self._owns(owner, hello.session):
-            return ErrorReply(f"session {hello.session!r} is another client's")
-        if not self._gate.open(hello.session, hello.take_over):
-            return ErrorReply(f"session {hello.session!r} has ended: a new one needs a new name")
-        self._owners = {s: key for s, key in self._owners.items() if self._gate.knows(s)} | {hello.session: owner}
         self.statistics.sessions += 1
         return Welcome(
             session=hello.session,
