@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from policies.config import Head
 from policies.distributions import Beta, Categorical, Distribution, Gaussian
 from policies.errors import UnfitWorlds
+from policies.learner_config import Head
 from policies.networks import Encoder, orthogonal_mlp
 from policies.normalize import Normaliser
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.adam import FlatAdam
-from policies.config import BcConfig, BcHead
 from policies.demonstrations import Demonstrations
 from policies.errors import CheckpointError, UnfitWorlds
 from policies.learner import LearnerState, WorldStep, updates_due
+from policies.learner_config import BcConfig, BcHead
 from policies.networks import Encoder, mlp
 from policies.parts import Parts, Tensors, as_tensors, chosen_parts
 from policies.sac import Actor, DeterministicPolicy, random_shift

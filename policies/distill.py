@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from policies.acceleration import Computing
 from policies.adam import FlatAdam
-from policies.config import DistillConfig, SacConfig
 from policies.errors import CheckpointError
 from policies.learner import LearnerState, WorldStep, updates_due
+from policies.learner_config import DistillConfig, SacConfig
 from policies.networks import Encoder
 from policies.off_policy import OffPolicy
 from policies.parts import Parts, Tensors, as_tensors, chosen_parts

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from policies.config import EncoderKind
 from policies.errors import BadConfig
+from policies.learner_config import EncoderKind
 
 #: What a picture is divided by: depth comes in metres, colours as bytes.
 _BYTE = 255.0

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from policies.acceleration import Computing
 from policies.bc import check_same_demonstrations, gaussian_loss
-from policies.config import SacConfig
 from policies.demonstrations import Demonstrations
 from policies.errors import CheckpointError
 from policies.learner import LearnerState, WorldStep, updates_due
+from policies.learner_config import SacConfig
 from policies.parts import Parts, Tensors
 from policies.replay import Batch, Replay, joined
 from policies.sac import DeterministicPolicy, Losses, Sac

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from policies.actor_critic import ActorCritic, DeterministicPolicy, Trunk, fit_action_space
 from policies.adam import FlatAdam
-from policies.config import PpoConfig
 from policies.errors import CheckpointError
 from policies.learner import LearnerState, WorldStep, refuse_not_finite
+from policies.learner_config import PpoConfig
 from policies.networks import Encoder, make_orthogonal
 from policies.normalize import Normaliser
 from policies.parts import Parts, Tensors, as_tensors, chosen_parts

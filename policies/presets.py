@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from policies.config import SacConfig, TrainConfig
+from policies.config import TrainConfig
+from policies.learner_config import SacConfig
 from urdf.errors import UnknownName
 
 #: An entropy of -0.5: success asks no precision, only a block somewhere between the jaws, and noise is what makes the

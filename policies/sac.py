@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from policies.acceleration import Computing
 from policies.adam import FlatAdam, flatten
-from policies.config import SacConfig
 from policies.distributions import squashed
 from policies.errors import UnfitWorlds
+from policies.learner_config import SacConfig
 from policies.networks import Critics, Encoder, mlp
 from policies.parts import Parts, Tensors, as_tensors, chosen_parts
 from policies.replay import Batch

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 
-from policies.config import PpoConfig
 from policies.errors import NotFinite
 from policies.learner import LearnerState, WorldStep, refuse_not_finite
+from policies.learner_config import PpoConfig
 from policies.parts import ALONE, Parts
 from policies.sb3 import (
     VectorAdapter,

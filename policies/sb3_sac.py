@@ -17,9 +17,9 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
-from policies.config import SacConfig
 from policies.errors import CheckpointError, UnfitWorlds
 from policies.learner import LearnerState, WorldStep, updates_due
+from policies.learner_config import SacConfig
 from policies.parts import ALONE, Parts
 from policies.sb3 import (
     VectorAdapter,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from policies.acceleration import Computing
-from policies.config import SacConfig
+from policies.learner_config import SacConfig
 from policies.presets import find_preset
 from scripts.programs.figures import machine
 from scripts.programs.updates_baseline import TRANSITIONS

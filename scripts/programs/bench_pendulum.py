@@ -15,8 +15,8 @@ from gymnasium.wrappers import RescaleAction
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 
-from policies.config import SacConfig
 from policies.export import network_actions
+from policies.learner_config import SacConfig
 from policies.off_policy import OffPolicy
 from policies.parts import ALONE, Parts
 from policies.precision import choose_precision

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from policies.config import PpoConfig
 from policies.learner import WorldStep
+from policies.learner_config import PpoConfig
 from policies.parts import as_parts
 from policies.ppo import Ppo
 from scripts.programs.figures import Row, at_least

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from bridge.encoding import GRASP_STATE, proprioception_layout
 from policies.adam import FlatAdam
-from policies.config import EncoderKind
 from policies.distill import imitation_loss
+from policies.learner_config import EncoderKind
 from policies.learners import make_learner
 from policies.networks import Encoder
 from policies.off_policy import OffPolicy

@@ -14,7 +14,8 @@ from typing import Protocol
 import msgspec
 import torch
 
-from policies.config import SacConfig, TrainConfig
+from policies.config import TrainConfig
+from policies.learner_config import SacConfig
 from policies.presets import PRESETS, find_preset
 from scripts.cli import data_root
 from scripts.programs import bench_pendulum, bench_ppo, updates_race

@@ -18,8 +18,9 @@ import torch
 from stable_baselines3 import SAC
 
 from policies.acceleration import Computing
-from policies.config import EncoderKind, SacConfig, TrainConfig
+from policies.config import TrainConfig
 from policies.learner import WorldStep
+from policies.learner_config import EncoderKind, SacConfig
 from policies.parts import parts_of
 from policies.precision import choose_precision
 from policies.presets import PRESETS, find_preset

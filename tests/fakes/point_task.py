@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from policies.config import PpoConfig, SacConfig, TrainConfig
+from policies.config import TrainConfig
+from policies.learner_config import PpoConfig, SacConfig
 from sim.vector_worker import WorldFactory
 from tests.fakes.odd_worlds import FailingTask, StagedEnv, choosing, unreadable
 from tests.fakes.point_env import PointEnv, PointTask

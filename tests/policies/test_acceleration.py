@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from policies.acceleration import Computing
-from policies.config import Algorithm, SacConfig
+from policies.config import Algorithm
 from policies.errors import BadConfig
+from policies.learner_config import SacConfig
 from policies.learners import make_learner
 from policies.sac import Sac
 from policies.workers import Stepper

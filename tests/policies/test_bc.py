@@ -10,10 +10,11 @@ import torch
 from scipy.stats import norm
 
 from policies.bc import chunk_loss, gaussian_loss
-from policies.config import BcConfig, BcHead, TrainConfig
+from policies.config import TrainConfig
 from policies.demonstrations import Demonstration, Demonstrations
 from policies.errors import BadConfig, CheckpointError, UnfitDemonstrations
 from policies.learner import Learner
+from policies.learner_config import BcConfig, BcHead
 from policies.learners import make_learner
 from policies.replay import joined
 from policies.workers import Stepper

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from policies.config import PpoConfig, SacConfig, TrainConfig
+from policies.config import TrainConfig
 from policies.errors import BadConfig
+from policies.learner_config import PpoConfig, SacConfig
 from policies.presets import PRESETS, find_preset
 from urdf.errors import UnknownName
 

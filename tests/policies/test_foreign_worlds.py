@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.config import SacConfig
+from policies.learner_config import SacConfig
 from policies.parts import ALONE, as_tensors
 from policies.sac import Sac
 

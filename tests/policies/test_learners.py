@@ -16,10 +16,11 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from policies.checkpoint import Checkpoint, Counters, read_newest, save_checkpoint
-from policies.config import Algorithm, DistillConfig, Head, PpoConfig, SacConfig, TrainConfig
+from policies.config import Algorithm, TrainConfig
 from policies.distill import imitation_loss
 from policies.errors import ArtifactError, BadConfig, CheckpointError, NotFinite, UnfitWorlds
 from policies.learner import Learner, WorldStep
+from policies.learner_config import DistillConfig, Head, PpoConfig, SacConfig
 from policies.learners import make_learner
 from policies.parts import Parts
 from policies.sb3_ppo import Sb3Ppo

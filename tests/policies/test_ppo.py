@@ -14,10 +14,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from policies.adam import FlatAdam
 from policies.artifact import InputRecord
-from policies.config import Head, PpoConfig
 from policies.errors import BadConfig, CheckpointError, UnfitWorlds
 from policies.export import onnx_bytes
 from policies.learner import Learner, LearnerState, WorldStep
+from policies.learner_config import Head, PpoConfig
 from policies.normalize import Normaliser
 from policies.parts import Parts, as_parts, parts_of
 from policies.ppo import Batch, Ppo, approximate_kl, clipped_objective, value_loss

@@ -11,10 +11,10 @@ import torch
 from scipy import integrate, stats
 
 from policies.adam import FlatAdam
-from policies.config import SacConfig
 from policies.distributions import squashed
 from policies.errors import BadConfig, UnfitWorlds
 from policies.learner import WorldStep
+from policies.learner_config import SacConfig
 from policies.networks import Critics
 from policies.parts import ALONE
 from policies.replay import Batch, Replay

@@ -15,9 +15,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from policies import kept
 from policies.checkpoint import read_newest
-from policies.config import SacConfig, TrainConfig
+from policies.config import TrainConfig
 from policies.errors import ArtifactError, CheckpointError
 from policies.kept import can_be_resumed
+from policies.learner_config import SacConfig
 from policies.training import Hooks, train
 from tests.fakes.point_env import PointEnv
 from tests.fakes.policy_folder import make_manifest

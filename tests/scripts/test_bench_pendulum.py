@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from policies.config import SacConfig
+from policies.learner_config import SacConfig
 from scripts.programs.bench_pendulum import NetworkPolicy, judged, trained, worlds
 
 SMALL = SacConfig(hidden=(32, 32), batch_size=32, warm_up=100)

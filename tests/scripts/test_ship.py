@@ -15,9 +15,10 @@ import pytest
 from bridge.observation import CameraView, ImageKind, ObservationSpec
 from policies import shipped
 from policies.artifact import load_artifact, load_manifest, save_artifact, write_json
-from policies.config import EncoderKind, Head, PpoConfig, TrainConfig
+from policies.config import TrainConfig
 from policies.errors import ArtifactError
 from policies.evaluation import episode_seeds, play
+from policies.learner_config import EncoderKind, Head, PpoConfig
 from policies.presets import PRESETS
 from policies.shipped import Made, load_made, shipped_folders, shipped_name
 from scripts import main as tandem

@@ -21,8 +21,8 @@ from perception.body import PeopleSighting, Side
 from perception.landmark_log import LandmarkLog
 from perception.retarget_tool import natural_scale
 from policies.bc import BehaviourCloning
-from policies.config import BcConfig
 from policies.demonstrations import Demonstrations
+from policies.learner_config import BcConfig
 from policies.presets import find_preset
 from scripts.main import main
 from scripts.programs.demonstrated import read_demonstrated
