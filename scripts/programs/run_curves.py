@@ -173,8 +173,12 @@ def _label(group: tuple[RunCurves, ...], differing: Mapping[str, str]) -> str:
 
 
 def _told(name: str, text: str) -> str:
-    """Return a setting in words; an algorithm's name needs none."""
-    return text if name == "train.algo" else f"{name.rpartition('.')[2]} {text}"
+    """Return a setting in words; an algorithm's name needs none, and a list no brackets."""
+    if name == "train.algo":
+        return text
+    setting = name.rpartition(".")[2]
+    items = text.strip("[]").replace('"', "")
+    return f"{setting} {items}" if items else f"no {setting}"
 
 
 # Lines --------------------------------------------------------------------------------------------

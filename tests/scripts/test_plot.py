@@ -166,6 +166,13 @@ def test_a_setting_that_another_run_does_not_know_tells_them_apart(data: Path) -
     assert [group.label for group in groups] == ["grasp, clip - (seed 0)", "grasp, clip 0.2 (seed 1)"]
 
 
+def test_lists_are_told_in_words(data: Path) -> None:
+    runs = [write_run(data, seed=0), write_run(data, seed=1, demonstrations=["one.mcap", "two.mcap"])]
+    assert [group.label for group in group_runs([read_run(run) for run in runs])] == [
+        "grasp, no demonstrations (seed 0)", "grasp, demonstrations one.mcap,two.mcap (seed 1)",
+    ]  # fmt: skip
+
+
 def test_what_was_no_setting_yet_had_its_default_and_how_long_it_went_on_is_no_setting(data: Path) -> None:
     old, new = write_run(data, seed=1), write_run(data, seed=0, distractors=0, max_decisions=70)
     (group,) = group_runs([read_run(old), read_run(new)])
