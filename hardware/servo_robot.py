@@ -33,7 +33,7 @@ from hardware.errors import (
     Stalled,
     WrongServo,
 )
-from hardware.footing import check_vitals, find_footing
+from hardware.footing import check_vitals, come_to_rest, find_footing
 from hardware.guards import ANY_SERVO_LIMITS, VitalsGuard, VitalsLimits
 from hardware.pace import Pace
 from hardware.servo_arm import ServoArm
@@ -81,20 +81,23 @@ class ServoRobot:
         limits: VitalsLimits = ANY_SERVO_LIMITS,
         assume_rad: Array | None = None,
     ) -> ServoRobot:
-        """Find every servo, read where the arm stands, and switch the torque on right there: the arm does not jump.
+        """Find every servo, wait until the arm stands, and switch the torque on right there: the arm does not jump.
 
         Commands come every `period_s` and are written with `move_time_s` (None: the same). A bus that cannot read its
         servos needs `assume_rad` (n,), how the arm stands: torque comes on there, and by nature the arm jumps from
         wherever it really is; from then on its state is the model of its commands.
 
-        Raises WrongServo with every missing and unexpected id, ForeignCalibration, or what the bus raises. On an
-        error the bus stays open and belongs to the caller.
+        Raises WrongServo with every missing and unexpected id, ForeignCalibration, Astray where the arm goes on moving,
+        or what the bus raises. On an error the bus stays open and belongs to the caller.
         """
         calibration.check_belongs(calibration.robot_serial, description)
         readings = ServoJoints.find(bus, calibration, assume_rad)
         standing = np.array(assume_rad) if readings is None else calibration.to_rad([r.ticks for r in readings])
+        joints = ServoJoints(bus, calibration, standing)
+        if readings is not None:
+            standing, readings = come_to_rest(joints, clock, standing)
         model, pace = actuator or ActuatorModel.nominal(description), Pace(period_s, move_time_s)
-        arm = ServoArm(ServoJoints(bus, calibration, standing), description, rig, clock, standing, model, pace)
+        arm = ServoArm(joints, description, rig, clock, standing, model, pace)
         arm.stand(standing, readings)
         robot = ServoRobot(arm, description, clock, limits, readings is not None)
         arm.take_hold()
