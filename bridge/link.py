@@ -81,12 +81,15 @@ def default_endpoint(robot: str) -> str:
 
 
 def check_unserved(endpoint: str) -> None:
-    """Raise EndpointRefused when a live server already owns this ipc path: binding would silently take it away.
+    """Raise EndpointRefused when somebody serves there already, so that it is found before anything moves.
 
-    A TCP port that is taken cannot be bound: nothing to look for.
+    Binding an ipc path would silently take it away from a live server; a TCP port, and the one above it, is tried.
     """
     path = endpoint.removeprefix("ipc://")
-    if path == endpoint or path.startswith("@") or not os.path.exists(path):
+    if path == endpoint:
+        _try_ports(endpoint)
+        return
+    if path.startswith("@") or not os.path.exists(path):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
@@ -94,6 +97,24 @@ def check_unserved(endpoint: str) -> None:
         except OSError:  # left behind by a server that died
             return
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
+
+
+def _try_ports(endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    try:
+        ports = (parts.port or 0, (parts.port or 0) + 1)
+        family = socket.AF_INET6 if ipaddress.ip_address(parts.hostname or "").version == 6 else socket.AF_INET
+    except ValueError:  # any free port, or a name, or that of a network card: ZeroMQ's to look up
+        return
+    for port in ports:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((parts.hostname, port))
+            except (OSError, OverflowError) as error:
+                raise EndpointRefused(
+                    f"cannot serve {endpoint}, port {port}: {error}; end whoever serves there, or choose another"
+                ) from error
 
 
 def remove_socket(endpoint: str) -> None:

@@ -43,6 +43,8 @@ PINGS_AT_CONNECT = 5
 _FINAL = (
     Verdict.UNKNOWN_SESSION, Verdict.BUSY, Verdict.MISFIT, Verdict.FUTURE, Verdict.ROBOT, Verdict.STOPPED,
 )  # fmt: skip
+#: To clear a fault, servos are read until they stand still or have all been found silent: a Dofbot's take up to 6 s.
+CLEAR_S = 10.0
 #: A server that answers with a state older than this does not know where its arm is.
 MAX_STATE_AGE_S = 0.25
 
@@ -166,10 +168,13 @@ class RemoteRobot:
         self._exchange(Stop(self.session, self._seq), Ack, self._seq)
 
     def clear(self) -> None:
-        """End an emergency stop, or a fault whose cause is gone; raises CommandRefused with what is in the way."""
+        """End an emergency stop, or a fault whose cause is gone; raises CommandRefused with what is in the way.
+
+        After a fault it takes as long as the arm is looked for; the server does nothing else meanwhile.
+        """
         self._seq += 1
         stamp_ns = self.offset.to_theirs_ns(self._clock.now_ns())
-        ack = self._exchange(Clear(self.session, self._seq, stamp_ns), Ack, self._seq)
+        ack = self._exchange(Clear(self.session, self._seq, stamp_ns), Ack, self._seq, max(self._timeout_s, CLEAR_S))
         if ack.verdict != Verdict.ACCEPTED:
             raise CommandRefused(f"the server at {self.endpoint} could not clear the arm: {ack.reason}")
 
@@ -199,8 +204,9 @@ class RemoteRobot:
         ping = Ping(self._clock.now_ns())
         self._exchange(ping, Pong, ping.stamp_ns)
 
-    def _exchange(self, message: ClientMessage, kind: type[Reply], key: int) -> Reply:
+    def _exchange(self, message: ClientMessage, kind: type[Reply], key: int, timeout_s: float | None = None) -> Reply:
         """Send and wait for the answer of that kind and key; answers to earlier questions are passed over."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         if self._lost:
             raise RobotLost(self._lost)
         asked_ns = self._clock.now_ns()
@@ -208,7 +214,7 @@ class RemoteRobot:
             self._socket.send(encode(message))
         except zmq.Again as error:
             raise self._lose("its queue is full") from error
-        while (remaining_ns := asked_ns + round(self._timeout_s * 1e9) - self._clock.now_ns()) > 0:
+        while (remaining_ns := asked_ns + round(timeout_s * 1e9) - self._clock.now_ns()) > 0:
             if not self._socket.poll(max(remaining_ns // 1_000_000, 1)):
                 continue
             reply = self._receive()
@@ -217,7 +223,7 @@ class RemoteRobot:
             if isinstance(reply, kind) and _key(reply) == key:
                 self._learn(reply, asked_ns)
                 return reply
-        raise self._lose(f"no answer within {self._timeout_s:g} s")
+        raise self._lose(f"no answer within {timeout_s:g} s")
 
     def _receive(self) -> ServerMessage:
         try:

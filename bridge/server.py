@@ -145,7 +145,12 @@ class RobotServer:
     def clear(self, who: str) -> None:
         """End the emergency stop, and the robot's own fault, where its cause is gone; raises CommandRefused if not."""
         self._parking.end()
-        self._robot.recover()
+        try:
+            self._robot.recover()
+        except CommandRefused:
+            raise
+        except Exception as error:  # what is in the way is the robot's to say, and serving must go on
+            raise CommandRefused(f"{type(error).__name__}: {error}") from error
         self._emergency.clear(who)
 
     # Watchdog --------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from hardware.servo_bus import Reading
 from hardware.servo_joints import ServoJoints
 from urdf.pose import Array
 
-#: Two readings of every joint in a row that differ by no more than this are those of a standing arm.
-STILL_RAD = 0.02
+#: Two readings of every joint in a row that differ by no more than this are those of a standing arm, if they lie so far
+#: apart: a quick bus reads all six servos in 5 ms.
+STILL_RAD, APART_S = 0.02, 0.1
 #: A board that centres its arm, or an arm that falls, has come to rest by then.
 PATIENCE_S = 4.0
 #: A bus opens a lost port again at most twice a second: so long may it take to find out whether it is there.
@@ -29,9 +30,21 @@ def find_footing(
     if assume_rad is not None:
         joints.check_present()
         return assume_rad, None
+    return come_to_rest(joints, clock, joints.to_rad(_read_all(joints)), patience_s)
+
+
+def come_to_rest(
+    joints: ServoJoints, clock: Clock, before_rad: Array, patience_s: float = PATIENCE_S
+) -> tuple[Array, list[Reading]]:
+    """Return where the joints stand (n,), and the readings that say so; `before_rad` (n,) is where they just stood.
+
+    An arm may still be on the way that another program sent it, or falling: torque that came on where it was would pull
+    it back. Raises as `find_footing`.
+    """
     deadline_ns = clock.now_ns() + round(patience_s * 1e9)
-    before = joints.to_rad(_read_all(joints))
+    before = before_rad
     while True:
+        clock.sleep_until(clock.now_ns() + round(APART_S * 1e9))
         readings = _read_all(joints)
         now = joints.to_rad(readings)
         if float(abs(now - before).max()) <= STILL_RAD:

@@ -42,7 +42,7 @@ class Jogger:
         self._targets: dict[int, int] = {}
         self._torque_on = self._released = False
         try:
-            readings = find_servos(bus, bus.servo_ids)
+            readings = find_servos(bus, bus.servo_ids, alone=False)
         except NotMeasured:
             self.is_blind = True
             return

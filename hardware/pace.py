@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: No bus of ours refuses this move time: an LX-16A's longest, and the shortest of theirs.
+LONGEST_MOVE_S = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -31,7 +34,7 @@ class Pace:
     def written_s(self, duration_s: float) -> float:
         """Return the time to write for a command; one that lasts longer than a period keeps its own."""
         if self.move_time_s is None or duration_s > 1.5 * self.period_s:
-            return duration_s
+            return min(duration_s, LONGEST_MOVE_S)
         return self.move_time_s
 
 

@@ -5,6 +5,7 @@ Commands come from one thread at a time, which its owner sees to; readings may c
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 
@@ -62,6 +63,17 @@ class ServoArm:
         """Return whether the gripper is on its way."""
         with self._lock:
             return self._estimate.is_moving(self.joints.count - 1, self._clock.now_ns())
+
+    def off(self, pose_rad: Array, since_ns: int) -> str:
+        """Say which arm joint has not been read near `pose_rad` (n,) since a time; empty where all have."""
+        now_ns = self._clock.now_ns()
+        _, _, ages_s, readings_rad = self.estimate(now_ns)
+        for name, pose, age_s, reading in zip(self._joint_names[:-1], pose_rad, ages_s, readings_rad, strict=False):
+            if now_ns - age_s * 1e9 < since_ns:
+                return f"{name} has not been read there"
+            if abs(reading - pose) > FollowMonitor.STALL_RAD:
+                return f"{name} stands {math.degrees(abs(reading - pose)):.1f} deg from it"
+        return ""
 
     # Commands --------------------------------------------------------------------------------------
     def send(self, command: JointCommand) -> tuple[JointCommand, bool]:

@@ -70,6 +70,13 @@ class ServoBus(Protocol):
         """Return whether a servo answers, after the bounded retries of a read; raises BusLost."""
         ...
 
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """Return which servos answer besides these: of those that a board has, or among a chain's first dozen ids.
+
+        Each is asked briefly, and on a chain once. Raises BusLost.
+        """
+        ...
+
     def read_ticks(self, servo_id: int) -> Reading:
         """Read one servo's position, in bounded time: at most (1 + retries) timeouts.
 
@@ -115,10 +122,11 @@ class ServoBus(Protocol):
         ...
 
 
-def find_servos(bus: ServoBus, servo_ids: Sequence[int]) -> list[Reading]:
+def find_servos(bus: ServoBus, servo_ids: Sequence[int], alone: bool = True) -> list[Reading]:
     """Read every expected servo, in order; raises one WrongServo that names all missing and unexpected ids.
 
-    A servo that is silent is asked again when all have been asked: a board, or a busy machine, may be slow to begin.
+    Others are none of its business where these need not be `alone`. A servo that is silent is asked again when all have
+    been asked: a board, or a busy machine, may be slow to begin.
     """
     readings: dict[int, Reading] = {}
     for servo_id in (*servo_ids, *servo_ids):
@@ -126,7 +134,7 @@ def find_servos(bus: ServoBus, servo_ids: Sequence[int]) -> list[Reading]:
             with contextlib.suppress(NoReply, BadChecksum):
                 readings[servo_id] = bus.read_ticks(servo_id)
     missing = [i for i in servo_ids if i not in readings]
-    unexpected = [i for i in bus.servo_ids if i not in servo_ids and bus.ping(i)]
+    unexpected = bus.find_others(servo_ids) if alone else []
     if missing or unexpected:
         raise WrongServo(missing, unexpected, bus.port)
     return [readings[i] for i in servo_ids]

@@ -33,19 +33,17 @@ from hardware.errors import (
     Stalled,
     WrongServo,
 )
-from hardware.footing import check_vitals, find_footing
+from hardware.footing import check_vitals, come_to_rest, find_footing
 from hardware.guards import ANY_SERVO_LIMITS, VitalsGuard, VitalsLimits
 from hardware.pace import Pace
 from hardware.servo_arm import ServoArm
 from hardware.servo_bus import Reading, ServoBus, ServoVitals
 from hardware.servo_joints import ServoJoints
 from hardware.servo_reader import FAILED_READS, Listener, ServoReader
-from hardware.slow_walk import walk_to
+from hardware.slow_walk import SUPPORT_IT, SlowWalk
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
-#: After the walk, before the torque goes: dead time, skew and the servos' own settling (0.3 to 0.6 s when loaded).
-SETTLE_S = 0.4
 _NO_TORQUE = "the torque is off: recover the robot to switch it on where the arm stands"
 
 
@@ -83,20 +81,23 @@ class ServoRobot:
         limits: VitalsLimits = ANY_SERVO_LIMITS,
         assume_rad: Array | None = None,
     ) -> ServoRobot:
-        """Find every servo, read where the arm stands, and switch the torque on right there: the arm does not jump.
+        """Find every servo, wait until the arm stands, and switch the torque on right there: the arm does not jump.
 
         Commands come every `period_s` and are written with `move_time_s` (None: the same). A bus that cannot read its
         servos needs `assume_rad` (n,), how the arm stands: torque comes on there, and by nature the arm jumps from
         wherever it really is; from then on its state is the model of its commands.
 
-        Raises WrongServo with every missing and unexpected id, ForeignCalibration, or what the bus raises. On an
-        error the bus stays open and belongs to the caller.
+        Raises WrongServo with every missing and unexpected id, ForeignCalibration, Astray where the arm goes on moving,
+        or what the bus raises. On an error the bus stays open and belongs to the caller.
         """
         calibration.check_belongs(calibration.robot_serial, description)
         readings = ServoJoints.find(bus, calibration, assume_rad)
         standing = np.array(assume_rad) if readings is None else calibration.to_rad([r.ticks for r in readings])
+        joints = ServoJoints(bus, calibration, standing)
+        if readings is not None:
+            standing, readings = come_to_rest(joints, clock, standing)
         model, pace = actuator or ActuatorModel.nominal(description), Pace(period_s, move_time_s)
-        arm = ServoArm(ServoJoints(bus, calibration, standing), description, rig, clock, standing, model, pace)
+        arm = ServoArm(joints, description, rig, clock, standing, model, pace)
         arm.stand(standing, readings)
         robot = ServoRobot(arm, description, clock, limits, readings is not None)
         arm.take_hold()
@@ -170,17 +171,16 @@ class ServoRobot:
 
     # Leaving and recovering ------------------------------------------------------------------------
     def relax(self, rest_rad: Array, should_stop: Callable[[], bool] = _never) -> None:
-        """Walk slowly to `rest_rad` (n,), the arm first and the gripper after it, then switch the torque off.
+        """Walk slowly to `rest_rad` (n,), the arm first and the gripper after it, and let go once the arm lies there.
 
         When `should_stop` turns true the arm holds and keeps its torque. Raises RelaxBlocked where something stops the
-        walk, and BusLost; a latched fault does not keep the arm from being set down.
+        walk or the arm is not read at the rest pose, and BusLost; a latched fault does not keep it from being set down.
         """
         rest = np.asarray(rest_rad, dtype=np.float64)
         if self._arm.torque_on:
-            if not (self._walk(rest, should_stop, arm_only=True) and self._walk(rest, should_stop)):
-                return
-            self._clock.sleep_until(self._clock.now_ns() + round(SETTLE_S * 1e9))
-        self.torque_off()
+            self._walk(rest, should_stop, let_go=True)
+        else:
+            self.torque_off()
 
     def park(self, rest_rad: Array, should_stop: Callable[[], bool] = _never) -> None:
         """Walk slowly to `rest_rad` (n,) and stay there with the torque on; what the gripper holds, it goes on holding.
@@ -189,14 +189,15 @@ class ServoRobot:
         """
         if not self._arm.torque_on:
             raise RobotFaulted(_NO_TORQUE)
-        self._walk(np.asarray(rest_rad, dtype=np.float64), should_stop, arm_only=True)
+        self._walk(np.asarray(rest_rad, dtype=np.float64), should_stop, let_go=False)
         self._holding = True
 
     def torque_off(self) -> None:
         """Let go at once: a raised arm falls. Raises BusLost."""
         with self._command_lock:
-            self._arm.release()
             self._holding = True
+            self._holds += 1
+            self._arm.release()
 
     def recover(self) -> None:
         """Read every servo, take hold where the arm stands, without a jump, and clear the fault; else change nothing.
@@ -224,32 +225,48 @@ class ServoRobot:
             raise RobotFaulted(self._fault) from error
         return sent
 
-    def _walk(self, rest_rad: Array, should_stop: Callable[[], bool], arm_only: bool = False) -> bool:
-        """Walk to the rest pose; return False, holding, when told to stop."""
+    def _walk(self, rest_rad: Array, should_stop: Callable[[], bool], let_go: bool) -> None:
+        """Walk the arm to the rest pose; to `let_go`, walk the gripper there too. Hold where the walk is stopped."""
         if self._adrift:
             try:
                 self._regain()
             except (WrongServo, Astray) as error:
                 raise RelaxBlocked(f"{error}: the arm is left as it is; support it by hand") from error
-        target = np.append(rest_rad[:-1], self._arm.output_rad[-1]) if arm_only else rest_rad
         holds = self._holds
 
-        def step_to(waypoint_rad: Array) -> None:
-            with self._command_lock:
-                if self._holds != holds:
-                    raise RelaxBlocked(f"stopped on the way to the rest pose: {self._fault or 'somebody said hold'}")
-                self._send(JointCommand(0, self._clock.now_ns(), tuple(waypoint_rad.tolist()), self._arm.pace.period_s))
+        def go_on() -> None:
+            if self._holds != holds:
+                raise RelaxBlocked(f"stopped on the way to the rest pose: {self._fault or 'somebody said hold'}")
 
+        def step_to(waypoint_rad: Array) -> None:
+            now_ns, period_s = self._clock.now_ns(), self._arm.pace.period_s
+            with self._command_lock:
+                go_on()
+                self._send(JointCommand(0, now_ns, tuple(waypoint_rad.tolist()), period_s))
+
+        walk = SlowWalk(self._arm, self._clock, go_on, step_to, should_stop)
+        jaws_as_they_are = np.append(rest_rad[:-1], self._arm.output_rad[-1])
         try:
-            arrived = walk_to(
-                target, lambda: self._arm.output_rad, step_to, self._clock, self._arm.pace.period_s, should_stop
-            )
+            if not (walk.to(jaws_as_they_are) and (not let_go or walk.to(rest_rad))):
+                self.hold()
+            elif let_go:
+                self._let_go(walk, rest_rad)
         except RelaxBlocked:
             self.hold()
             raise
-        if not arrived:
-            self.hold()
-        return arrived
+
+    def _let_go(self, walk: SlowWalk, rest_rad: Array) -> None:
+        """Switch the torque off once the arm lies at the rest pose; hold where it does not, or where told to stop."""
+        off = walk.off(rest_rad, self._is_read)
+        if off:
+            self._regain_if_possible()  # the servos must not press on towards the rest pose
+            raise RelaxBlocked(f"the arm does not lie in its rest pose, {off}: {SUPPORT_IT}")
+        with self._command_lock:
+            walk.go_on()
+            if off is None:
+                self.hold()
+            else:
+                self.torque_off()
 
     # Readings and faults ---------------------------------------------------------------------------
     def _take_in(self, joint: int, reading: Reading) -> None:
@@ -302,7 +319,8 @@ class ServoRobot:
             standing, readings = self._find_footing()
             with self._command_lock:
                 self._arm.stand(standing, readings)
-                self._arm.stop()
+                if self._arm.torque_on:
+                    self._arm.stop()
                 self._adrift = False
 
     def _find_footing(self) -> tuple[Array, list[Reading] | None]:

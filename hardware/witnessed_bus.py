@@ -52,6 +52,10 @@ class WitnessedBus:
         """As the bus."""
         return self._bus.ping(servo_id)
 
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """As the bus."""
+        return self._bus.find_others(servo_ids)
+
     def read_ticks(self, servo_id: int) -> Reading:
         """As the bus; the witness hears of it."""
         reading = self._bus.read_ticks(servo_id)

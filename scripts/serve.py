@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -31,16 +30,17 @@ from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.bus_choice import BusKind, open_bus
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
+from scripts.programs.serve_notices import in_words, teller, with_notices
 from scripts.programs.stop_requests import StopRequests
-from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
+from scripts.programs.stop_sources import StopSources, stop_sources
 from scripts.settled_memory import settled_memory
-from urdf.description import Rig, load_arm
+from urdf.description import ArmDescription, Rig, load_arm
 
 if TYPE_CHECKING:
+    from hardware.buses.legacy_tcp import LegacyServer
     from scripts.programs.served_recording import ServedRecorder
 
 PERIOD_S = 0.05
-FAULT_LOOK_S = 0.25
 _STANDING_UNKNOWN = (
     "a PCA9685 cannot read its servos, so nobody knows where the arm stands: put it into its rest pose and say "
     "--assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"
@@ -142,7 +142,7 @@ def run(args: ServeArgs) -> int:
     if served.settings.keys is not None:
         served.settings.keys.server()
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
-    clock, tell = MonotonicClock(), _teller(args.json)
+    clock, tell = MonotonicClock(), teller(args.json)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequests().listening())
         stops = stack.enter_context(stop_sources(args.stop_button))
@@ -150,6 +150,7 @@ def run(args: ServeArgs) -> int:
         if args.record:
             record = stack.enter_context(_recorder(args, served, calibration, clock, tell))
             tell = record.listening(tell)
+        legacy = stack.enter_context(_legacy(args, address, description, tell))
         say(f"opening {address.port} ({address.bus})", args.json)
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         robot = _connect(args, served, bus if record is None else WitnessedBus(bus, record.scribe), calibration, clock)
@@ -158,7 +159,7 @@ def run(args: ServeArgs) -> int:
             address.save(args.robot, data_root())  # tells `tandem run --robot NAME` where the arm is reached
         statistics = serve_robot(
             robot, rig, address.endpoint, clock, args.on_exit, stop, tell, served.settings, stops,
-            partial(_beside, args, record),
+            partial(_beside, record, legacy),
         )  # fmt: skip
     health = bus.read_health()
     with suppress(OSError):
@@ -220,10 +221,10 @@ def serve_robot(
         ):
             statistics = server.statistics
             tell(f"ready: serving {robot.description.name} ({rig.name}) on {server.endpoint}")
-            server.serve(_with_notices(server, robot, stop, stops, tell))
+            server.serve(with_notices(server, robot, stop, stops, tell))
         return statistics
     finally:
-        tell(f"served: {_in_words(statistics)}")
+        tell(f"served: {in_words(statistics)}")
         if on_exit == "relax" and server is not None and server.stopped:
             tell(f"leaving the arm: hold, for nothing moves it after the {server.stopped}")
             on_exit = "hold"
@@ -232,69 +233,34 @@ def serve_robot(
         leave(robot, on_exit, rig.rest_rad, stop.later())
 
 
-@contextmanager
-def _beside(
-    args: ServeArgs,
-    record: ServedRecorder | None,
-    server: RobotServer,
-    robot: RelaxingRobot,
-    tell: Callable[[str], None],
-) -> Generator[None]:
-    """Record, and serve the stream of older programs as one of the server's clients: filter, lease, watchdog hold."""
-    if record is not None:
-        record.watch(robot.read_state, lambda: server.controller)
+def _legacy(
+    args: ServeArgs, address: RobotFile, description: ArmDescription, tell: Callable[[str], None]
+) -> AbstractContextManager[LegacyServer | None]:
+    """Bind the stream of older programs, where it is asked for; raises EndpointRefused."""
     if not (args.legacy or args.allow_unauthenticated):
-        yield
-        return
+        return nullcontext()
     from scripts.programs.legacy_serving import legacy_stream
 
     ring = KeyRing(data_root() / "keys") if args.keys else None
     host = args.allow_unauthenticated or "127.0.0.1"
-    with legacy_stream(server.endpoint, robot.description, host, args.legacy_clients, ring, tell):
-        yield
+    return legacy_stream(address.endpoint, description, host, args.legacy_clients, ring, tell)
 
 
-def _teller(json: bool) -> Callable[[str], None]:
-    """Return a `tell` that never fails: whoever read our output may be dead, and the arm must still be set down."""
-
-    def tell(text: str) -> None:
-        with suppress(OSError):
-            say(text, json)
-
-    return tell
-
-
-def _with_notices(
+@contextmanager
+def _beside(
+    record: ServedRecorder | None,
+    legacy: LegacyServer | None,
     server: RobotServer,
     robot: RelaxingRobot,
-    stop: StopRequests,
-    stops: StopSources | None,
-    tell: Callable[[str], None],
-) -> Callable[[], bool]:
-    """Return the server's `should_stop`, which passes emergency stops on as well, and tells once of a fault."""
-    told = ""
-    due_s = 0.0
-
-    def should_stop() -> bool:
-        nonlocal told, due_s
-        if stops is not None:
-            pass_on(stops, server, tell)
-        now_s = time.monotonic()
-        if now_s >= due_s:
-            due_s = now_s + FAULT_LOOK_S
-            fault = robot.read_state().fault
-            if fault and fault != told:
-                tell(f"fault: {fault}. The arm holds and takes no command until it is cleared (`tandem stop --clear`)")
-            told = fault
-        return stop.requested()
-
-    return should_stop
-
-
-def _in_words(s: ServerStatistics) -> str:
-    return (
-        f"{s.sessions} sessions, {s.accepted} commands accepted, {s.superseded} superseded, {s.stale} stale, "
-        f"{s.duplicate} duplicate, {s.refused} refused, {s.corrupt} corrupt messages, {s.holds} holds asked for, "
-        f"{s.watchdog_holds} by the watchdog, {s.own_holds} for the server's own lateness, {s.stops} emergency stops, "
-        f"{s.strangers} strangers refused"
-    )
+    _tell: Callable[[str], None],
+) -> Generator[None]:
+    """Record, and serve the stream of older programs as one of the server's clients: filter, lease, watchdog hold."""
+    if record is not None:
+        record.watch(robot.read_state, lambda: server.controller)
+    if legacy is not None:
+        legacy.start()
+    try:
+        yield
+    finally:
+        if legacy is not None:
+            legacy.close()

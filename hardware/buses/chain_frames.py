@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BROADCAST_ID = 0xFE
+#: A servo that answers to another id than expected has one of the first few: new ones have 1.
+LIKELY_IDS = range(1, 13)
 
 
 @dataclass(frozen=True, slots=True)

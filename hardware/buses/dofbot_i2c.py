@@ -95,6 +95,10 @@ class DofbotI2cBus:
         with self._read_lock:
             return any(self._ask_once(Register.PING, data, 1, attempt, PING_OK, PING_OK) for attempt in self._tries())
 
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """Return which of the board's other servos answer; raises BusLost."""
+        return [i for i in SERVO_IDS if i not in servo_ids and self.ping(i)]
+
     def read_ticks(self, servo_id: int) -> Reading:
         """Read one servo's position; raises NoReply, BadChecksum (impossible words) or BusLost after the retries."""
         who = f"servo {servo_id}"

@@ -66,7 +66,7 @@ class DofbotLine:
                 self._serial.write(frame)
             except (serial.SerialException, OSError) as error:
                 self._lose(str(error))
-                raise BusLost(f"{self._port}: cannot write: {error}: is the cable plugged in?") from error
+                raise BusLost(f"{self._port}: {self._lost}") from error
             self.frames_sent += 1
 
     def ask(self, frame: bytes, awaited: Awaited, timeout_s: float) -> Answer | None:

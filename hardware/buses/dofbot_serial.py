@@ -82,6 +82,10 @@ class DofbotSerialBus:
             return False
         return True
 
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """Return which of the board's other servos answer; raises BusLost."""
+        return [i for i in SERVO_IDS if i not in servo_ids and self.ping(i)]
+
     def read_ticks(self, servo_id: int) -> Reading:
         """Read one servo's position; raises NoReply, BadChecksum or BusLost after the bounded retries.
 

@@ -25,6 +25,8 @@ from hardware.servo_bus import BusHealth
 
 T = TypeVar("T")
 _BITS_PER_BYTE = 10  # 8N1: start, eight, stop
+#: How long somebody is listened for who is not expected: what `reply_timeout_s` is unless told otherwise.
+_BRIEF_S = 0.030
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,12 @@ class HalfDuplex:
             self._reopen_if_lost()
             return self._exchange(request, _Hearing(take, count))
 
+    def hears(self, request: bytes, take: Callable[[bytes], T | None]) -> bool:
+        """Send a request once and return whether `take` makes something of what comes soon; raises BusLost."""
+        with self._reading:
+            self._reopen_if_lost()
+            return bool(self._exchange(request, _Hearing(take, 1), _BRIEF_S))
+
     def read_health(self) -> BusHealth:
         """Return the counters at once; nothing is sent."""
         return BusHealth(
@@ -193,14 +201,15 @@ class HalfDuplex:
             self._owed.extend(frames)
         return self._wire_free_ns
 
-    def _exchange(self, request: bytes, hearing: _Hearing[T]) -> list[Answer[T]]:
+    def _exchange(self, request: bytes, hearing: _Hearing[T], timeout_s: float | None = None) -> list[Answer[T]]:
         with self._turn.patient():
             if self._closing:
                 raise BusLost(f"{self.name}: the port has been closed")
             self._drop_stale()
             requested_ns = self.clock.now_ns()
             sent_ns = self._send([request])
-            deadline_ns = sent_ns + round(self.settings.reply_timeout_s * 1e9)
+            wait_s = self.settings.reply_timeout_s if timeout_s is None else timeout_s
+            deadline_ns = sent_ns + round(wait_s * 1e9)
             self._listen(hearing, min(sent_ns + round(self.settings.quiet_s * 1e9), deadline_ns))
         self._listen(hearing, deadline_ns)
         self._reads_ok += len(hearing.taken)

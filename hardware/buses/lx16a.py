@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bridge.ports import Clock
 from hardware.buses import lx16a_frames as frames
+from hardware.buses.chain_frames import LIKELY_IDS
 from hardware.buses.half_duplex import Answer, HalfDuplex, HalfDuplexSettings
 from hardware.buses.lx16a_frames import Command
 from hardware.errors import BadChecksum, BadCommand, NoReply, Overheated, Stalled, Undervoltage
@@ -74,6 +75,11 @@ class Lx16aBus:
         except (NoReply, BadChecksum):
             return False
         return True
+
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """Return which of the first dozen ids answer besides these, each asked once; raises BusLost."""
+        others = [i for i in LIKELY_IDS if i not in servo_ids]
+        return [i for i in others if self._line.hears(*self._question(i, Command.ID_READ, 1, frames.unsigned))]
 
     def read_ticks(self, servo_id: int) -> Reading:
         """Read one servo's position; raises NoReply, BadChecksum or BusLost after the bounded retries.
@@ -148,11 +154,19 @@ class Lx16aBus:
         self.close()
 
     def _read(self, servo_id: int, command: Command, count: int, value_of: Callable[[bytes], T]) -> Answer[T]:
+        return self._line.ask(*self._question(servo_id, command, count, value_of), f"servo {servo_id}")
+
+    @staticmethod
+    def _question(
+        servo_id: int, command: Command, count: int, value_of: Callable[[bytes], T]
+    ) -> tuple[bytes, Callable[[bytes], T | None]]:
+        """Return the frame that asks, and what makes something of the answer."""
+
         def take(frame: bytes) -> T | None:
             params = frames.params_of(frame, servo_id, command, count)
             return None if params is None else value_of(params)
 
-        return self._line.ask(frames.request(servo_id, command), take, f"servo {servo_id}")
+        return frames.request(servo_id, command), take
 
     def _limits_of(self, servo_id: int) -> _Limits:
         if servo_id not in self._limits:

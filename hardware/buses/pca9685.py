@@ -125,6 +125,10 @@ class Pca9685Bus:
         tries = range(1 + self._settings.chip.retries)
         return servo_id in self._servo_ids and any(self._chip.ask(Register.MODE1, b"", 0.0, 1) for _ in tries)
 
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """Return none: no servo is heard, so none is known."""
+        return []
+
     def read_ticks(self, servo_id: int) -> Reading:
         """Raise NotMeasured: a pulse has no answer."""
         raise NotMeasured(f"{self.port}: a PCA9685 only gives pulses; where servo {servo_id} stands is not known")

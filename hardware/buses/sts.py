@@ -6,9 +6,11 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from bridge.ports import Clock
 from hardware.buses import sts_frames as frames
+from hardware.buses.chain_frames import LIKELY_IDS
 from hardware.buses.half_duplex import HalfDuplex, HalfDuplexSettings
 from hardware.buses.sts_frames import Register, Status
 from hardware.buses.sts_pace import Pace
@@ -81,6 +83,11 @@ class StsBus:
         except (NoReply, BadChecksum):
             return False
         return True
+
+    def find_others(self, servo_ids: Sequence[int]) -> list[int]:
+        """Return which of the first dozen ids answer besides these, each asked once; raises BusLost."""
+        others = [i for i in LIKELY_IDS if i not in servo_ids]
+        return [i for i in others if self._line.hears(frames.ping(i), partial(frames.reply_of, servo_id=i, count=0))]
 
     def read_ticks(self, servo_id: int) -> Reading:
         """Read one servo's position; raises NoReply, BadChecksum or BusLost after the bounded retries."""

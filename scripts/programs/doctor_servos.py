@@ -15,10 +15,6 @@ from scripts.programs.findings import Finding, fail, ok, warn
 _TOPIC = "Servos"
 #: Hot to the touch, and still 5 to 10 degrees from where servos of these kinds let go.
 _WARM_C = 60.0
-#: Servos that answer to other ids than expected have one of the first few.
-_LIKELY_IDS = range(1, 13)
-#: What a Dofbot's board has is fixed; only a chain of servos can have other ids than expected.
-_CHAINS = ("lx16a", "sts")
 
 
 def servos(
@@ -47,19 +43,19 @@ def servos(
                 yield fail(_TOPIC, f"servo {servo_id}", str(error), "mend that first; see docs/raspberry-pi.md")
                 break
         if not trouble:
-            yield from _answers(bus, kind, servo_ids, standing)
+            yield from _answers(bus, servo_ids, standing)
         yield from _vitals(bus, tuple(standing))
         if calibration is not None:
             yield from _ranges(calibration, standing)
 
 
-def _answers(bus: ServoBus, kind: BusKind, expected: Sequence[int], standing: dict[int, int]) -> Iterator[Finding]:
+def _answers(bus: ServoBus, expected: Sequence[int], standing: dict[int, int]) -> Iterator[Finding]:
     missing = [i for i in expected if i not in standing]
     where = ", ".join(f"{i}: {ticks}" for i, ticks in standing.items())
     if not missing:
         yield ok(_TOPIC, "positions", f"all {len(expected)} servos answer [ticks] {where}")
         return
-    others = [i for i in _LIKELY_IDS if i not in expected and bus.ping(i)] if kind in _CHAINS else []
+    others = bus.find_others(expected)
     named = ", ".join(map(str, missing))
     if others:
         text = f"servo {named} does not answer, but {', '.join(map(str, others))} does"

@@ -68,7 +68,7 @@ def legacy_stream(
     tell: Callable[[str], None],
     port: int | None = None,
 ) -> Generator[LegacyServer]:
-    """Serve it in a thread for as long as the context lasts; raises EndpointRefused.
+    """Bind it for as long as the context lasts, and give it to be started; raises EndpointRefused.
 
     It goes in by the server's own door, with a key of its own where there are keys: filter, lease, watchdog and
     emergency stop hold for it as for anybody.
@@ -78,7 +78,6 @@ def legacy_stream(
     try:
         options = {} if port is None else {"port": port}
         stream = LegacyServer(robot, MonotonicClock(), host, allow=clients, tell=tell, **options)
-        stream.start()
         try:
             yield stream
         finally:

@@ -157,6 +157,14 @@ def test_every_missing_and_every_unexpected_servo_is_named_at_once(kind: Kind) -
         assert (caught.value.missing, caught.value.unexpected) == ((2, 5), (6,))
 
 
+def test_a_servo_that_answers_to_an_id_that_nobody_addresses_is_named(kind: Kind) -> None:
+    with kind.open_bench(CLOCK, settings=QUICK) as (_, bus):
+        bus.assign_id(3, 9)
+        with pytest.raises(WrongServo, match=r"servo 3 does not answer; servo 9 answers") as caught:
+            find_servos(bus, bus.servo_ids)
+        assert (caught.value.missing, caught.value.unexpected) == ((3,), (9,))
+
+
 def test_a_lost_reply_is_asked_again_and_counted(kind: Kind) -> None:
     with kind.open_bench(CLOCK, settings=QUICK) as (board, bus):
         board.faults.drop_replies = 2

@@ -110,6 +110,19 @@ def test_an_arm_that_sank_while_its_cable_was_out_is_taken_hold_of_where_it_lies
     np.testing.assert_allclose(bench.aims_rad(), lies_at, atol=STILL_RAD)
 
 
+@on(*BENCHES)
+def test_an_arm_that_an_earlier_program_left_moving_is_not_pulled_back(bench: ServoBench) -> None:
+    far = START + np.array([0.6, 0.0, 0.0, 0.0, 0.0, 0.0])
+    bench.bus.set_torque(True)
+    bench.bus.write_ticks(bench.calibration.to_ticks(START), 0.1)
+    time.sleep(0.2)
+    bench.bus.write_ticks(bench.calibration.to_ticks(far), 1.2)
+    wait_until(lambda: bench.stands_rad()[0] > START[0] + 0.1, 2.0)
+    bench.connect()
+    time.sleep(0.3)
+    np.testing.assert_allclose(bench.stands_rad(), far, atol=STILL_RAD)
+
+
 @on("dofbot_serial")
 def test_recovering_says_what_still_stands_in_the_way_and_changes_nothing(bench: ServoBench) -> None:
     robot = bench.connect()

@@ -155,11 +155,16 @@ def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None
     assert any("EMERGENCY STOP" in text for text in told)
 
 
-def test_the_stream_goes_to_the_network_for_a_list_of_addresses_alone(bench: Bench) -> None:
+def test_a_stream_that_cannot_be_served_is_refused_before_the_torque_comes_on(bench: Bench) -> None:
     words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint]
     refused = tandem(bench, [*words, "--allow-unauthenticated", "0.0.0.0"])
     assert refused.returncode == 2
     assert "addresses that may connect" in refused.stderr
+    with socket.create_server(("127.0.0.1", 65432)):
+        taken = tandem(bench, [*words, "--legacy"])
+    assert taken.returncode == 2
+    assert "end the program that has it" in taken.stderr
+    assert list(bench.board.heard) == []
 
 
 def test_servos_that_cannot_be_read_are_served_where_somebody_says_how_they_stand(
