@@ -19,6 +19,7 @@ from bridge.errors import BadMessage, EndpointRefused
 from bridge.messages import ClientMessage, ServerMessage, StateUpdate
 
 MAX_MESSAGE_BYTES = 4096
+MAX_PORT = 65534
 MAX_IPC_PATH_BYTES = 100  # sockaddr_un holds 108, libzmq keeps one, C's terminator another, `.state` six
 #: A connection that is silent for as long as this, twice, is ended: its machine has gone without a word.
 HEARTBEAT_MS = 1000
@@ -47,6 +48,8 @@ def check_endpoint(endpoint: str, keyed: bool = False) -> str:
         return endpoint
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
+    if parts.scheme == "tcp" and host:
+        _check_port(endpoint)
     if parts.scheme == "tcp" and _is_loopback(host):
         return endpoint.replace("//localhost", "//127.0.0.1", 1)
     if parts.scheme == "tcp" and host and keyed:
@@ -65,6 +68,13 @@ def state_endpoint(endpoint: str) -> str:
     return f"{head}:{int(port) + 1}"
 
 
+def _check_port(endpoint: str) -> None:
+    """Raise EndpointRefused for a port that is none. `*` is any free one; the state goes out on the port above."""
+    port = endpoint.rpartition(":")[2]
+    if port != "*" and not (port.isdecimal() and 0 < int(port) <= MAX_PORT):
+        raise EndpointRefused(f"{endpoint!r} has no port of 1 to {MAX_PORT} at its end, such as :5555")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -81,12 +91,18 @@ def default_endpoint(robot: str) -> str:
 
 
 def check_unserved(endpoint: str) -> None:
-    """Raise EndpointRefused when a live server already owns this ipc path: binding would silently take it away.
+    """Raise EndpointRefused where an address cannot be served: another has it, or a socket has no folder to be in.
 
-    A TCP port that is taken cannot be bound: nothing to look for.
+    Binding an ipc path that a live server owns would silently take it away.
     """
     path = endpoint.removeprefix("ipc://")
-    if path == endpoint or path.startswith("@") or not os.path.exists(path):
+    if path == endpoint:
+        _check_free(endpoint)
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path.startswith("@") and not os.access(folder, os.W_OK):
+        raise EndpointRefused(f"no socket can be made at {endpoint}: {folder} is missing, or may not be written to")
+    if path.startswith("@") or not os.path.exists(path):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
@@ -94,6 +110,23 @@ def check_unserved(endpoint: str) -> None:
         except OSError:  # left behind by a server that died
             return
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
+
+
+def _check_free(endpoint: str) -> None:
+    """Bind both ports of a TCP address for a moment; raises EndpointRefused. Names are left to ZeroMQ."""
+    parts = urlsplit(endpoint)
+    try:
+        address, first = ipaddress.ip_address(parts.hostname or ""), parts.port
+    except ValueError:
+        return
+    for port in (first, first + 1) if first is not None else ():
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((str(address), port))
+            except OSError as error:
+                why = f"port {port} cannot be served: {error.strerror}"
+                raise EndpointRefused(f"{endpoint}: {why}; end what has it (`ss -ltnp`), or choose another") from error
 
 
 def remove_socket(endpoint: str) -> None:

@@ -58,6 +58,11 @@ class LateRobot:
             raise
 
 
+def check_stream(description: ArmDescription, host: str, clients: Sequence[str]) -> None:
+    """Raise EndpointRefused where the stream could not be served so. Binds its port for a moment."""
+    LegacyServer(LateRobot("", description, None), MonotonicClock(), host, allow=clients).close()
+
+
 @contextmanager
 def legacy_stream(
     endpoint: str,
