@@ -19,6 +19,7 @@ from bridge.errors import BadMessage, EndpointRefused
 from bridge.messages import ClientMessage, ServerMessage, StateUpdate
 
 MAX_MESSAGE_BYTES = 4096
+MAX_PORT = 65534
 MAX_IPC_PATH_BYTES = 100  # sockaddr_un holds 108, libzmq keeps one, C's terminator another, `.state` six
 #: A connection that is silent for as long as this, twice, is ended: its machine has gone without a word.
 HEARTBEAT_MS = 1000
@@ -47,6 +48,8 @@ def check_endpoint(endpoint: str, keyed: bool = False) -> str:
         return endpoint
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
+    if parts.scheme == "tcp" and host:
+        _check_port(endpoint)
     if parts.scheme == "tcp" and _is_loopback(host):
         return endpoint.replace("//localhost", "//127.0.0.1", 1)
     if parts.scheme == "tcp" and host and keyed:
@@ -65,6 +68,13 @@ def state_endpoint(endpoint: str) -> str:
     return f"{head}:{int(port) + 1}"
 
 
+def _check_port(endpoint: str) -> None:
+    """Raise EndpointRefused for a port that is none. `*` is any free one; the state goes out on the port above."""
+    port = endpoint.rpartition(":")[2]
+    if port != "*" and not (port.isdecimal() and 0 < int(port) <= MAX_PORT):
+        raise EndpointRefused(f"{endpoint!r} has no port of 1 to {MAX_PORT} at its end, such as :5555")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -81,14 +91,17 @@ def default_endpoint(robot: str) -> str:
 
 
 def check_unserved(endpoint: str) -> None:
-    """Raise EndpointRefused when somebody serves there already, so that it is found before anything moves.
+    """Raise EndpointRefused where an address cannot be served: another has it, or a socket has no folder to be in.
 
-    Binding an ipc path would silently take it away from a live server; a TCP port, and the one above it, is tried.
+    Binding an ipc path that a live server owns would silently take it away.
     """
     path = endpoint.removeprefix("ipc://")
     if path == endpoint:
-        _try_ports(endpoint)
+        _check_free(endpoint)
         return
+    folder = os.path.dirname(os.path.abspath(path))
+    if not path.startswith("@") and not os.access(folder, os.W_OK):
+        raise EndpointRefused(f"no socket can be made at {endpoint}: {folder} is missing, or may not be written to")
     if path.startswith("@") or not os.path.exists(path):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -99,22 +112,21 @@ def check_unserved(endpoint: str) -> None:
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
 
 
-def _try_ports(endpoint: str) -> None:
+def _check_free(endpoint: str) -> None:
+    """Bind both ports of a TCP address for a moment; raises EndpointRefused. Names are left to ZeroMQ."""
     parts = urlsplit(endpoint)
     try:
-        ports = (parts.port or 0, (parts.port or 0) + 1)
-        family = socket.AF_INET6 if ipaddress.ip_address(parts.hostname or "").version == 6 else socket.AF_INET
-    except ValueError:  # any free port, or a name, or that of a network card: ZeroMQ's to look up
+        address, first = ipaddress.ip_address(parts.hostname or ""), parts.port
+    except ValueError:
         return
-    for port in ports:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+    for port in (first, first + 1) if first is not None else ():
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((parts.hostname, port))
-            except (OSError, OverflowError) as error:
-                raise EndpointRefused(
-                    f"cannot serve {endpoint}, port {port}: {error}; end whoever serves there, or choose another"
-                ) from error
+                probe.bind((str(address), port))
+            except OSError as error:
+                why = f"port {port} cannot be served: {error.strerror}"
+                raise EndpointRefused(f"{endpoint}: {why}; end what has it (`ss -ltnp`), or choose another") from error
 
 
 def remove_socket(endpoint: str) -> None:

@@ -34,10 +34,16 @@ class WrongServo(BusError):
 
     def __init__(self, missing: Iterable[int], unexpected: Iterable[int], port: str) -> None:
         self.missing, self.unexpected = tuple(missing), tuple(unexpected)
-        parts = [f"servo {i} does not answer" for i in self.missing]
+        parts = [f"{_servos(self.missing)} not answer"] if self.missing else []
         parts += [f"servo {i} answers but is not in the calibration" for i in self.unexpected]
         advice = "check the servo ids" if self.unexpected else "check the 12 V supply and the servo cables"
         super().__init__(f"{port}: {'; '.join(parts)}: {advice}")
+
+
+def _servos(ids: tuple[int, ...]) -> str:
+    if len(ids) == 1:
+        return f"servo {ids[0]} does"
+    return f"servos {', '.join(map(str, ids[:-1]))} and {ids[-1]} do"
 
 
 class BusLost(BusError):
@@ -121,6 +127,8 @@ def port_error(port: str, error: OSError | None) -> PortError:
         return PortMissing(f"there is no serial port {port}; ports found: {listing}")
     if not os.access(path, os.R_OK | os.W_OK):
         return PortMissing(_permission_text(path))
+    if not is_line(path):
+        return PortMissing(f"{port} is no serial port: an arm on a USB cable is /dev/ttyUSB0 or /dev/ttyACM0")
     holders = port_holders(path)
     blocked = error is not None and error.errno in (errno.EBUSY, errno.EAGAIN, errno.EACCES)
     if holders or blocked:
@@ -139,6 +147,15 @@ def _permission_text(path: Path) -> str:
         f"serial port {path} may not be opened by this user: it is {stat.filemode(info.st_mode)} {owner}:{group}; "
         f"join the group with `sudo usermod -aG {group} $USER` and log in again"
     )
+
+
+def is_line(path: Path) -> bool:
+    """Return whether a path is a serial line or an I2C bus, as far as the kernel tells of it; opens nothing."""
+    info = path.stat()
+    if not stat.S_ISCHR(info.st_mode):
+        return False
+    kind = Path(f"/sys/dev/char/{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}/subsystem")
+    return not kind.exists() or kind.resolve().name in ("tty", "i2c-dev")  # of a pty the kernel tells nothing
 
 
 def port_holders(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from bridge.link import default_endpoint
 from bridge.ports import Clock
 from calibration.errors import CalibrationError
 from calibration.servo import ServoCalibration
-from hardware.errors import port_holders
+from hardware.errors import is_line, port_holders
 from scripts.cli import data_root, emit_json
 from scripts.exit_codes import DONE, FAILED
 from scripts.programs import doctor_machine
@@ -90,10 +90,10 @@ def run(args: DoctorArgs) -> int:
 
 
 def _examine(args: DoctorArgs, host: Host, root: Path, clock: Clock) -> Iterator[Finding]:
+    patient = _patient(args, root)
     yield from doctor_machine.machine(host)
     yield from doctor_machine.timing(host, clock)
     yield from doctor_machine.disk(root)
-    patient = _patient(args, root)
     if patient.port or not patient.is_elsewhere:
         yield from ports(host, patient.port)
     yield from doctor_machine.cameras(host)
@@ -116,15 +116,25 @@ def _arm(patient: Patient, clock: Clock, must_be_served: bool) -> Iterator[Findi
     served = bool(patient.endpoint) and is_served(patient.endpoint, patient.description, clock, key)
     if served or patient.is_elsewhere or must_be_served:
         yield from link(patient.endpoint, patient.description, clock, key)
-    holders = port_holders(Path(patient.port)) if patient.port else []
+    port = Path(patient.port) if patient.port else None
+    readable = port is not None and port.exists() and is_line(port)
+    holders = port_holders(port) if port is not None and readable else []
     if served or any(name.startswith("tandem ") for name in holders):
         yield ok("Servos", patient.port or "servos", "the server's to read while it runs")
         if not served:
-            text = f"{patient.endpoint} does not let us in, or does not answer"
-            yield warn("Link", "server", text, "--key FILE, if it is served with keys (`tandem keys new`)")
-    elif patient.port and Path(patient.port).exists():
+            yield _shut(patient.endpoint)
+    elif readable:
         ids = patient.calibration.servo_ids if patient.calibration else _first_ids(patient.description)
         yield from servos(patient.bus, patient.port, ids, clock, patient.calibration)
+
+
+def _shut(endpoint: str) -> Finding:
+    """Return what it means that somebody has the servos, and no server lets us in."""
+    if not endpoint:
+        text = "its address is not known: nobody asked it"
+        return warn("Link", "server", text, "--robot NAME, whose robot.toml has it, or --endpoint")
+    text = f"{endpoint} does not let us in, or does not answer"
+    return fail("Link", "server", text, "--key FILE, if it is served with keys (`tandem keys new`)")
 
 
 def _patient(args: DoctorArgs, root: Path) -> Patient:

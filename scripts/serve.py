@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -27,10 +28,10 @@ from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
 from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import DONE, INTERRUPTED
+from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
 from scripts.programs.bus_choice import BusKind, open_bus
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
-from scripts.programs.serve_notices import in_words, teller, with_notices
+from scripts.programs.serve_notices import serve_teller, served_in_words, with_notices
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, stop_sources
 from scripts.settled_memory import settled_memory
@@ -46,6 +47,7 @@ _STANDING_UNKNOWN = (
     "--assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"
 )
 _STANDING_READ = "these servos tell where they stand: leave --assume-rest out"
+_LOOPBACK = "127.0.0.1"
 _VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
 
@@ -130,19 +132,15 @@ class Served:
 
 
 def run(args: ServeArgs) -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until told to stop; return the exit code. All that can be wrong is found before the torque comes on."""
+    if problem := _problem(args):
+        say(f"tandem serve: {problem}", json=True)
+        return BAD_INPUT
     served = Served.of(args)
     address = served.address
-    description = load_arm(address.arm)
-    rig = description.rig(address.rig)
-    calibration = ServoCalibration.load(args.robot, description, data_root())
-    if args.assume_rest != (address.bus == "pca9685"):
-        raise RobotFileError(_STANDING_UNKNOWN if address.bus == "pca9685" else _STANDING_READ)
-    check_unserved(address.endpoint)  # all that can be wrong is found before the torque comes on
-    if served.settings.keys is not None:
-        served.settings.keys.server()
+    calibration = _checked(args, served)
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
-    clock, tell = MonotonicClock(), teller(args.json)
+    clock, tell = MonotonicClock(), serve_teller(args.json)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequests().listening())
         stops = stack.enter_context(stop_sources(args.stop_button))
@@ -150,22 +148,62 @@ def run(args: ServeArgs) -> int:
         if args.record:
             record = stack.enter_context(_recorder(args, served, calibration, clock, tell))
             tell = record.listening(tell)
-        legacy = stack.enter_context(_legacy(args, address, description, tell))
+        legacy = stack.enter_context(_legacy(args, address, load_arm(address.arm), tell))
         say(f"opening {address.port} ({address.bus})", args.json)
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         robot = _connect(args, served, bus if record is None else WitnessedBus(bus, record.scribe), calibration, clock)
         say("every servo answers; torque is on, the arm stands where it stood", args.json)
-        if not robot_file_path(args.robot, data_root()).exists():
-            address.save(args.robot, data_root())  # tells `tandem run --robot NAME` where the arm is reached
+        _remember(args, address)
         statistics = serve_robot(
-            robot, rig, address.endpoint, clock, args.on_exit, stop, tell, served.settings, stops,
-            partial(_beside, record, legacy),
+            robot, robot.description.rig(address.rig), address.endpoint, clock, args.on_exit, stop, tell,
+            served.settings, stops, partial(_beside, record, legacy),
         )  # fmt: skip
     health = bus.read_health()
     with suppress(OSError):
         say(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts", args.json)
         emit_json({"server": statistics, "bus": health, "on_exit": args.on_exit}, args.json)
     return INTERRUPTED if stop.first is signal.SIGINT else DONE
+
+
+def _problem(args: ServeArgs) -> str:
+    """Return what is wrong with the arguments, empty where nothing is."""
+    times_s = {
+        "--hold-after-s": args.hold_after_s,
+        "--park-after-s": args.park_after_s,
+        "--period-s": args.period_s,
+        "--move-time-s": args.move_time_s,
+    }
+    for name, value in times_s.items():
+        if value is not None and not (math.isfinite(value) and value > 0.0):
+            return f"{name} must be above 0 and finite, got {value:g}"
+    if args.park_after_s is not None and args.park_after_s <= args.hold_after_s:
+        return f"--park-after-s must be above --hold-after-s, {args.hold_after_s:g}, got {args.park_after_s:g}"
+    if args.legacy_clients and not args.allow_unauthenticated:
+        return "--legacy-clients are let in on an address of ours: say --allow-unauthenticated ADDRESS as well"
+    return ""
+
+
+def _checked(args: ServeArgs, served: Served) -> ServoCalibration:
+    """Return the calibration of this unit; raises whatever would stop the server once the torque is on."""
+    address = served.address
+    description = load_arm(address.arm)
+    description.rig(address.rig)
+    calibration = ServoCalibration.load(args.robot, description, data_root())
+    if args.assume_rest != (address.bus == "pca9685"):
+        raise RobotFileError(_STANDING_UNKNOWN if address.bus == "pca9685" else _STANDING_READ)
+    check_unserved(address.endpoint)
+    if served.settings.keys is not None:
+        served.settings.keys.server()
+    return calibration
+
+
+def _remember(args: ServeArgs, address: RobotFile) -> None:
+    """Write into robot.toml what is served: it tells `tandem run` and `tandem stop` where the arm is reached."""
+    path = robot_file_path(args.robot, data_root())
+    known = RobotFile.load(args.robot, data_root()) if path.exists() else None
+    if known != address:
+        address.save(args.robot, data_root())
+        say(f"{path} names {address.bus} at {address.port}, served at {address.endpoint}", args.json)
 
 
 def _recorder(
@@ -224,7 +262,7 @@ def serve_robot(
             server.serve(with_notices(server, robot, stop, stops, tell))
         return statistics
     finally:
-        tell(f"served: {in_words(statistics)}")
+        tell(f"served: {served_in_words(statistics)}")
         if on_exit == "relax" and server is not None and server.stopped:
             tell(f"leaving the arm: hold, for nothing moves it after the {server.stopped}")
             on_exit = "hold"
@@ -242,7 +280,7 @@ def _legacy(
     from scripts.programs.legacy_serving import legacy_stream
 
     ring = KeyRing(data_root() / "keys") if args.keys else None
-    host = args.allow_unauthenticated or "127.0.0.1"
+    host = args.allow_unauthenticated or _LOOPBACK
     return legacy_stream(address.endpoint, description, host, args.legacy_clients, ring, tell)
 
 

@@ -54,6 +54,10 @@ def _missing(host: Host, wanted: Path, there: list[Path]) -> Finding:
 
 def _port(host: Host, node: Path, is_wanted: bool) -> Iterator[Finding]:
     """Look at one port that is there."""
+    if not host.is_line(node):
+        text = "is there, and no port of servos"
+        yield fail(_TOPIC, str(node), text, "name the arm's port with --port, such as /dev/ttyUSB0 or /dev/i2c-1")
+        return
     what, who = _description(host, node), port_holders(node)
     if not host.may_use(node):
         text = f"{what}, may not be opened by {host.user}"

@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hardware.errors import is_line
+
 
 def _may_use(path: Path) -> bool:
     return os.access(path, os.R_OK | os.W_OK)
@@ -23,6 +25,7 @@ class Host:
     sys: Path = Path("/sys")
     proc: Path = Path("/proc")
     may_use: Callable[[Path], bool] = _may_use
+    is_line: Callable[[Path], bool] = is_line
     user: str = field(default_factory=getpass.getuser)
     #: Groups that are in force in this session, and groups that the user is listed in.
     session_groups: frozenset[str] = field(default_factory=lambda: _names(os.getgroups()))

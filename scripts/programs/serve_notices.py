@@ -1,4 +1,4 @@
-"""What a server of an arm says while it serves: to its terminal, which may be gone, and to its recording."""
+"""What `tandem serve` tells while it serves and when it ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from scripts.cli import say
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, pass_on
 
-FAULT_LOOK_S = 0.25
+_FAULT_LOOK_S = 0.25
 
 
-def teller(json: bool) -> Callable[[str], None]:
+def serve_teller(json: bool) -> Callable[[str], None]:
     """Return a `tell` that never fails: whoever read our output may be dead, and the arm must still be set down."""
 
     def tell(text: str) -> None:
@@ -43,7 +43,7 @@ def with_notices(
             pass_on(stops, server, tell)
         now_s = time.monotonic()
         if now_s >= due_s:
-            due_s = now_s + FAULT_LOOK_S
+            due_s = now_s + _FAULT_LOOK_S
             fault = robot.read_state().fault
             if fault and fault != told:
                 tell(f"fault: {fault}. The arm holds and takes no command until it is cleared (`tandem stop --clear`)")
@@ -53,11 +53,19 @@ def with_notices(
     return should_stop
 
 
-def in_words(s: ServerStatistics) -> str:
-    """Return what a server has counted."""
-    return (
-        f"{s.sessions} sessions, {s.accepted} commands accepted, {s.superseded} superseded, {s.stale} stale, "
-        f"{s.duplicate} duplicate, {s.refused} refused, {s.corrupt} corrupt messages, {s.holds} holds asked for, "
-        f"{s.watchdog_holds} by the watchdog, {s.own_holds} for the server's own lateness, {s.stops} emergency stops, "
-        f"{s.strangers} strangers refused"
+def served_in_words(s: ServerStatistics) -> str:
+    """Return what a server has seen; what did not happen is left out."""
+    rest = (
+        (s.superseded, "superseded"),
+        (s.stale, "stale"),
+        (s.duplicate, "duplicate"),
+        (s.refused, "refused"),
+        (s.corrupt, "corrupt messages"),
+        (s.holds, "holds asked for"),
+        (s.watchdog_holds, "holds by the watchdog"),
+        (s.own_holds, "holds for the server's own lateness"),
+        (s.stops, "emergency stops"),
+        (s.strangers, "strangers refused"),
     )
+    told = ", ".join(f"{what}: {count}" for count, what in rest if count)
+    return f"{s.sessions} sessions, {s.accepted} commands accepted" + (f"; {told}" if told else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,7 +22,15 @@ from hypothesis import strategies as st
 
 from bridge.clock import ClockOffset, MonotonicClock
 from bridge.errors import BadMessage, CommandRefused, EndpointRefused, RobotLost, SessionRefused
-from bridge.link import MAX_IPC_PATH_BYTES, MAX_MESSAGE_BYTES, check_endpoint, decode_client, decode_server, encode
+from bridge.link import (
+    MAX_IPC_PATH_BYTES,
+    MAX_MESSAGE_BYTES,
+    check_endpoint,
+    check_unserved,
+    decode_client,
+    decode_server,
+    encode,
+)
 from bridge.messages import (
     PROTOCOL_VERSION,
     Ack,
@@ -101,6 +110,27 @@ def raw(server: RobotServer) -> Generator[Raw]:
 def test_any_endpoint_but_ipc_and_loopback_is_refused(endpoint: str) -> None:
     with pytest.raises(EndpointRefused):
         check_endpoint(endpoint)
+
+
+@pytest.mark.parametrize("port", ["", ":", ":0", ":65535", ":99999", ":-1", ":arm"])
+def test_an_address_without_a_port_for_commands_and_one_for_the_state_is_refused(port: str) -> None:
+    with pytest.raises(EndpointRefused, match="port of 1 to 65534"):
+        check_endpoint(f"tcp://127.0.0.1{port}")
+    assert check_endpoint("tcp://127.0.0.1:65534") == "tcp://127.0.0.1:65534"
+
+
+def test_what_cannot_be_served_is_found_without_serving_it(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for first in (port, port - 1):  # the second has its port for the state taken
+            with pytest.raises(EndpointRefused, match=f"port {port} cannot be served"):
+                check_unserved(f"tcp://127.0.0.1:{first}")
+    check_unserved(f"tcp://127.0.0.1:{port}")
+    with pytest.raises(EndpointRefused, match="is missing"):
+        check_unserved(f"ipc://{tmp_path}/missing/arm.sock")
+    check_unserved(f"ipc://{tmp_path}/arm.sock")
 
 
 def test_the_refusal_of_a_network_endpoint_says_that_keys_come_first(robot: SetpointRobot) -> None:

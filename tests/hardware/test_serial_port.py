@@ -56,6 +56,12 @@ def test_a_missing_port_names_itself(tmp_path: Path) -> None:
         SerialPort(str(tmp_path / "ttyNone"), 115200)
 
 
+@pytest.mark.parametrize("name", ["/dev/null", __file__])
+def test_what_is_no_serial_port_is_called_that(name: str) -> None:
+    with pytest.raises(PortMissing, match="is no serial port"):
+        SerialPort(name, 115200)
+
+
 def test_a_pulled_plug_ends_reception_at_once_and_everything_after_it(port: SerialPort, pty: PtyPort) -> None:
     pty.unplug()
     started_s = time.monotonic()

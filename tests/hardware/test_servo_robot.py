@@ -100,7 +100,7 @@ def test_a_missing_servo_is_named_before_anything_moves(
     bus: DofbotSerialBus, board: DofbotBoard, calibration: ServoCalibration, dofbot: ArmDescription
 ) -> None:
     board.faults.absent_servos |= {2, 5}
-    with pytest.raises(WrongServo, match=r"servo 2 does not answer; servo 5 does not answer") as caught:
+    with pytest.raises(WrongServo, match=r"servos 2 and 5 do not answer") as caught:
         ServoRobot.connect(bus, calibration, dofbot, dofbot.rig("table"), MonotonicClock())
     assert caught.value.missing == (2, 5)
     assert not moves(board)

@@ -60,7 +60,10 @@ class Tree:
     def host(self) -> Host:
         root = self.root
         may_use = self.forbidden.isdisjoint
-        return Host(root / "dev", root / "sys", root / "proc", lambda p: may_use([p]), "pi", self.session, self.listed)
+        return Host(
+            root / "dev", root / "sys", root / "proc", lambda p: may_use([p]), lambda _path: True,
+            "pi", self.session, self.listed,
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -299,6 +302,26 @@ def test_a_served_arm_is_asked_over_the_link_and_its_servos_are_left_to_the_serv
     assert link["arm"].text.startswith("holds, torque on")
     assert link["versions"].text == f"tandem {software_version()} at both ends"
     assert [f.text for f in only_of(findings, "Servos").values()] == ["the server's to read while it runs"]
+
+
+@pytest.mark.parametrize("port", ["/dev/null", __file__, "/tmp"])
+def test_what_is_no_port_of_servos_stops_a_run(port: str, doctor: Doctor) -> None:
+    code, findings = doctor(port=port)
+    assert code == 1
+    (named,) = [f for f in findings if f.subject == port]
+    assert (named.level, named.text) == (Level.FAIL, "is there, and no port of servos")
+    assert not {"Servos", "Link"} & {f.topic for f in findings}
+
+
+def test_a_server_on_our_port_that_does_not_let_us_in_stops_a_run(
+    board: DofbotBoard, doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ServoCalibration.nominal(ARM, "desk").save(tmp_path)
+    RobotFile("dofbot", "table", board.port, f"ipc://{tmp_path}/desk.sock").save("desk", tmp_path)
+    monkeypatch.setattr("scripts.doctor.port_holders", lambda _path: ["tandem (pid 7)"])
+    code, findings = doctor(robot="desk")
+    assert code == 1
+    assert only_of(findings, "Link")["server"].level is Level.FAIL
 
 
 def test_an_endpoint_that_nobody_serves_stops_a_run(doctor: Doctor, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from bridge.keys import ClientKey
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
 from scripts.main import main
+from scripts.programs.robot_file import RobotFile
 from tests.bridge.benches import eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
 from tests.hardware import pca9685_bench
@@ -165,6 +166,38 @@ def test_a_stream_that_cannot_be_served_is_refused_before_the_torque_comes_on(be
     assert taken.returncode == 2
     assert "end the program that has it" in taken.stderr
     assert list(bench.board.heard) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hold-after-s", "-1"], "--hold-after-s must be above 0"),
+        (["--period-s", "0"], "--period-s must be above 0"),
+        (["--move-time-s", "nan"], "--move-time-s must be above 0"),
+        (["--park-after-s", "0.05"], "--park-after-s must be above --hold-after-s, 0.1"),
+        (["--legacy-clients", "10.0.0.5"], "--allow-unauthenticated ADDRESS"),
+        (["--allow-unauthenticated", "127.0.0.1", "--legacy-clients", "desk"], "'desk' is no IP address"),
+        (["--endpoint", "tcp://127.0.0.1"], "port of 1 to 65534"),
+        (["--endpoint", "ipc:///missing/arm.sock"], "/missing is missing"),
+    ],
+)
+def test_what_is_wrong_is_told_before_the_torque_comes_on(
+    words: list[str], said: str, bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(bench.folder))
+    heard = len(bench.board.heard)
+    assert main(["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint, *words]) == 2
+    assert said in capsys.readouterr().err
+    assert len(bench.board.heard) == heard
+    assert not (bench.folder / "episodes").exists()
+
+
+def test_robot_toml_follows_the_address_so_that_a_stop_reaches_the_arm(bench: Bench) -> None:
+    RobotFile("dofbot", "table", "/dev/old", f"ipc://{bench.folder}/old.sock", camera="uvc:0").save(NAME, bench.folder)
+    bench.serve()
+    assert tandem(bench, ["stop", "--robot", NAME]).returncode == 0
+    written = RobotFile.load(NAME, bench.folder)
+    assert (written.port, written.endpoint, written.camera) == (bench.board.port, bench.endpoint, "uvc:0")
 
 
 def test_servos_that_cannot_be_read_are_served_where_somebody_says_how_they_stand(
