@@ -177,6 +177,19 @@ def test_the_boards_button_that_centres_the_arm_latches_and_nothing_pulls_it_bac
 
 
 @on("dofbot_i2c")
+def test_the_boards_button_is_told_of_although_the_arm_was_let_go(bench: ServoBench) -> None:
+    robot = bench.connect()
+    robot.torque_off()
+    wait_until(lambda: float(np.abs(bench.stands_rad() - START).max()) > 0.3, 3.0)
+    time.sleep(1.6)  # it has fallen, and lain still
+    assert fault_of(robot) == ""
+    assert bench.press_k1 is not None
+    bench.press_k1()
+    wait_until(lambda: "Astray" in fault_of(robot), 2.0)
+    assert "button" in fault_of(robot)
+
+
+@on("dofbot_i2c")
 def test_an_emergency_stop_key_that_drops_the_arm_latches_and_recovering_picks_it_up_there(bench: ServoBench) -> None:
     robot = bench.connect()
     time.sleep(0.8)
