@@ -268,7 +268,7 @@ def test_a_hold_ends_a_walk_to_the_rest_pose(bench: ServoBench) -> None:
     assert all(bench.rack.torque_on)
 
 
-@on("lx16a", "sts")
+@on("dofbot_serial", "lx16a", "sts")
 def test_replies_that_are_spoilt_now_and_then_change_nothing(bench: ServoBench) -> None:
     assert bench.faults is not None
     robot = bench.connect()
@@ -285,7 +285,12 @@ def test_replies_that_are_spoilt_now_and_then_change_nothing(bench: ServoBench) 
 
 @pytest.mark.parametrize(
     ("bench", "fault"),
-    [("lx16a", "corrupt_replies"), ("lx16a", "wrong_id_replies"), ("sts", "drop_replies")],
+    [
+        ("dofbot_serial", "wrong_id_replies"),
+        ("lx16a", "corrupt_replies"),
+        ("lx16a", "wrong_id_replies"),
+        ("sts", "drop_replies"),
+    ],
     indirect=["bench"],
 )
 def test_replies_that_are_spoilt_for_good_latch_and_hold(bench: ServoBench, fault: str) -> None:
@@ -302,6 +307,17 @@ def test_replies_that_are_spoilt_for_good_latch_and_hold(bench: ServoBench, faul
     assert float(np.abs(bench.aims_rad() - START)[1:].max()) < TICK_RAD
     bench.faults.clear()
     robot.recover()
+    assert fault_of(robot) == ""
+
+
+@on("dofbot_serial")
+def test_a_board_that_echoes_and_cuts_its_replies_in_two_is_read_all_the_same(bench: ServoBench) -> None:
+    assert bench.faults is not None
+    bench.faults.echo, bench.faults.split_replies = True, 1 << 60
+    robot = bench.connect()
+    stream(robot, START + np.array([0.1, 0, 0, 0, 0, 0]), 8)
+    time.sleep(0.3)
+    np.testing.assert_allclose(robot.read_state().position_rad, bench.stands_rad(), atol=0.02)
     assert fault_of(robot) == ""
 
 
