@@ -18,7 +18,8 @@ class FollowMonitor:
     3 s (Ref: DS-SY15A sheet).
 
     Astray. An arm joint that was standing where it was left and has moved with no command; or that stands far from
-    where it was sent on two readings in a row, although its motion should be over.
+    where it was sent on two readings in a row, although its motion should be over; or, without torque, any joint that
+    lay still and moves again: the board's button that centres the arm switches the torque on first.
     """
 
     STALL_RAD, STALL_S = 0.12, 0.5
@@ -27,6 +28,8 @@ class FollowMonitor:
     LEFT_RAD, FAR_RAD = 0.15, 0.25
     #: A joint counts as arrived this near to where it was sent: sag and backlash are less.
     ARRIVED_RAD = 0.08
+    #: A joint without torque lies still when it has moved by no more for so long.
+    RESTS_RAD, RESTS_S = 0.02, 1.0
 
     def __init__(self, joint_names: tuple[str, ...], ticks_range: tuple[int, int], now_ns: int) -> None:
         """`ticks_range`: what the servos' counts can be, which says how much angle a count is."""
@@ -38,6 +41,9 @@ class FollowMonitor:
         self._pulled = [False] * count
         self._far_readings = [0] * count
         self._left_at_ticks: list[float] = [math.nan] * count
+        self._rests_at_rad: list[float] = [math.nan] * count
+        self._rests_since_ns = [now_ns] * count
+        self._rests = [False] * count
 
     def check(
         self, joint: int, ticks: int, lag_rad: float, lag_ticks: float, moving: bool, stamp_ns: int
@@ -65,6 +71,19 @@ class FollowMonitor:
             return Astray(f"{where} and does not follow: torque is off or something blocks it")
         if pressed_s >= self.STALL_S:
             return Stalled(f"{where} for {self.STALL_S:g} s: something blocks it")
+        return None
+
+    def check_loose(self, joint: int, at_rad: float, stamp_ns: int) -> Astray | None:
+        """Return what is wrong with a joint that has no torque, after a reading; None when nothing is."""
+        moved_rad = abs(at_rad - self._rests_at_rad[joint])
+        if self._rests[joint] and moved_rad > self.LEFT_RAD:
+            return Astray(
+                f"{self._names[joint]} lay still without torque and has moved by {math.degrees(moved_rad):.0f} deg: a "
+                "hand, or a button of the board, which switches the torque on. Keep clear of the arm"
+            )
+        if not self._rests[joint] and not moved_rad <= self.RESTS_RAD:  # true for NaN
+            self._rests_at_rad[joint], self._rests_since_ns[joint] = at_rad, stamp_ns
+        self._rests[joint] |= stamp_ns - self._rests_since_ns[joint] >= self.RESTS_S * 1e9
         return None
 
     def _moved_alone(self, joint: int, ticks: int, lag_rad: float, lag_ticks: float, moving: bool) -> bool:

@@ -135,7 +135,9 @@ class ServoArm:
             lag_ticks = lag * self.joints.ticks_per_rad(joint)
             return self._monitor.check(joint, reading.ticks, lag, lag_ticks, moving, stamp_ns)
 
-    def let_go(self, joint: int, reading: Reading) -> None:
-        """Take a joint to be where it is read, whatever was commanded: its commands no longer say."""
+    def let_go(self, joint: int, reading: Reading) -> HardwareError | None:
+        """Take a joint to be where it is read, whatever was commanded; return Astray where one without torque moves."""
+        measured = self.joints.angle_rad(joint, reading.ticks)
         with self._lock:
-            self._estimate.let_go(joint, self.joints.angle_rad(joint, reading.ticks), reading.received_ns)
+            self._estimate.let_go(joint, measured, reading.received_ns)
+            return None if self.torque_on else self._monitor.check_loose(joint, measured, reading.received_ns)

@@ -271,7 +271,9 @@ class ServoRobot:
     # Readings and faults ---------------------------------------------------------------------------
     def _take_in(self, joint: int, reading: Reading) -> None:
         if not self._arm.torque_on or self._adrift:
-            self._arm.let_go(joint, reading)
+            moved = self._arm.let_go(joint, reading)
+            if moved is not None:
+                self._fail(moved)
             return
         trouble = self._arm.correct(joint, reading)
         if isinstance(trouble, Stalled):

@@ -22,7 +22,15 @@ from bridge.ports import Clock
 from calibration.actuator import ActuatorModel
 from hardware.errors import HardwareError
 from hardware.virtual.dofbot_mcu import FIRMWARE, DofbotMcu
-from hardware.virtual.dofbot_wire import CommandScanner, HeardFrame, number_reply, offset_reply, position_reply, spoil
+from hardware.virtual.dofbot_wire import (
+    CommandScanner,
+    HeardFrame,
+    misname,
+    number_reply,
+    offset_reply,
+    position_reply,
+    spoil,
+)
 from hardware.virtual.plant import Plant
 from hardware.virtual.pty_port import open_pty
 from hardware.virtual.servo_rack import ServoManners
@@ -47,12 +55,18 @@ class BoardFaults:
 
     drop_replies: int = 0
     corrupt_replies: int = 0
+    wrong_id_replies: int = 0
+    split_replies: int = 0
+    split_gap_s: float = 0.010
     ignore_frames: int = 0
+    echo: bool = False
+    """The host hears itself."""
     absent_servos: set[int] = field(default_factory=set[int])
 
     def clear(self) -> None:
         """End every fault."""
-        self.drop_replies = self.corrupt_replies = self.ignore_frames = 0
+        self.drop_replies = self.corrupt_replies = self.wrong_id_replies = self.split_replies = self.ignore_frames = 0
+        self.echo = False
         self.absent_servos.clear()
 
 
@@ -82,6 +96,8 @@ class DofbotBoard:
         self._scanner = CommandScanner()
         self._reads: deque[int] = deque()
         self._read_due_ns: int | None = None
+        #: The second parts of replies that were cut in two, and what comes behind them.
+        self._rests: deque[tuple[int, bytes]] = deque()
         self._is_open = False
         self._swallow = self._closed = False
         self._plug = threading.Lock()
@@ -189,6 +205,8 @@ class DofbotBoard:
     # The wire --------------------------------------------------------------------------------------
     def _listen(self, now_ns: int) -> None:
         data = self._receive()
+        if self.faults.echo:
+            self._send(data)
         for command, payload in self._scanner.scan(data) if data else ():
             swallowed, self._swallow = self._swallow, False
             ignored = self.faults.ignore_frames > 0
@@ -215,24 +233,27 @@ class DofbotBoard:
         self._is_open = False
         self._scanner.forget()
         self._reads.clear()
+        self._rests.clear()
         self._read_due_ns = None
 
     def _execute(self, command: int, data: bytes, now_ns: int) -> None:
         match command, len(data):
             case (0x01, 0):
-                self._say(number_reply(0x01, FIRMWARE))
+                self._say(number_reply(0x01, FIRMWARE), now_ns)
             case (0x1B, 0):
-                self._say(number_reply(0x33, self.mcu.middle_status))
+                self._say(number_reply(0x33, self.mcu.middle_status), now_ns)
             case (c, 0) if 0x31 <= c <= 0x36:
                 self._reads.append(c - 0x30)
             case (0x1C, 1):
                 self.mcu.write(command, data, now_ns)
                 if 1 <= data[0] <= len(self.mcu.middle_offset):
-                    self._say(offset_reply(self.mcu.middle_offset[data[0] - 1]))
+                    self._say(offset_reply(self.mcu.middle_offset[data[0] - 1]), now_ns)
             case _:
                 self.mcu.write(command, data, now_ns)
 
     def _answer(self, now_ns: int) -> None:
+        while self._rests and self._rests[0][0] <= now_ns:
+            self._send(self._rests.popleft()[1])
         while self._reads:
             if self._read_due_ns is None:
                 low, high = self.manners.read_s
@@ -241,19 +262,34 @@ class DofbotBoard:
                 return
             self._read_due_ns = None
             servo_id = self._reads.popleft()
-            self._say(position_reply(servo_id, self.mcu.position_ticks(servo_id)))
+            self._say(position_reply(servo_id, self.mcu.position_ticks(servo_id)), now_ns)
 
-    def _say(self, frame: bytes) -> None:
-        if self.faults.drop_replies > 0:
-            self.faults.drop_replies -= 1
+    def _say(self, frame: bytes, now_ns: int) -> None:
+        faults = self.faults
+        if faults.drop_replies > 0:
+            faults.drop_replies -= 1
             return
-        if self.faults.corrupt_replies > 0:
-            self.faults.corrupt_replies -= 1
+        if faults.corrupt_replies > 0:
+            faults.corrupt_replies -= 1
             frame = spoil(frame)
-        if self._is_open and self._wire is not None:
-            self._wire.board_send(frame)
-            self.replies_sent += 1
+        if faults.wrong_id_replies > 0:
+            faults.wrong_id_replies -= 1
+            frame = misname(frame)
+        due_ns = self._rests[-1][0] if self._rests else now_ns
+        if faults.split_replies > 0:
+            faults.split_replies -= 1
+            half = len(frame) // 2
+            self._send(frame[:half], due_ns, now_ns)
+            frame, due_ns = frame[half:], due_ns + round(faults.split_gap_s * 1e9)
+        self._send(frame, due_ns, now_ns)
+        self.replies_sent += 1
+
+    def _send(self, data: bytes, due_ns: int = 0, now_ns: int = 0) -> None:
+        """Hand bytes to the host, or keep them until they are due."""
+        if due_ns > now_ns:
+            self._rests.append((due_ns, data))
+        elif self._is_open and self._wire is not None:
+            self._wire.board_send(data)
         elif self._is_open:
             with contextlib.suppress(BlockingIOError):  # nobody reads: a real UART drops bytes too
-                os.write(self._master, frame)
-                self.replies_sent += 1
+                os.write(self._master, data)

@@ -42,6 +42,13 @@ def spoil(frame: bytes) -> bytes:
     return frame[:-1] + bytes(((frame[-1] + 0x55) % 256,))
 
 
+def misname(frame: bytes) -> bytes:
+    """Return a position's frame as the servo after it would have said it, sum and all; others as they are."""
+    if frame[3] != 0x0A:
+        return frame
+    return position_reply((frame[6] - 0x30) % 6 + 1, frame[4] << 8 | frame[5])
+
+
 @dataclass(slots=True)
 class CommandScanner:
     """Finds commands in what the host sends; after garbage it finds its footing at the next sound frame."""

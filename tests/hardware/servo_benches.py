@@ -16,6 +16,7 @@ from hardware.buses.half_duplex import HalfDuplexSettings
 from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
 from hardware.virtual.chain_wire import ChainFaults
+from hardware.virtual.dofbot_board import BoardFaults
 from hardware.virtual.servo_rack import ServoRack
 from tests.hardware import dofbot_i2c_bench, dofbot_serial_bench, lx16a_bench, sts_bench
 from urdf.description import load_arm
@@ -42,7 +43,7 @@ class ServoBench:
     #: The times [ns] of all frames that command something: a count, or the torque.
     commanded_ns: Callable[[], list[int]]
     press_k1: Callable[[], None] | None = None
-    faults: ChainFaults | None = None
+    faults: ChainFaults | BoardFaults | None = None
     temperature_c: dict[int, int] | None = None
     set_supply_v: Callable[[float], None] | None = None
     #: The ids of servos that are not there.
@@ -94,6 +95,7 @@ def dofbot_serial(folder: Path) -> Iterator[ServoBench]:
             board.replug,
             lambda: [f.stamp_ns for f in list(board.heard) if f.command in moving and not f.swallowed],
             lambda: board.press_k1(CLOCK.now_ns()),
+            board.faults,
             absent=board.faults.absent_servos,
         )
 

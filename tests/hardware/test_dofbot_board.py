@@ -228,6 +228,24 @@ def test_faults_last_for_their_number_and_no_longer(stage: Stage, name: str) -> 
     assert stage.hear() == bytes.fromhex("FF FB 06 0A 07 D0 31 18")
 
 
+def test_a_reply_is_cut_in_two_in_another_servos_name_or_behind_an_echo(stage: Stage) -> None:
+    sound = bytes.fromhex("FF FB 06 0A 07 D0 31 18")
+    stage.board.faults.split_replies, stage.board.faults.split_gap_s = 1, 0.3
+    stage.say(READ_1)
+    stage.run(0.2)
+    assert stage.hear() == sound[:4]
+    stage.run(0.3)
+    assert stage.hear() == sound[4:]
+    stage.board.faults.wrong_id_replies = 1
+    stage.say(READ_1)
+    stage.run(0.2)
+    assert stage.hear() == bytes.fromhex("FF FB 06 0A 07 D0 32 19")
+    stage.board.faults.echo = True
+    stage.say(READ_1)
+    stage.run(0.2)
+    assert stage.hear() == READ_1 + sound
+
+
 def test_a_silent_board_stays_silent_until_cleared(stage: Stage) -> None:
     stage.board.faults.ignore_frames = BoardFaults.FOREVER
     for _ in range(5):

@@ -78,6 +78,19 @@ def test_a_joint_that_was_sent_elsewhere_meanwhile_has_not_been_moved_by_others(
     assert monitor.check(2, 2000, 0.167, 117.0, False, S // 4) is None  # sent to 2117: late, but not astray
 
 
+def test_a_joint_without_torque_may_fall_and_be_moved_until_it_has_lain_still(monitor: FollowMonitor) -> None:
+    def loose(at_rad: float, at_s: float) -> Astray | None:
+        return monitor.check_loose(1, at_rad, round(at_s * S))
+
+    falls = [loose(-0.9 + 0.005 * k * k, 0.1 * k) for k in range(12)]  # slow to begin: as if it stood
+    assert falls == [None] * 12
+    assert [loose(-0.3, at_s) for at_s in (1.2, 1.7, 2.3)] == [None] * 3
+    assert loose(-0.2, 2.4) is None  # it settles
+    moved = loose(-0.1, 2.5)
+    assert isinstance(moved, Astray)
+    assert "joint2 lay still without torque and has moved by 11 deg" in str(moved)
+
+
 def test_a_servo_slower_than_its_model_that_has_not_arrived_yet_is_not_astray(monitor: FollowMonitor) -> None:
     lags = [0.24, 0.20, 0.16, 0.09, 0.02]  # never seen at its target before the last readings
     reports = [

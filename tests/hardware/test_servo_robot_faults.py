@@ -177,6 +177,19 @@ def test_the_boards_button_that_centres_the_arm_latches_and_nothing_pulls_it_bac
 
 
 @on("dofbot_i2c")
+def test_the_boards_button_is_told_of_although_the_arm_was_let_go(bench: ServoBench) -> None:
+    robot = bench.connect()
+    robot.torque_off()
+    wait_until(lambda: float(np.abs(bench.stands_rad() - START).max()) > 0.3, 3.0)
+    time.sleep(1.6)  # it has fallen, and lain still
+    assert fault_of(robot) == ""
+    assert bench.press_k1 is not None
+    bench.press_k1()
+    wait_until(lambda: "Astray" in fault_of(robot), 2.0)
+    assert "button" in fault_of(robot)
+
+
+@on("dofbot_i2c")
 def test_an_emergency_stop_key_that_drops_the_arm_latches_and_recovering_picks_it_up_there(bench: ServoBench) -> None:
     robot = bench.connect()
     time.sleep(0.8)
@@ -255,7 +268,7 @@ def test_a_hold_ends_a_walk_to_the_rest_pose(bench: ServoBench) -> None:
     assert all(bench.rack.torque_on)
 
 
-@on("lx16a", "sts")
+@on("dofbot_serial", "lx16a", "sts")
 def test_replies_that_are_spoilt_now_and_then_change_nothing(bench: ServoBench) -> None:
     assert bench.faults is not None
     robot = bench.connect()
@@ -272,7 +285,12 @@ def test_replies_that_are_spoilt_now_and_then_change_nothing(bench: ServoBench) 
 
 @pytest.mark.parametrize(
     ("bench", "fault"),
-    [("lx16a", "corrupt_replies"), ("lx16a", "wrong_id_replies"), ("sts", "drop_replies")],
+    [
+        ("dofbot_serial", "wrong_id_replies"),
+        ("lx16a", "corrupt_replies"),
+        ("lx16a", "wrong_id_replies"),
+        ("sts", "drop_replies"),
+    ],
     indirect=["bench"],
 )
 def test_replies_that_are_spoilt_for_good_latch_and_hold(bench: ServoBench, fault: str) -> None:
@@ -289,6 +307,17 @@ def test_replies_that_are_spoilt_for_good_latch_and_hold(bench: ServoBench, faul
     assert float(np.abs(bench.aims_rad() - START)[1:].max()) < TICK_RAD
     bench.faults.clear()
     robot.recover()
+    assert fault_of(robot) == ""
+
+
+@on("dofbot_serial")
+def test_a_board_that_echoes_and_cuts_its_replies_in_two_is_read_all_the_same(bench: ServoBench) -> None:
+    assert bench.faults is not None
+    bench.faults.echo, bench.faults.split_replies = True, 1 << 60
+    robot = bench.connect()
+    stream(robot, START + np.array([0.1, 0, 0, 0, 0, 0]), 8)
+    time.sleep(0.3)
+    np.testing.assert_allclose(robot.read_state().position_rad, bench.stands_rad(), atol=0.02)
     assert fault_of(robot) == ""
 
 
