@@ -123,7 +123,8 @@ class CommandGate:
         if len(command.position_rad) != self._joint_count:
             return Verdict.MISFIT, f"{len(command.position_rad)} angles for an arm of {self._joint_count} joints"
         if self._taken(session, now_ns):
-            return Verdict.BUSY, f"session {self._controller!r} is in control: wait until it is silent, or take over"
+            why = f"session {self._controller!r} is in control: wait until it is silent, or say --take-over"
+            return Verdict.BUSY, why
         self._may_take_over.discard(session)
         self._controller, self._heard_ns = session, now_ns
         return Verdict.ACCEPTED, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -28,8 +29,11 @@ def gpio_contact(gpio: int, what: str) -> Generator[Button]:
     except ImportError as error:
         raise ButtonFailed(f"{what} needs the extra gpio: pip install 'tandem-arm[gpio]'") from error
     try:
-        contact = Button(gpio, pull_up=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # gpiozero tells of each library that it has tried; the error is the last
+            contact = Button(gpio, pull_up=True)
     except (GPIOZeroError, OSError, ImportError) as error:
-        raise ButtonFailed(f"cannot watch {what} on GPIO {gpio}: {error}") from error
+        needs = "it needs the pins of a Raspberry Pi"
+        raise ButtonFailed(f"cannot watch {what} on GPIO {gpio}, {needs}: {error}") from error
     with contact:
         yield contact

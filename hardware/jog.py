@@ -21,6 +21,14 @@ _STEP_OF_RANGE, _MAX_STEP_OF_RANGE = 1 / 390, 1 / 156
 _MAX_LEAD_OF_RANGE = 1 / 78
 
 
+def check_step(bus: ServoBus, step_ticks: int) -> None:
+    """Raise BadCommand for a step that is not small on this bus; 0 is the usual one. Sends nothing."""
+    lowest, highest = bus.ticks_range
+    most = max(round((highest - lowest) * _MAX_STEP_OF_RANGE), 1)
+    if not 0 <= step_ticks <= most:
+        raise BadCommand(f"a jog step is 1 to {most} ticks on this bus, got {step_ticks}")
+
+
 class Jogger:
     """Holds the arm where it stands and moves one servo at a time by relative counts."""
 
@@ -29,11 +37,9 @@ class Jogger:
 
         Where servos cannot be read nothing is sent yet. `step_ticks` 0 is a 390th of a servo's range.
         """
+        check_step(bus, step_ticks)
         self._lowest, self._highest = bus.ticks_range
         width = self._highest - self._lowest
-        most = max(round(width * _MAX_STEP_OF_RANGE), 1)
-        if not 0 <= step_ticks <= most:
-            raise BadCommand(f"a jog step is 1 to {most} ticks on this bus, got {step_ticks}")
         self._bus, self._clock = bus, clock
         self.step_ticks = step_ticks or max(round(width * _STEP_OF_RANGE), 1)
         self._max_lead_ticks = max(round(width * _MAX_LEAD_OF_RANGE), 1)

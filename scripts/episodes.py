@@ -27,6 +27,8 @@ from scripts.programs.episode_numbers import (
 )
 from scripts.programs.picture_file import check_picture
 
+_ENDED_LETTERS = 60
+
 EpisodeName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="EPISODE")]
 
 
@@ -170,7 +172,7 @@ def _row(brief: EpisodeBrief) -> EpisodeRow:
 
 
 def _table(rows: list[EpisodeRow]) -> str:
-    """Return the table as text: one line each, whatever the width of the terminal."""
+    """Return the table as text: one line each, whatever the width of the terminal. `show` says whole how it ended."""
     head = ("episode", "robot", "policy", "duration", "periods", "size", "file", "ended")
     lines = [
         (
@@ -178,10 +180,10 @@ def _table(rows: list[EpisodeRow]) -> str:
             row.robot,
             row.policy,
             f"{row.duration_s:.1f} s",
-            str(row.steps),
+            str(row.steps) if row.steps else "-",
             f"{row.bytes_on_disk / 1e6:.1f} MB",
             row.condition,
-            ": ".join(filter(None, (row.ending, row.outcome))) or "unknown",
+            _shortened(": ".join(filter(None, (row.ending, row.outcome))) or "unknown"),
         )
         for row in rows
     ]
@@ -197,6 +199,10 @@ def _table(rows: list[EpisodeRow]) -> str:
     return "\n".join("  ".join(words).rstrip() for words in padded)
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= _ENDED_LETTERS else text[: _ENDED_LETTERS - 1].rstrip() + "…"
+
+
 # Show ----------------------------------------------------------------------------------------------
 def run_show(args: EpisodesShowArgs) -> int:
     """Print the numbers and draw the picture; return the exit code."""
@@ -205,10 +211,13 @@ def run_show(args: EpisodesShowArgs) -> int:
     if args.plot:
         check_picture(picture, "a plot")
     episode = read_episode(file)
-    figures = episode_figures(episode, picture if args.plot else None)
+    drawn = args.plot and bool(episode.steps or episode.bus_sent or episode.bus_read)
+    figures = episode_figures(episode, picture if drawn else None)
     for line in _lines(figures):
         say(line, args.json)
-    if args.plot:
+    if args.plot and not drawn:
+        say("nothing moved in it: no picture", args.json)
+    if drawn:
         from scripts.programs.episode_plot import draw_episode
 
         draw_episode(episode, figures.joints, figures.loop, picture)

@@ -118,7 +118,7 @@ def _robot(
         with closing(SimRobot(ArmWorld(description, rig), episode.header.period_s)) as robot:
             yield robot, robot
         return
-    with find_robot(args.robot, rig.name, args.seed, console) as address:
+    with find_robot(args.robot, rig.name, args.seed, console, others=(SIMULATED,)) as address:
         link = RobotLink.of(address, args.key, args.take_over)
         check_same_arm(episode, link.description, address.rig)
         clock = MonotonicClock()

@@ -27,6 +27,7 @@ EXIT_CODES = {
     "bridge.errors.KeyRefused": BAD_INPUT,
     "bridge.errors.BadEpisode": BAD_INPUT,
     "hardware.errors.HardwareError": FAILED,
+    "hardware.errors.BadCommand": BAD_INPUT,
     "hardware.errors.PortError": BAD_INPUT,
     "hardware.errors.WrongServo": BAD_INPUT,
     "hardware.errors.CameraMissing": BAD_INPUT,

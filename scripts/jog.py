@@ -8,10 +8,11 @@ from pathlib import Path
 
 from bridge.clock import MonotonicClock
 from hardware.errors import BadChecksum, NoReply, NotMeasured, ServoAlarm
-from hardware.jog import STEP_S, Jogger
+from hardware.jog import STEP_S, Jogger, check_step
 from hardware.servo_bus import ServoBus
 from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
+from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.keyboard import ESCAPE, Keyboard, keyboard
 from scripts.programs.bus_choice import BusKind, open_bus
 from scripts.programs.bus_recording import BusScribe
@@ -24,6 +25,7 @@ _BLIND = """This bus cannot read its servos. Nothing is sent yet. m m sends the 
 SPEED, from wherever it is; after that it can be stepped. Nothing notices an obstacle: keep clear."""
 _LEAVE, _HOLD = ("q", ESCAPE), " "
 _IDLE_S = 0.15
+_DOFBOT_IDS = (1, 2, 3, 4, 5, 6)
 _TWICE = {
     "r": "press r again to switch the torque off: support the arm first",
     "m": "press m again to send this servo to its middle AT FULL SPEED: keep clear",
@@ -40,7 +42,7 @@ class JogArgs:
     """Port of the servos: a serial one such as /dev/ttyUSB0, or an I2C one such as /dev/i2c-1."""
     bus: BusKind = "dofbot-serial"
     """What the servos are on."""
-    servo_ids: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    servo_ids: tuple[int, ...] = _DOFBOT_IDS
     """Ids of the servos on an lx16a, sts or pca9685 bus; a Dofbot's are 1 to 6."""
     step_ticks: int = 0
     """Size of a step in servo counts; a step takes 0.1 s. Default: a 390th of a servo's range, 10 counts or 0.8 degrees
@@ -64,12 +66,16 @@ class JogResult:
 
 def run(args: JogArgs) -> int:
     """Jog until the person stops; return the exit code."""
+    if args.bus.startswith("dofbot") and args.servo_ids != _DOFBOT_IDS:
+        say("tandem jog: --servo-ids is for lx16a, sts and pca9685: a Dofbot's servos are 1 to 6", json=True)
+        return BAD_INPUT
     clock = MonotonicClock()
     if not Path(args.port).exists():
         open_bus(args.bus, args.port, args.servo_ids, clock).close()  # raises, and names the ports that are there
     with ExitStack() as stack:
         keys = stack.enter_context(keyboard((*_LEAVE, _HOLD)))
         bus: ServoBus = stack.enter_context(closing(open_bus(args.bus, args.port, args.servo_ids, clock)))
+        check_step(bus, args.step_ticks)  # before there is anything to record
         record: Recording | None = None
         if args.record:
             what = RecordedRun(args.port, None, None, STEP_S, "jog")
@@ -85,7 +91,7 @@ def run(args: JogArgs) -> int:
             record.outcome = f"{steps} steps"
         result = JogResult(args.port, session.positions(), jogger.torque_on, steps, not jogger.is_blind)
     emit_json(result, args.json)
-    return 0
+    return DONE
 
 
 class JogSession:

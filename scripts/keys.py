@@ -50,8 +50,8 @@ def run_new(args: KeysNewArgs) -> int:
     key = ring.new(args.name)
     path = ring.client_path(args.name)
     say(f"{args.name} is let in. Its key, secret included, is {path}", args.json)
-    say("carry it to that machine and delete it here:", args.json)
-    say(f"  scp THIS_MACHINE:{path} data/keys/    (there; then `rm {path}` here)", args.json)
+    say(f"carry it to that machine, there, and then delete it here (`rm {path}`):", args.json)
+    say(f"  mkdir -p data/keys && scp -p THIS_MACHINE:{path.resolve()} data/keys/", args.json)
     say(f"  tandem run --robot NAME --key data/keys/{path.name}", args.json)
     emit_json({"name": key.name, "public": key.public, "path": str(path)}, args.json)
     return DONE

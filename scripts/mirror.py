@@ -25,6 +25,7 @@ from scripts.calibrate_servos import SightArgs
 from scripts.cli import data_root, emit_json, say
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from scripts.programs.camera_choice import CameraChoice
 from scripts.programs.episode_files import resolve_episode
 from scripts.programs.episode_recording import RecordedRun, Recording, recording
 from scripts.programs.episode_replay import Timeline, check_same_arm
@@ -48,7 +49,7 @@ _MOTIONS = {"sine": sine, "steps": steps}
 _PERIOD_S = 0.05
 _MAX_PAUSE_S = 2.0
 _SHOW_EVERY_S = 0.3
-_NO_CAMERA = "none"
+_OWN_CAMERA, _NO_CAMERA = "robot", "none"
 #: Corners of a calibrated camera fit to about half a pixel.
 _WELL_PX = 1.0
 #: As many as for a calibration: with fewer, those that fit badly weigh more.
@@ -94,6 +95,8 @@ def run(args: MirrorArgs) -> int:
         return BAD_INPUT
     if args.out is not None:
         check_picture(args.out, "a mirror's picture")
+    if args.camera not in ("", _OWN_CAMERA, _NO_CAMERA):
+        CameraChoice.parse(args.camera)
     episode = None if args.motion in _MOTIONS else read_episode(resolve_episode(args.motion, data_root()))
     rig_name = episode.header.rig if episode is not None else "table"
     with ExitStack() as stack:
@@ -119,14 +122,16 @@ def run(args: MirrorArgs) -> int:
 
 
 def _eye(args: MirrorArgs, address: RobotFile, link: RobotLink, rig: Rig) -> MirrorEye | None:
-    """Return the camera that looks when the motion is over, None where none does."""
-    camera = args.camera or ("robot" if args.robot == ROBOT_NAME and rig.name == "table" else _NO_CAMERA)
+    """Return the camera that looks when the motion is over, None where none does; raises where it is not there."""
+    camera = args.camera or (_OWN_CAMERA if args.robot == ROBOT_NAME and rig.name == "table" else _NO_CAMERA)
     if camera == _NO_CAMERA:
         return None
     from scripts.programs.mirror_camera import MirrorEye  # OpenCV
 
     sight = SightArgs(camera=camera, poses=_POSES, key=args.key)
-    return MirrorEye(args.robot, sight, address, link.description, rig)
+    eye = MirrorEye(args.robot, sight, address, link.description, rig)
+    eye.check()
+    return eye
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,16 +196,18 @@ def make_policy(choice: PolicyChoice, description: ArmDescription, rig: Rig) -> 
 
 
 @contextmanager
-def find_robot(name: str, rig: str, seed: int, console: Console, wrist: bool = False) -> Iterator[RobotFile]:
+def find_robot(
+    name: str, rig: str, seed: int, console: Console, wrist: bool = False, others: Sequence[str] = ()
+) -> Iterator[RobotFile]:
     """Give the address of a robot; a lab is started where none runs, and ended again.
 
-    `wrist`: that lab is started with a depth camera at its wrist.
+    `wrist`: that lab is started with a depth camera at its wrist. `others`: what else the caller's --robot takes.
     """
     data = data_root()
     if name != ROBOT_NAME:
         valid = sorted(p.parent.name for p in (data / "robots").glob("*/robot.toml"))
         if name not in valid:
-            raise UnknownName("robot", name, sorted({*valid, ROBOT_NAME}))
+            raise UnknownName("robot", name, sorted({*valid, ROBOT_NAME, *others}))
         yield RobotFile.load(name, data)
         return
     lab = running_lab(data)

@@ -30,6 +30,7 @@ from scripts.teleop_task import ShownTask, TaskChoice
 from urdf.description import load_arm
 
 TWIN = "sim:kuka-twin"
+_SIMULATIONS = (SIMULATED, "sim:dofbot", "sim:ur5", "sim:kuka_iiwa", TWIN)
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _arm(args: TeleopArgs, choice: SourceChoice, console: Console) -> Generator[
             yield arm, None
         return
     wrist = any(part.startswith(WRIST) for part in args.sees)
-    with find_robot(args.robot, args.rig, args.seed, console, wrist) as robot:
+    with find_robot(args.robot, args.rig, args.seed, console, wrist, _SIMULATIONS) as robot:
         link = RobotLink.of(robot, args.key, args.take_over)
         with served_arm(args.robot, link) as arm:
             yield arm, link

@@ -37,11 +37,11 @@ _PICTURES = 5
 
 
 def draw_episode(episode: Episode, joints: Sequence[JointFigures], loop: LoopFigures, path: Path) -> None:
-    """Write the picture as what its name ends in; that of the servos where the recording knows no joints."""
+    """Write the picture as what its name ends in; that of the servos where the recording knows of no joint's motion."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    if not episode.header.joint_names:
+    if not episode.header.joint_names or not episode.steps:
         draw_bus(episode, path)
         return
     with mpl.rc_context({

@@ -130,9 +130,8 @@ def open_recording(
 
 def in_words(tally: EpisodeTally) -> str:
     """Return what a recording came to."""
-    text = (
-        f"recorded: {tally.path} ({tally.steps} periods, {tally.pictures} pictures, {tally.bytes_on_disk / 1e6:.1f} MB)"
-    )
+    counted = [f"{count} {what}" for count, what in ((tally.steps, "periods"), (tally.pictures, "pictures")) if count]
+    text = f"recorded: {tally.path} ({', '.join([*counted, f'{tally.bytes_on_disk / 1e6:.2f} MB'])})"
     if tally.dropped or tally.lost:
         text += f"; {tally.dropped + tally.lost} periods, events or pictures are missing in it"
     if not tally.whole:

@@ -16,6 +16,8 @@ from bridge.errors import BridgeError
 from bridge.remote import RemoteRobot
 from calibration.errors import CalibrationError
 from calibration.servo import ServoCalibration
+from hardware.cameras.newest import NewestCamera
+from hardware.errors import HardwareError
 from scripts.calibrate_servos import SightArgs
 from scripts.cli import data_root
 from scripts.programs.mirror_links import CameraLook
@@ -41,11 +43,15 @@ class MirrorEye:
     description: ArmDescription
     rig: Rig
 
+    def check(self) -> None:
+        """Open the camera and close it again: one that is not there is told before the arm moves; raises."""
+        self._camera().close()
+
     def look(self, arm: RemoteRobot, plan: Plan, advance: Advance) -> CameraLook:
         """Drive the arm through the poses and fit. What goes wrong is in the answer: the motion's figures stay."""
         try:
             return self._look(arm, plan, advance)
-        except (CalibrationError, BridgeError) as error:
+        except (CalibrationError, BridgeError, HardwareError) as error:
             return CameraLook(self.sight.camera, trouble=str(error))
 
     def _look(self, arm: RemoteRobot, plan: Plan, advance: Advance) -> CameraLook:
@@ -53,12 +59,13 @@ class MirrorEye:
         setup = sight_setup(self.robot, self.sight, self.description, self.rig, before)
         step_rad = np.array([1.0 / abs(joint.ticks_per_rad) for joint in before.joints])
         with ExitStack() as stack:
-            camera = stack.enter_context(
-                closing(open_sight_camera(self.sight, self.robot, self.address, self.description))
-            )
+            camera = stack.enter_context(closing(self._camera()))
             stack.callback(arm.hold)
             sight = ServoSight(setup, PosedArm(arm, step_rad, arm.period_s), camera)
             return look_around(sight, self.sight, plan, advance)
+
+    def _camera(self) -> NewestCamera:
+        return open_sight_camera(self.sight, self.robot, self.address, self.description)
 
 
 def look_around(sight: ServoSight, args: SightArgs, plan: Plan, advance: Advance) -> CameraLook:

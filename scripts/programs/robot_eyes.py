@@ -38,7 +38,7 @@ from scripts.programs.calibrated_camera import DESK_CAMERA, printed_desk_board
 from scripts.programs.camera_choice import open_robot_camera
 from scripts.programs.desk_eyes import DeskChoice, MeasuredFolder, desk_eyes, first_frame
 from scripts.programs.locator_run import newest_locator
-from scripts.programs.robot_file import RobotFile, RobotFileError
+from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path
 from urdf.description import ArmDescription, Rig
 
 #: The depth camera on the arm, and the one that looks at the desk.
@@ -116,6 +116,11 @@ def open_eyes(
     root = data or data_root()
     has_desk = desk.names() or address.camera or address.camera_endpoint
     has_wrist = address.wrist or address.wrist_endpoint
+    if not has_desk and not needs_wrist(spec, kind, bool(has_wrist)):
+        raise RobotFileError(
+            f"robot.toml of {robot!r} names no camera, and a policy needs eyes: write one into "
+            f'{robot_file_path(robot, root)}, such as camera = "uvc:0" (`tandem camera list`), or say --camera'
+        )
     by_wrist = kind.at_wrist or (kind is EyesKind.AUTO and (bool(spec.views) or not has_desk))
     wants_wrist = has_wrist and needs_wrist(spec, kind, by_wrist)
     wrist = _open(address, WRIST, robot, description, root, stack) if wants_wrist else None
@@ -136,10 +141,6 @@ def open_eyes(
         track = ArmTrack()
         locator = wrist_locator(kind, _mounted(wrist, robot, description, rig, root), track, stack)
         return Eyes(_source(wrist, locator, stack), pictures, wrist, track.add)
-    if not has_desk:
-        raise RobotFileError(
-            f"robot.toml of this {address.arm} names neither camera nor camera_endpoint: a policy needs eyes"
-        )
     key = Path(address.camera_key) if address.camera_key else None
     cameras: dict[str, Camera] = {}
     for text, name in zip(desk.cameras, desk.names(), strict=True):

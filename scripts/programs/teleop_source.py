@@ -24,10 +24,12 @@ from perception.landmark_models import Finds, find_model
 from perception.pose import PoseEstimator, PoseSettings
 from perception.teleop_policy import Sightings
 from scripts.models import models_folder
-from scripts.programs.camera_choice import open_camera
-from urdf.errors import ArmError
+from scripts.programs.camera_choice import CameraChoice, open_camera
+from urdf.errors import ArmError, UnknownName
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+#: What --source takes, for errors.
+SOURCES = ("camera", "uvc:0", "realsense", "remote:ENDPOINT", "FILE.mp4", "FILE.landmarks")
 _STILLS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".heic")
 _WAIT_S = 0.1
 
@@ -47,16 +49,26 @@ class SourceChoice:
 
     @staticmethod
     def parse(text: str) -> SourceChoice:
-        """Read it; raises ArmError for a file that is not there, and for one of another kind."""
+        """Read it; raises ArmError for a file that is not there or of another kind, UnknownName for what is neither."""
         path = Path(text.removeprefix("video:")).expanduser()
         if path.suffix.lower() not in (*VIDEOS, SUFFIX):
             if path.suffix.lower() in _STILLS or path.is_file():
                 kinds = ", ".join((*VIDEOS, SUFFIX))
                 raise ArmError(f"--source {text}: nobody moves there; a recording ends in one of {kinds}")
-            return SourceChoice("uvc:0" if text == "camera" else text, None, recorded=False)
+            return SourceChoice(_camera(text), None, recorded=False)
         if not path.is_file():
             raise ArmError(f"--source {text}: there is no such file")
         return SourceChoice(text, path, recorded=True)
+
+
+def _camera(text: str) -> str:
+    """Return a camera as every other command names it; raises UnknownName."""
+    name = "uvc:0" if text == "camera" else text
+    try:
+        CameraChoice.parse(name)
+    except UnknownName as error:
+        raise UnknownName("source", text, SOURCES) from error
+    return name
 
 
 class FrameView(Protocol):

@@ -146,6 +146,25 @@ def test_the_list_tells_whole_cut_off_and_foreign_files_apart(data: Path, capsys
 def test_an_empty_folder_is_said_to_be_one(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["episodes", "list"]) == 0
     assert "no recording in" in capsys.readouterr().out
+    for words in (["show"], ["replay"], ["repair", "20260102T030405Z"]):
+        assert main(["episodes", *words]) == 2
+        assert "`tandem run` leaves one" in capsys.readouterr().err
+
+
+def test_a_long_ending_is_shortened_in_the_list_and_a_recording_of_nothing_has_no_picture(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "CommandRefused: " + "somebody else is in control, " * 9
+    EpisodeWriter(data / "episodes" / "20260102T030405Z.mcap", make_header(), CLOCK).close(why, "")
+    assert main(["episodes", "list"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert row.endswith("…")
+    assert len(row) <= head.index("ended") + 60
+    assert main(["episodes", "show"]) == 0
+    shown = capsys.readouterr().out
+    assert why.rstrip() in shown
+    assert "no picture" in shown
+    assert not (data / "plots").exists()
 
 
 def test_the_newest_is_that_of_a_command_before_that_of_the_server_beneath_it(data: Path) -> None:

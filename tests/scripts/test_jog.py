@@ -289,8 +289,14 @@ def test_an_i2c_bus_that_is_not_there_is_a_bad_argument() -> None:
     assert "/dev/i2c-77" in person.wait_for("i2c-77")
 
 
-def test_a_step_size_that_is_not_small_is_refused(board: DofbotBoard) -> None:
-    person = Person(board.port, "--step-ticks", "200")
-    assert person.process.wait(10.0) != 0
-    person.wait_for("1 to 25")
+@pytest.mark.parametrize(
+    ("words", "said"), [(("--step-ticks", "200"), "1 to 25"), (("--servo-ids", "7"), "a Dofbot's servos are 1 to 6")]
+)
+def test_a_step_that_is_not_small_and_servos_that_a_dofbot_has_not_are_refused_and_leave_no_recording(
+    words: tuple[str, ...], said: str, board: DofbotBoard, data: Path
+) -> None:
+    person = Person(board.port, *words)
+    assert person.process.wait(10.0) == 2
+    person.wait_for(said)
     assert board.torque_on == (False,) * 6
+    assert not (data / "episodes").exists()

@@ -15,12 +15,14 @@ import pytest
 
 from bridge.episode_reader import read_episode
 from calibration.actuator import ServoErrors
+from calibration.errors import CalibrationError
 from calibration.marker_chain import Placing
 from calibration.servo import ServoCalibration
 from calibration.servo_vision import ServoVisionFit
+from hardware.errors import CameraMissing
 from scripts.calibrate_servos import SightArgs
 from scripts.programs.lab_unit import LabUnit
-from scripts.programs.mirror_camera import look_around
+from scripts.programs.mirror_camera import MirrorEye, look_around
 from scripts.programs.mirror_links import CameraLook, LinkMirror, camera_mirror, seen_links
 from scripts.programs.mirror_motion import Motion, rehearsed, sine, steps
 from scripts.programs.mirror_numbers import (
@@ -35,6 +37,7 @@ from scripts.programs.mirror_robot import MirrorLog
 from scripts.programs.mirror_run import MirrorSummary, judge
 from scripts.programs.posing import PosedArm
 from scripts.programs.quick_lab import QuickLab
+from scripts.programs.robot_file import RobotFile
 from scripts.programs.servo_camera import sight_setup
 from scripts.programs.servo_sight import ServoSight
 from sim.lab_scene import LAB_INTRINSICS
@@ -319,6 +322,7 @@ def test_an_interrupted_mirror_holds_the_arm_and_keeps_recording_and_picture(tmp
     (("--motion", "waltz"), "waltz"),
     (("--robot", "attic"), "attic"),
     (("--out", "picture.bmp"), ".png"),
+    (("--camera", "eye"), "unknown camera 'eye'"),
 ])  # fmt: skip
 def test_wrong_arguments_start_nothing(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     process = tandem(tmp_path, *words)
@@ -327,3 +331,10 @@ def test_wrong_arguments_start_nothing(tmp_path: Path, words: tuple[str, ...], s
     assert said in told
     assert "Traceback" not in told
     assert not (tmp_path / "labs").exists()
+
+
+def test_a_camera_that_is_not_there_is_told_before_the_arm_moves(tmp_path: Path) -> None:
+    address = RobotFile("dofbot", "table", "", "")
+    for camera, error in (("robot", CalibrationError), (f"video:{tmp_path}/none.mp4", CameraMissing)):
+        with pytest.raises(error):
+            MirrorEye("desk", SightArgs(camera=camera), address, ARM, RIG).check()

@@ -106,6 +106,8 @@ def test_who_needs_which_camera(tmp_path: Path) -> None:
             open_eyes(desk, ARM, RIG, STATE, EyesKind.LEARNED, stack)
         with pytest.raises(RobotFileError, match="needs eyes"):
             open_eyes(robot(), ARM, RIG, STATE, EyesKind.MARKERS, stack)
+        with pytest.raises(RobotFileError, match=r"names no camera.*tandem camera list"):
+            open_eyes(robot(), ARM, RIG, STATE, EyesKind.AUTO, stack)
         other = ObservationSpec(views=(CameraView("desk", ImageKind.RGB),))
         with pytest.raises(PolicyMismatch, match="'desk'"):
             open_eyes(desk, ARM, RIG, other, EyesKind.AUTO, stack)

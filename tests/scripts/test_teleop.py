@@ -137,6 +137,8 @@ def test_half_a_body_leads_nobody_and_the_reason_is_told(
     [
         (("--source", "nobody.mp4"), "no such file"),
         (("--source", "uvc:97"), "tandem models fetch"),
+        (("--source", "nonsense"), "unknown source 'nonsense'; valid, nearest first: realsense, "),
+        (("--robot", "simm"), "valid, nearest first: sim, "),
         (("--robot", "sim:hexapod"), "hexapod"),
         (("--robot", "nobody"), "nobody"),
         (("--scale", "0"), "--scale"),
