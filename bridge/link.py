@@ -6,6 +6,7 @@ One message is one frame of msgpack: ZeroMQ's CONFLATE and partial failures cann
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
@@ -81,12 +82,15 @@ def default_endpoint(robot: str) -> str:
 
 
 def check_unserved(endpoint: str) -> None:
-    """Raise EndpointRefused when a live server already owns this ipc path: binding would silently take it away.
+    """Raise EndpointRefused when a live server has this ipc path, which binding would silently take away, or TCP port.
 
-    A TCP port that is taken cannot be bound: nothing to look for.
+    A port that is taken cannot be bound later either, but whoever owns an arm wants to know before its torque is on.
     """
     path = endpoint.removeprefix("ipc://")
-    if path == endpoint or path.startswith("@") or not os.path.exists(path):
+    if path == endpoint:
+        _check_port_is_free(endpoint)
+        return
+    if path.startswith("@") or not os.path.exists(path):
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
@@ -94,6 +98,24 @@ def check_unserved(endpoint: str) -> None:
         except OSError:  # left behind by a server that died
             return
     raise EndpointRefused(f"another server already serves {endpoint}: end it, or choose another endpoint")
+
+
+def _check_port_is_free(endpoint: str) -> None:
+    """Raise EndpointRefused where binding is sure to fail; what cannot be told here, binding will tell."""
+    if endpoint.endswith(":*"):
+        return
+    for address in (endpoint, state_endpoint(endpoint)):
+        parts = urlsplit(address)
+        try:
+            family, kind, _, _, where = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq does
+                probe.bind(where)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise EndpointRefused(
+                    f"cannot serve on {address}: {error.strerror}; end whoever serves there, or choose another endpoint"
+                ) from error
 
 
 def remove_socket(endpoint: str) -> None:

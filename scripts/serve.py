@@ -33,6 +33,7 @@ from scripts.programs.bus_choice import BusKind, open_bus
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
+from scripts.programs.teller import Teller
 from scripts.settled_memory import settled_memory
 from urdf.description import Rig, load_arm
 
@@ -142,27 +143,28 @@ def run(args: ServeArgs) -> int:
     if served.settings.keys is not None:
         served.settings.keys.server()
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
-    clock, tell = MonotonicClock(), _teller(args.json)
+    clock = MonotonicClock()
     with ExitStack() as stack:
+        tell: Callable[[str], None] = stack.enter_context(Teller(args.json))
         stop = stack.enter_context(StopRequests().listening())
         stops = stack.enter_context(stop_sources(args.stop_button))
         record: ServedRecorder | None = None
         if args.record:
             record = stack.enter_context(_recorder(args, served, calibration, clock, tell))
             tell = record.listening(tell)
-        say(f"opening {address.port} ({address.bus})", args.json)
+        tell(f"opening {address.port} ({address.bus})")
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         robot = _connect(args, served, bus if record is None else WitnessedBus(bus, record.scribe), calibration, clock)
-        say("every servo answers; torque is on, the arm stands where it stood", args.json)
+        tell("every servo answers; torque is on, the arm stands where it stood")
         if not robot_file_path(args.robot, data_root()).exists():
             address.save(args.robot, data_root())  # tells `tandem run --robot NAME` where the arm is reached
         statistics = serve_robot(
             robot, rig, address.endpoint, clock, args.on_exit, stop, tell, served.settings, stops,
             partial(_beside, args, record),
         )  # fmt: skip
-    health = bus.read_health()
+        health = bus.read_health()
+        tell(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts")
     with suppress(OSError):
-        say(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts", args.json)
         emit_json({"server": statistics, "bus": health, "on_exit": args.on_exit}, args.json)
     return INTERRUPTED if stop.first is signal.SIGINT else DONE
 
@@ -212,6 +214,7 @@ def serve_robot(
     `stops` are looked at several times in a hundredth of a second; `beside` is what runs next to the server.
     """
     statistics, server = ServerStatistics(), None
+    latch = settings.latch if settings is not None else None
     try:
         with (
             settled_memory(),
@@ -224,8 +227,10 @@ def serve_robot(
         return statistics
     finally:
         tell(f"served: {_in_words(statistics)}")
-        if on_exit == "relax" and server is not None and server.stopped:
-            tell(f"leaving the arm: hold, for nothing moves it after the {server.stopped}")
+        # A server that could not begin knows of no stop: then the disk does.
+        stopped = server.stopped if server is not None else latch.read() if latch is not None else ""
+        if on_exit == "relax" and stopped:
+            tell(f"leaving the arm: hold, for nothing moves it after the {stopped}")
             on_exit = "hold"
         else:
             tell(f"leaving the arm: {on_exit}" + (" (a second signal stops the ramp)" if on_exit == "relax" else ""))
@@ -252,16 +257,6 @@ def _beside(
     host = args.allow_unauthenticated or "127.0.0.1"
     with legacy_stream(server.endpoint, robot.description, host, args.legacy_clients, ring, tell):
         yield
-
-
-def _teller(json: bool) -> Callable[[str], None]:
-    """Return a `tell` that never fails: whoever read our output may be dead, and the arm must still be set down."""
-
-    def tell(text: str) -> None:
-        with suppress(OSError):
-            say(text, json)
-
-    return tell
 
 
 def _with_notices(
@@ -294,7 +289,7 @@ def _with_notices(
 def _in_words(s: ServerStatistics) -> str:
     return (
         f"{s.sessions} sessions, {s.accepted} commands accepted, {s.superseded} superseded, {s.stale} stale, "
-        f"{s.duplicate} duplicate, {s.refused} refused, {s.corrupt} corrupt messages, {s.holds} holds asked for, "
-        f"{s.watchdog_holds} by the watchdog, {s.own_holds} for the server's own lateness, {s.stops} emergency stops, "
-        f"{s.strangers} strangers refused"
+        f"{s.duplicate} duplicate, {s.refused} refused, {s.late} times late, {s.corrupt} corrupt messages, "
+        f"{s.holds} holds asked for, {s.watchdog_holds} by the watchdog, {s.own_holds} for the server's own lateness, "
+        f"{s.stops} emergency stops, {s.strangers} strangers refused"
     )

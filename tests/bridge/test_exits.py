@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -165,12 +166,17 @@ def test_without_a_calibration_nothing_is_opened(bench: Bench, tmp_path: Path) -
 def test_a_refused_endpoint_is_refused_before_the_port_is_opened(bench: Bench) -> None:
     bench.serve()
     heard = len(bench.board.heard)
-    for endpoint, why in (("tcp://0.0.0.0:5555", "keys"), (bench.endpoint, "already serves")):
-        words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", endpoint]
-        done = subprocess.run(
-            [sys.executable, "-m", *words], env=bench.environment, capture_output=True, text=True, timeout=30
-        )
-        assert done.returncode in (1, 2)
-        assert why in done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        for endpoint, why in (
+            ("tcp://0.0.0.0:5555", "keys"), (bench.endpoint, "already serves"), (taken, "in use"),
+        ):  # fmt: skip
+            words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", endpoint]
+            done = subprocess.run(
+                [sys.executable, "-m", *words], env=bench.environment, capture_output=True, text=True, timeout=30
+            )
+            assert done.returncode in (1, 2)
+            assert why in done.stderr
+            assert "opening" not in done.stdout
     commands = list(bench.board.heard)[heard:]
     assert [f for f in commands if f.command in (MOVE_SIX, TORQUE)] == []

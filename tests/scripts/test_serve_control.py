@@ -18,12 +18,16 @@ from pathlib import Path
 import pytest
 
 from bridge.episode_reader import read_episode
-from bridge.errors import CommandRefused, RobotLost
+from bridge.errors import CommandRefused, EndpointRefused, RobotLost
 from bridge.keys import ClientKey
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
+from bridge.server_settings import ServerSettings
+from bridge.stop_latch import StopLatch
 from scripts.main import main
-from tests.bridge.benches import eventually
+from scripts.programs.stop_requests import StopRequests
+from scripts.serve import serve_robot
+from tests.bridge.benches import SetpointRobot, eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
 from tests.hardware import pca9685_bench
 
@@ -105,6 +109,47 @@ def test_the_space_bar_of_the_servers_terminal_stops_the_arm(bench: Bench) -> No
         process.wait(20)
         os.close(leader)
         os.close(follower)
+
+
+def test_a_terminal_that_is_halted_stops_neither_the_stop_nor_the_end(bench: Bench) -> None:
+    """Ctrl-S: whoever prints there stands still until Ctrl-Q."""
+    leader, follower = pty.openpty()
+    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint, "--on-exit", "hold"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.main", *words], stdin=follower, stdout=follower, stderr=follower,
+        env=bench.environment,
+    )  # fmt: skip
+    try:
+        assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
+        time.sleep(0.3)
+        os.write(leader, b"\x13")
+        with RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=3.0) as robot:
+            robot.send(command(1))
+            since_ns = CLOCK.now_ns()
+            robot.stop()
+            assert [frame for frame in bench.heard(since_ns) if frame.command == MOVE_SIX]
+            assert "emergency stop" in robot.read_state().fault
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+        os.close(follower)
+
+
+def test_a_server_that_cannot_begin_moves_no_arm_that_was_stopped(tmp_path: Path) -> None:
+    """It had the torque on already when its port turned out to be taken, and walked the arm to its rest pose."""
+    latch = StopLatch(tmp_path / "emergency_stop")
+    latch.write("emergency stop by the button")
+    robot, rig, settings = SetpointRobot(CLOCK), ARM.rig("table"), ServerSettings(latch=latch)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EndpointRefused):
+            serve_robot(robot, rig, endpoint, CLOCK, "relax", StopRequests(), lambda text: None, settings)
+    assert robot.commands == []
+    assert robot.let_go_ns == []
+    assert len(robot.hold_times_ns) == 1
 
 
 def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, tmp_path: Path) -> None:
