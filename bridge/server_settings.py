@@ -40,3 +40,13 @@ class ServerStatistics(msgspec.Struct):
     parkings: int = 0
     sessions: int = 0
     strangers: int = 0
+
+    def in_words(self) -> str:
+        """Return it as a line for people."""
+        return (
+            f"{self.sessions} sessions, {self.accepted} commands accepted, {self.superseded} superseded, "
+            f"{self.stale} stale, {self.duplicate} duplicate, {self.refused} refused, {self.late} times late, "
+            f"{self.corrupt} corrupt messages, {self.holds} holds asked for, {self.watchdog_holds} by the watchdog, "
+            f"{self.own_holds} for the server's own lateness, {self.stops} emergency stops, "
+            f"{self.strangers} strangers refused"
+        )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -23,13 +24,12 @@ from bridge.stop_latch import StopLatch
 from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
-from hardware.guards import ANY_SERVO_LIMITS, LX16A_LIMITS, STS_LIMITS
 from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
 from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE, INTERRUPTED
-from scripts.programs.bus_choice import BusKind, open_bus
+from scripts.programs.bus_choice import BusKind, open_bus, vitals_limits
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, pass_on, stop_sources
@@ -47,7 +47,6 @@ _STANDING_UNKNOWN = (
     "--assume-rest. The torque comes on there, and an arm that stands elsewhere jumps"
 )
 _STANDING_READ = "these servos tell where they stand: leave --assume-rest out"
-_VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,8 @@ class Served:
 
     address: RobotFile
     settings: ServerSettings
+    is_news: bool
+    """Whether robot.toml says otherwise, or nothing."""
 
     @staticmethod
     def of(args: ServeArgs) -> Served:
@@ -120,14 +121,20 @@ class Served:
             rig=args.rig or known.rig,
             port=args.port or known.port,
             bus=args.bus or known.bus,
-            endpoint=check_endpoint(args.endpoint or known.endpoint or default_endpoint(args.robot), keyed=args.keys),
+            endpoint=check_endpoint(args.endpoint or _known_endpoint(known, args.robot), keyed=args.keys),
         )
         if not address.port:
             raise RobotFileError(f"which port are the servos of {args.robot!r} on? Say --port, such as /dev/ttyUSB0")
         limits = WatchdogLimits(args.hold_after_s, args.park_after_s, min(args.hold_after_s / 2, OWN_S))
         keys = KeyRing(data_root() / "keys") if args.keys else None
         latch = StopLatch(stop_latch_path(args.robot, data_root()))
-        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys, latch))
+        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys, latch), address != known)
+
+
+def _known_endpoint(known: RobotFile, robot: str) -> str:
+    """Return where robot.toml says; where that is a login's default, that of this one: a service has another folder."""
+    usual = default_endpoint(robot)
+    return known.endpoint if known.endpoint and Path(known.endpoint).name != Path(usual).name else usual
 
 
 def run(args: ServeArgs) -> int:
@@ -156,8 +163,8 @@ def run(args: ServeArgs) -> int:
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         robot = _connect(args, served, bus if record is None else WitnessedBus(bus, record.scribe), calibration, clock)
         tell("every servo answers; torque is on, the arm stands where it stood")
-        if not robot_file_path(args.robot, data_root()).exists():
-            address.save(args.robot, data_root())  # tells `tandem run --robot NAME` where the arm is reached
+        if served.is_news:  # tells `tandem run --robot NAME` where the arm is reached
+            tell(f"written to {address.save(args.robot, data_root())}: where it is reached")
         statistics = serve_robot(
             robot, rig, address.endpoint, clock, args.on_exit, stop, tell, served.settings, stops,
             partial(_beside, args, record),
@@ -188,7 +195,7 @@ def _connect(args: ServeArgs, served: Served, bus: ServoBus, calibration: ServoC
         rig = description.rig(served.address.rig)
         return ServoRobot.connect(
             bus, calibration, description, rig, clock, actuator_for(args.robot, description, data_root()),
-            args.period_s, args.move_time_s, _VITALS.get(served.address.bus, ANY_SERVO_LIMITS),
+            args.period_s, args.move_time_s, vitals_limits(served.address.bus),
             rig.rest_rad if args.assume_rest else None,
         )  # fmt: skip
     except BaseException:
@@ -226,7 +233,7 @@ def serve_robot(
             server.serve(_with_notices(server, robot, stop, stops, tell))
         return statistics
     finally:
-        tell(f"served: {_in_words(statistics)}")
+        tell(f"served: {statistics.in_words()}")
         # A server that could not begin knows of no stop: then the disk does.
         stopped = server.stopped if server is not None else latch.read() if latch is not None else ""
         if on_exit == "relax" and stopped:
@@ -284,12 +291,3 @@ def _with_notices(
         return stop.requested()
 
     return should_stop
-
-
-def _in_words(s: ServerStatistics) -> str:
-    return (
-        f"{s.sessions} sessions, {s.accepted} commands accepted, {s.superseded} superseded, {s.stale} stale, "
-        f"{s.duplicate} duplicate, {s.refused} refused, {s.late} times late, {s.corrupt} corrupt messages, "
-        f"{s.holds} holds asked for, {s.watchdog_holds} by the watchdog, {s.own_holds} for the server's own lateness, "
-        f"{s.stops} emergency stops, {s.strangers} strangers refused"
-    )

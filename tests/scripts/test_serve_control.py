@@ -20,13 +20,15 @@ import pytest
 from bridge.episode_reader import read_episode
 from bridge.errors import CommandRefused, EndpointRefused, RobotLost
 from bridge.keys import ClientKey
+from bridge.link import default_endpoint
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
 from bridge.server_settings import ServerSettings
 from bridge.stop_latch import StopLatch
 from scripts.main import main
+from scripts.programs.robot_file import RobotFile
 from scripts.programs.stop_requests import StopRequests
-from scripts.serve import serve_robot
+from scripts.serve import ServeArgs, Served, serve_robot
 from tests.bridge.benches import SetpointRobot, eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
 from tests.hardware import pca9685_bench
@@ -159,11 +161,14 @@ def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, 
     refused = tandem(bench, ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint])
     assert refused.returncode == 2
     assert "tandem keys new" in refused.stderr
+    RobotFile("dofbot", "table", bench.board.port, "ipc:///elsewhere", camera="uvc:0").save(NAME, bench.folder)
     made = tandem(bench, ["keys", "new", "laptop", "--json"])
     assert made.returncode == 0, made.stderr
     key = ClientKey.load(Path(json.loads(made.stdout.splitlines()[-1])["path"]))
     assert tandem(bench, ["keys", "new", "laptop"]).returncode == 2
     bench.serve(more=["--keys"])
+    filed = RobotFile.load(NAME, bench.folder)
+    assert (filed.endpoint, filed.camera) == (bench.endpoint, "uvc:0")  # what was said now is where it is reached
     near = bench.endpoint.replace("0.0.0.0", "127.0.0.1")
     with RemoteRobot(near, ARM, CLOCK, key=key) as robot:
         robot.send(command(1))
@@ -174,6 +179,21 @@ def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, 
     assert tandem(bench, ["keys", "revoke", "laptop"]).returncode == 2
     with pytest.raises(RobotLost):
         RemoteRobot(near, ARM, CLOCK, timeout_s=0.3, key=key)
+
+
+def test_a_service_serves_in_its_own_folder_what_was_served_in_a_login_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/run/user is hidden from the service, and gone when nobody is logged in."""
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    RobotFile("dofbot", "table", "/dev/ttyUSB0", default_endpoint(NAME)).save(NAME, tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/tandem-arm")
+    served = Served.of(ServeArgs(robot=NAME))
+    assert served.address.endpoint.startswith("ipc:///run/tandem-arm/")
+    assert served.is_news
+    RobotFile("dofbot", "table", "/dev/ttyUSB0", "ipc:///elsewhere").save(NAME, tmp_path)
+    assert Served.of(ServeArgs(robot=NAME)).address.endpoint == "ipc:///elsewhere"
 
 
 def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None:
