@@ -20,15 +20,16 @@ class EmergencyStop:
             tell(f"still stopped: {self.reason}. Nothing moves the arm until it is cleared (`tandem stop --clear`)")
 
     def latch(self, who: str) -> bool:
-        """Latch it; return whether it was not latched before, so that it has still to be written down."""
+        """Latch it, and waste no time on more; return whether it was not latched before, and has to be made known."""
         if self.reason:
             return False
-        self._tell(f"EMERGENCY STOP by {who}: nothing moves the arm until it is cleared (`tandem stop --clear`)")
         self.reason = f"emergency stop by {who}"
         return True
 
-    def write_down(self) -> None:
-        """Have the disk know it too; a disk that takes nothing costs the memory of it, never the stop."""
+    def make_known(self) -> None:
+        """Tell of it, and have the disk know it; one that takes nothing costs the memory of it, never the stop."""
+        by = self.reason.removeprefix("emergency stop")
+        self._tell(f"EMERGENCY STOP{by}: nothing moves the arm until it is cleared (`tandem stop --clear`)")
         if self._on_disk is not None:
             try:
                 self._on_disk.write(self.reason)

@@ -114,12 +114,15 @@ class KeyRing:
         self.client_path(name).unlink(missing_ok=True)
 
     def allowed(self) -> dict[str, str]:
-        """Return the names of those that are let in, by public key. A file that is no key lets nobody in."""
+        """Return the names of those that are let in, by public key. A file that is no key lets nobody in.
+
+        Raises OSError where the list cannot be read now: that takes nobody's key away.
+        """
         found: dict[str, str] = {}
         for path in sorted(self._allowed_folder.glob("*.json")):
             try:
                 key = msgspec.json.decode(path.read_bytes(), type=AllowedKey)
-            except (OSError, msgspec.MsgspecError, KeyRefused):
+            except (FileNotFoundError, PermissionError, msgspec.MsgspecError, KeyRefused):
                 continue
             found[key.public] = key.name
         return found

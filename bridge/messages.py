@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from bridge.errors import BadMessage
 
@@ -60,6 +61,10 @@ class JointCommand(Struct, frozen=True, tag="command", forbid_unknown_fields=Tru
             raise BadMessage(f"duration_s {self.duration_s} and ttl_s {self.ttl_s} must be positive")
 
 
+#: A client's name for its connection. Bounded on the wire, because it comes back in states, faults and what people are
+#: told: a state too long to be decoded would leave nobody able to clear the stop that made it so.
+Session = Annotated[str, Meta(max_length=64, pattern=r"^[ -~]*\Z")]
+
 #: Both ends must speak the same number; a change of any message below changes it.
 PROTOCOL_VERSION = 3
 
@@ -70,7 +75,7 @@ class Hello(Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
     `take_over`: the first command takes control, whoever has it.
     """
 
-    session: str
+    session: Session
     protocol: int
     arm: str
     arm_sha256: str
@@ -85,7 +90,7 @@ class Welcome(Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
     `software` is the version of the package that serves.
     """
 
-    session: str
+    session: Session
     epoch: str
     protocol: int
     software: str
@@ -115,21 +120,21 @@ class Pong(Struct, frozen=True, tag="pong", forbid_unknown_fields=True):
 class Move(Struct, frozen=True, tag="move", forbid_unknown_fields=True):
     """Client: a command of a session. Its `stamp_ns` is the client's time, converted into the server's clock."""
 
-    session: str
+    session: Session
     command: JointCommand
 
 
 class Hold(Struct, frozen=True, tag="hold", forbid_unknown_fields=True):
     """Client: stand still now. Anybody may say so, at any time; late or repeated it does no harm."""
 
-    session: str
+    session: Session
     seq: int
 
 
 class Stop(Struct, frozen=True, tag="stop", forbid_unknown_fields=True):
     """Client: emergency stop. Anybody may say so, known or not; it latches until somebody says `Clear`."""
 
-    session: str
+    session: Session
     seq: int
 
 
@@ -139,7 +144,7 @@ class Clear(Struct, frozen=True, tag="clear", forbid_unknown_fields=True):
     `stamp_ns` as in Move: one that was long on the way may not end a stop that came after it.
     """
 
-    session: str
+    session: Session
     seq: int
     stamp_ns: int
 
@@ -161,7 +166,7 @@ class Ack(Struct, frozen=True, tag="ack", forbid_unknown_fields=True):
 class Bye(Struct, frozen=True, tag="bye", forbid_unknown_fields=True):
     """Client: the session ends; the arm holds and control is free. The server answers with the same."""
 
-    session: str
+    session: Session
 
 
 class ErrorReply(Struct, frozen=True, tag="error", forbid_unknown_fields=True):

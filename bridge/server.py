@@ -46,6 +46,7 @@ from bridge.watchdog import Tier, Watchdog
 
 POLL_MS = 5
 STATE_HZ = 50
+WARN_AGAIN_NS = 10_000_000_000
 MESSAGES_PER_TURN = 64  # then the watchdog looks again, however much is queued
 
 
@@ -81,6 +82,7 @@ class RobotServer:
         self._holding = False
         self._emergency = EmergencyStop(self._settings.latch, tell)
         self._published_ns = self._updates = 0
+        self._warn_ns = -(1 << 62)
         self._sockets = sockets or ServerSockets(endpoint, self._settings.keys, tell)
         self.endpoint = self._sockets.endpoint
 
@@ -139,8 +141,8 @@ class RobotServer:
                 self._robot.torque_off()
             except Exception as error:  # a bus that is gone: the stop stays latched, and serving must go on
                 self._tell(f"the torque could not be switched off: {error}")
-        if new:  # last: a disk is slower than a bus
-            self._emergency.write_down()
+        if new:  # last: a disk and a terminal are slower than a bus
+            self._emergency.make_known()
 
     def clear(self, who: str) -> None:
         """End the emergency stop, and the robot's own fault, where its cause is gone; raises CommandRefused if not."""
@@ -159,7 +161,7 @@ class RobotServer:
         away = self._watchdog.turned(now_ns)
         tier = self._watchdog.look(now_ns)
         if tier is Tier.LATE:
-            self.statistics.late += 1
+            self._late(now_ns)
         elif tier is Tier.HOLD:
             self.statistics.watchdog_holds += 1
             if not self._holding:
@@ -169,6 +171,13 @@ class RobotServer:
         elif away:
             self.statistics.own_holds += 1
             self._stand_still()
+
+    def _late(self, now_ns: int) -> None:
+        """Count a late command, and warn of it now and then: who leads an arm over a bad network has many."""
+        self.statistics.late += 1
+        if now_ns >= self._warn_ns:
+            self._warn_ns = now_ns + WARN_AGAIN_NS
+            self._tell(f"commands of {self.controller} come late: {self.statistics.late} so far")
 
     def _park(self) -> None:
         self.statistics.parkings += 1
@@ -229,8 +238,8 @@ class RobotServer:
     def _turn_out(self, owner: str) -> None:
         """End the sessions of a key that was revoked; the arm holds if one of them moved it."""
         for session in self._sessions.of(owner):
-            self._tell(f"session {session} ends: its key was revoked")
             self._leave(session)
+            self._tell(f"session {session} ends: its key was revoked")
 
     def _leave(self, session: str) -> None:
         if self._sessions.close(session):

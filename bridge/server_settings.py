@@ -40,3 +40,21 @@ class ServerStatistics(msgspec.Struct):
     parkings: int = 0
     sessions: int = 0
     strangers: int = 0
+
+    def in_words(self) -> str:
+        """Return it as a line for people; what did not happen is left out."""
+        rest = (
+            (self.superseded, "superseded"),
+            (self.stale, "stale"),
+            (self.duplicate, "duplicate"),
+            (self.refused, "refused"),
+            (self.late, "times late"),
+            (self.corrupt, "corrupt messages"),
+            (self.holds, "holds asked for"),
+            (self.watchdog_holds, "holds by the watchdog"),
+            (self.own_holds, "holds for the server's own lateness"),
+            (self.stops, "emergency stops"),
+            (self.strangers, "strangers refused"),
+        )
+        told = ", ".join(f"{count} {what}" for count, what in rest if count)
+        return f"{self.sessions} sessions, {self.accepted} commands accepted" + (f"; {told}" if told else "")

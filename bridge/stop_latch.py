@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+#: So much of a reason is read: it goes out with every state, which has to fit into a message.
+_LONGEST = 300
+
 
 class StopLatch:
     """A file that is there as long as the stop is; it holds the reason in words."""
@@ -15,7 +18,8 @@ class StopLatch:
     def read(self) -> str:
         """Return why the stop is latched, empty where it is not; a file that cannot be read counts as a stop."""
         try:
-            return self.path.read_text(encoding="utf-8", errors="replace").strip() or "emergency stop, reason lost"
+            reason = self.path.read_text(encoding="utf-8", errors="replace").strip()[:_LONGEST]
+            return reason or "emergency stop, reason lost"
         except FileNotFoundError:
             return ""
         except OSError as error:

@@ -2,7 +2,7 @@
 
 | tier | when | what the server does |
 |---|---|---|
-| late | one and a half periods after the last command | counts it, and tells |
+| late | one and a half periods after the last command | counts it, and warns |
 | hold | 100 ms after it (`hold_s`) | holds |
 | park | 2 s after it (`park_s`), where that is configured | walks slowly to the rest pose, torque on |
 | own | the server's own loop has not turned for 50 ms (`own_s`) while the arm is led | holds |

@@ -11,6 +11,7 @@ from bridge.errors import KeyRefused
 from bridge.keys import ClientKey
 from bridge.link import default_endpoint
 from bridge.ports import Clock
+from bridge.stop_latch import StopLatch
 from calibration.errors import CalibrationError
 from calibration.servo import ServoCalibration
 from hardware.errors import is_line, port_holders
@@ -24,8 +25,9 @@ from scripts.programs.doctor_ports import ports
 from scripts.programs.doctor_servos import servos
 from scripts.programs.findings import Finding, Level, fail, ok, printer, warn
 from scripts.programs.host import Host
-from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path
+from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
 from urdf.description import ArmDescription, load_arm
+from urdf.errors import ArmError
 
 _ROBOT = "Robot"
 
@@ -73,6 +75,8 @@ class Patient:
     description: ArmDescription
     is_elsewhere: bool
     """Whether the arm hangs on another computer: then there is no port to look at, and no calibration."""
+    rig: str = ""
+    """How robot.toml says that it is mounted."""
     calibration: ServoCalibration | None = None
     trouble: list[Finding] = field(default_factory=list[Finding])
     cameras: tuple[str, ...] = ()
@@ -115,7 +119,7 @@ def _arm(patient: Patient, clock: Clock, must_be_served: bool) -> Iterator[Findi
         return
     served = bool(patient.endpoint) and is_served(patient.endpoint, patient.description, clock, key)
     if served or patient.is_elsewhere or must_be_served:
-        yield from link(patient.endpoint, patient.description, clock, key)
+        yield from link(patient.endpoint, patient.description, patient.rig, clock, key)
     port = Path(patient.port) if patient.port else None
     readable = port is not None and port.exists() and is_line(port)
     holders = port_holders(port) if port is not None and readable else []
@@ -148,9 +152,11 @@ def _patient(args: DoctorArgs, root: Path) -> Patient:
             trouble.append(ok(_ROBOT, str(path), f"{filed.arm} ({filed.rig}), {_place(filed)}"))
         except RobotFileError as error:
             start = f"tandem serve --robot {args.robot} --port PORT writes it"
-            fix = start if not path.exists() else f"mend it, or delete it: {start}"
-            trouble.append(warn(_ROBOT, "robot.toml", str(error), fix))
-    description = load_arm(args.arm or (filed.arm if filed else "dofbot"))
+            if path.exists():
+                trouble.append(fail(_ROBOT, "robot.toml", str(error), f"mend it, or delete it: {start}"))
+            else:
+                trouble.append(warn(_ROBOT, "robot.toml", str(error), start))
+    description = _description(args, filed, trouble)
     patient = Patient(
         args.robot,
         args.port or (filed.port if filed else ""),
@@ -164,9 +170,33 @@ def _patient(args: DoctorArgs, root: Path) -> Patient:
     if filed is not None:
         patient.cameras = tuple(filter(None, (filed.desk_camera, filed.wrist_camera)))
         patient.camera_key = Path(filed.camera_key) if filed.camera_key else None
+        patient.rig = filed.rig
     if args.robot and not patient.is_elsewhere:
         _calibrated(patient, root)
+        stopped = StopLatch(stop_latch_path(args.robot, root)).read()
+        if stopped:
+            patient.trouble.append(
+                fail(
+                    _ROBOT,
+                    "emergency stop",
+                    f"{stopped}: still latched",
+                    f"once it is served: tandem stop --robot {args.robot} --clear",
+                )
+            )
     return patient
+
+
+def _description(args: DoctorArgs, filed: RobotFile | None, trouble: list[Finding]) -> ArmDescription:
+    """Return the arm; a file that names one, or a rig, that there is not, is a finding and no end of the others."""
+    if args.arm or filed is None:
+        return load_arm(args.arm or "dofbot")
+    try:
+        description = load_arm(filed.arm)
+        description.rig(filed.rig)
+    except ArmError as error:
+        trouble.append(fail(_ROBOT, "robot.toml", str(error), "mend it"))
+        return load_arm("dofbot")
+    return description
 
 
 def _calibrated(patient: Patient, root: Path) -> None:

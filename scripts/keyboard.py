@@ -82,4 +82,4 @@ def keyboard(stops: tuple[str, ...]) -> Generator[Keyboard]:
     try:
         yield Keyboard(fd, stops)
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        termios.tcsetattr(fd, termios.TCSANOW, before)  # not when all is printed: a halted terminal prints nothing

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -23,17 +24,17 @@ from bridge.stop_latch import StopLatch
 from bridge.watchdog import HOLD_S, OWN_S, WatchdogLimits
 from calibration.actuator_file import actuator_for
 from calibration.servo import ServoCalibration
-from hardware.guards import ANY_SERVO_LIMITS, LX16A_LIMITS, STS_LIMITS
 from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
 from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
-from scripts.programs.bus_choice import BusKind, open_bus
+from scripts.programs.bus_choice import BusKind, open_bus, vitals_limits
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
-from scripts.programs.serve_notices import serve_teller, served_in_words, with_notices
+from scripts.programs.serve_notices import with_notices
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, stop_sources
+from scripts.programs.teller import Teller
 from scripts.settled_memory import settled_memory
 from urdf.description import ArmDescription, Rig, load_arm
 
@@ -48,7 +49,6 @@ _STANDING_UNKNOWN = (
 )
 _STANDING_READ = "these servos tell where they stand: leave --assume-rest out"
 _LOOPBACK = "127.0.0.1"
-_VITALS = {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class Served:
 
     address: RobotFile
     settings: ServerSettings
+    is_news: bool
+    """Whether robot.toml says otherwise, or nothing."""
 
     @staticmethod
     def of(args: ServeArgs) -> Served:
@@ -121,14 +123,20 @@ class Served:
             rig=args.rig or known.rig,
             port=args.port or known.port,
             bus=args.bus or known.bus,
-            endpoint=check_endpoint(args.endpoint or known.endpoint or default_endpoint(args.robot), keyed=args.keys),
+            endpoint=check_endpoint(args.endpoint or _known_endpoint(known, args.robot), keyed=args.keys),
         )
         if not address.port:
             raise RobotFileError(f"which port are the servos of {args.robot!r} on? Say --port, such as /dev/ttyUSB0")
         limits = WatchdogLimits(args.hold_after_s, args.park_after_s, min(args.hold_after_s / 2, OWN_S))
         keys = KeyRing(data_root() / "keys") if args.keys else None
         latch = StopLatch(stop_latch_path(args.robot, data_root()))
-        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys, latch))
+        return Served(address, ServerSettings(limits, args.on_stop == "torque_off", keys, latch), address != known)
+
+
+def _known_endpoint(known: RobotFile, robot: str) -> str:
+    """Return where robot.toml says; where that is a login's default, that of this one: a service has another folder."""
+    usual = default_endpoint(robot)
+    return known.endpoint if known.endpoint and Path(known.endpoint).name != Path(usual).name else usual
 
 
 def run(args: ServeArgs) -> int:
@@ -140,8 +148,9 @@ def run(args: ServeArgs) -> int:
     address = served.address
     calibration = _checked(args, served)
     say(f"servo calibration of {args.robot} from {calibration.created_utc}: {calibration.method}", args.json)
-    clock, tell = MonotonicClock(), serve_teller(args.json)
+    clock = MonotonicClock()
     with ExitStack() as stack:
+        tell: Callable[[str], None] = stack.enter_context(Teller(args.json))
         stop = stack.enter_context(StopRequests().listening())
         stops = stack.enter_context(stop_sources(args.stop_button))
         record: ServedRecorder | None = None
@@ -149,18 +158,19 @@ def run(args: ServeArgs) -> int:
             record = stack.enter_context(_recorder(args, served, calibration, clock, tell))
             tell = record.listening(tell)
         legacy = stack.enter_context(_legacy(args, address, load_arm(address.arm), tell))
-        say(f"opening {address.port} ({address.bus})", args.json)
+        tell(f"opening {address.port} ({address.bus})")
         bus = open_bus(address.bus, address.port, calibration.servo_ids, clock)
         robot = _connect(args, served, bus if record is None else WitnessedBus(bus, record.scribe), calibration, clock)
-        say("every servo answers; torque is on, the arm stands where it stood", args.json)
-        _remember(args, address)
+        tell("every servo answers; torque is on, the arm stands where it stood")
+        if served.is_news:  # tells `tandem run` and `tandem stop` where the arm is reached
+            tell(f"written to {address.save(args.robot, data_root())}: where it is reached")
         statistics = serve_robot(
             robot, robot.description.rig(address.rig), address.endpoint, clock, args.on_exit, stop, tell,
             served.settings, stops, partial(_beside, record, legacy),
         )  # fmt: skip
-    health = bus.read_health()
+        health = bus.read_health()
+        tell(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts")
     with suppress(OSError):
-        say(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts", args.json)
         emit_json({"server": statistics, "bus": health, "on_exit": args.on_exit}, args.json)
     return INTERRUPTED if stop.first is signal.SIGINT else DONE
 
@@ -197,15 +207,6 @@ def _checked(args: ServeArgs, served: Served) -> ServoCalibration:
     return calibration
 
 
-def _remember(args: ServeArgs, address: RobotFile) -> None:
-    """Write into robot.toml what is served: it tells `tandem run` and `tandem stop` where the arm is reached."""
-    path = robot_file_path(args.robot, data_root())
-    known = RobotFile.load(args.robot, data_root()) if path.exists() else None
-    if known != address:
-        address.save(args.robot, data_root())
-        say(f"{path} names {address.bus} at {address.port}, served at {address.endpoint}", args.json)
-
-
 def _recorder(
     args: ServeArgs, served: Served, calibration: ServoCalibration, clock: Clock, tell: Callable[[str], None]
 ) -> ServedRecorder:
@@ -225,7 +226,7 @@ def _connect(args: ServeArgs, served: Served, bus: ServoBus, calibration: ServoC
         rig = description.rig(served.address.rig)
         return ServoRobot.connect(
             bus, calibration, description, rig, clock, actuator_for(args.robot, description, data_root()),
-            args.period_s, args.move_time_s, _VITALS.get(served.address.bus, ANY_SERVO_LIMITS),
+            args.period_s, args.move_time_s, vitals_limits(served.address.bus),
             rig.rest_rad if args.assume_rest else None,
         )  # fmt: skip
     except BaseException:
@@ -251,6 +252,7 @@ def serve_robot(
     `stops` are looked at several times in a hundredth of a second; `beside` is what runs next to the server.
     """
     statistics, server = ServerStatistics(), None
+    latch = settings.latch if settings is not None else None
     try:
         with (
             settled_memory(),
@@ -262,9 +264,11 @@ def serve_robot(
             server.serve(with_notices(server, robot, stop, stops, tell))
         return statistics
     finally:
-        tell(f"served: {served_in_words(statistics)}")
-        if on_exit == "relax" and server is not None and server.stopped:
-            tell(f"leaving the arm: hold, for nothing moves it after the {server.stopped}")
+        tell(f"served: {statistics.in_words()}")
+        # A server that could not begin knows of no stop: then the disk does.
+        stopped = server.stopped if server is not None else latch.read() if latch is not None else ""
+        if on_exit == "relax" and stopped:
+            tell(f"leaving the arm: hold, for nothing moves it after the {stopped}")
             on_exit = "hold"
         else:
             tell(f"leaving the arm: {on_exit}" + (" (a second signal stops the ramp)" if on_exit == "relax" else ""))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bridge.ports import Clock
+from hardware.guards import ANY_SERVO_LIMITS, LX16A_LIMITS, STS_LIMITS, VitalsLimits
 from hardware.servo_bus import ServoBus
 
 BusKind = Literal["dofbot-serial", "dofbot-i2c", "lx16a", "sts", "pca9685"]
@@ -36,6 +37,11 @@ def open_bus(kind: BusKind, port: str, servo_ids: Sequence[int], clock: Clock) -
     from hardware.buses.pca9685 import Pca9685Bus
 
     return Pca9685Bus(port, servo_ids, clock)
+
+
+def vitals_limits(kind: BusKind) -> VitalsLimits:
+    """Return how warm servos of such a bus may be, and how they are fed, before the arm is stopped."""
+    return {"lx16a": LX16A_LIMITS, "sts": STS_LIMITS}.get(kind, ANY_SERVO_LIMITS)
 
 
 def line_speed(kind: BusKind) -> str:

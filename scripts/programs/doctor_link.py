@@ -31,12 +31,20 @@ def is_served(endpoint: str, description: ArmDescription, clock: Clock, key: Cli
     return True
 
 
-def link(endpoint: str, description: ArmDescription, clock: Clock, key: ClientKey | None) -> Iterator[Finding]:
-    """Ask a served arm for its state a few hundred times. It is not commanded, and who has control keeps it."""
+def link(
+    endpoint: str, description: ArmDescription, rig: str, clock: Clock, key: ClientKey | None
+) -> Iterator[Finding]:
+    """Ask a served arm for its state a few hundred times. It is not commanded, and who has control keeps it.
+
+    `rig` is how robot.toml says that it is mounted, empty where nobody says.
+    """
     try:
         with RemoteRobot(endpoint, description, clock, key=key) as robot:
             text = f"answers; both ends speak protocol {PROTOCOL_VERSION} and mean the same {description.name}"
             yield ok(_TOPIC, endpoint, f"{text} ({robot.rig_name}, {description.sha256[:8]})")
+            if rig and rig != robot.rig_name:
+                text = f"robot.toml says {rig!r}, its server {robot.rig_name!r}: a run would be refused"
+                yield fail(_TOPIC, "rig", text, f'rig = "{robot.rig_name}" in robot.toml, or serve with --rig {rig}')
             yield _versions(software_version(), robot.software)
             yield _latency(_round_trips_ms(robot, clock))
             ahead_s, error_ms = robot.offset.offset_ns * 1e-9, robot.offset.error_ns(clock.now_ns()) * 1e-6
@@ -80,9 +88,7 @@ def _latency(times_ms: list[float]) -> Finding:
 def _state(robot: RemoteRobot) -> Finding:
     state = robot.read_state()
     if state.fault:
-        return fail(
-            _TOPIC, "arm", f"has a fault: {state.fault}", "mend its cause, then clear it or start the server anew"
-        )
+        return fail(_TOPIC, "arm", f"has a fault: {state.fault}", "mend its cause, then `tandem stop --clear`")
     oldest_s = max(state.reading_age_s)
     doing = "holds" if state.holding else "is being led"
     torque = "torque on" if state.torque_on else "torque off"

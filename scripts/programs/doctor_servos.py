@@ -8,13 +8,12 @@ from contextlib import closing
 from bridge.ports import Clock
 from calibration.servo import ServoCalibration
 from hardware.errors import BadChecksum, BusError, HardwareError, NoReply, NotMeasured, PortError, ServoAlarm
+from hardware.guards import VitalsGuard, VitalsLimits
 from hardware.servo_bus import ServoBus, ServoVitals
-from scripts.programs.bus_choice import BusKind, line_speed, open_bus
+from scripts.programs.bus_choice import BusKind, line_speed, open_bus, vitals_limits
 from scripts.programs.findings import Finding, fail, ok, warn
 
 _TOPIC = "Servos"
-#: Hot to the touch, and still 5 to 10 degrees from where servos of these kinds let go.
-_WARM_C = 60.0
 
 
 def servos(
@@ -44,7 +43,7 @@ def servos(
                 break
         if not trouble:
             yield from _answers(bus, servo_ids, standing)
-        yield from _vitals(bus, tuple(standing))
+        yield from _vitals(bus, tuple(standing), vitals_limits(kind))
         if calibration is not None:
             yield from _ranges(calibration, standing)
 
@@ -69,7 +68,8 @@ def _answers(bus: ServoBus, expected: Sequence[int], standing: dict[int, int]) -
         yield fail(_TOPIC, "positions", text, "switch the arm's supply on (12 V for a Dofbot), or try another --bus")
 
 
-def _vitals(bus: ServoBus, servo_ids: Sequence[int]) -> Iterator[Finding]:
+def _vitals(bus: ServoBus, servo_ids: Sequence[int], limits: VitalsLimits) -> Iterator[Finding]:
+    """Ask every servo how it is; what would have a server stop the arm is judged as the server does."""
     told: dict[int, ServoVitals] = {}
     for servo_id in servo_ids:
         try:
@@ -81,6 +81,11 @@ def _vitals(bus: ServoBus, servo_ids: Sequence[int]) -> Iterator[Finding]:
             yield fail(_TOPIC, f"servo {servo_id}", str(error), "let it cool down, free it, or mend its supply")
         except BusError as error:
             yield warn(_TOPIC, f"servo {servo_id}", str(error), "run this again; if it stays, check the cables")
+    guard = VitalsGuard(tuple(f"servo {i}" for i in told), limits)
+    for number, vitals in enumerate(told.values()):
+        trouble = guard.judge(number, vitals)
+        if trouble is not None:
+            yield fail(_TOPIC, "vitals", str(trouble), "let it cool down, or mend its supply: the arm would be stopped")
     volts = [v.voltage_v for v in told.values() if v.voltage_v is not None]
     if volts:
         yield ok(_TOPIC, "voltages", f"{min(volts):.1f} to {max(volts):.1f} V")
@@ -88,7 +93,7 @@ def _vitals(bus: ServoBus, servo_ids: Sequence[int]) -> Iterator[Finding]:
     if degrees:
         hottest = max(degrees, key=lambda i: degrees[i])
         text = f"{min(degrees.values()):.0f} to {degrees[hottest]:.0f} °C, the hottest is servo {hottest}"
-        if degrees[hottest] > _WARM_C:
+        if degrees[hottest] >= limits.warn_c:
             yield warn(_TOPIC, "temperatures", text, "let the arm rest with its torque off")
         else:
             yield ok(_TOPIC, "temperatures", text)

@@ -1,29 +1,16 @@
-"""What `tandem serve` tells while it serves and when it ends."""
+"""What `tandem serve` looks for while it serves, and tells."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from bridge.ports import RelaxingRobot
 from bridge.server import RobotServer
-from bridge.server_settings import ServerStatistics
-from scripts.cli import say
 from scripts.programs.stop_requests import StopRequests
 from scripts.programs.stop_sources import StopSources, pass_on
 
 _FAULT_LOOK_S = 0.25
-
-
-def serve_teller(json: bool) -> Callable[[str], None]:
-    """Return a `tell` that never fails: whoever read our output may be dead, and the arm must still be set down."""
-
-    def tell(text: str) -> None:
-        with suppress(OSError):
-            say(text, json)
-
-    return tell
 
 
 def with_notices(
@@ -51,21 +38,3 @@ def with_notices(
         return stop.requested()
 
     return should_stop
-
-
-def served_in_words(s: ServerStatistics) -> str:
-    """Return what a server has seen; what did not happen is left out."""
-    rest = (
-        (s.superseded, "superseded"),
-        (s.stale, "stale"),
-        (s.duplicate, "duplicate"),
-        (s.refused, "refused"),
-        (s.corrupt, "corrupt messages"),
-        (s.holds, "holds asked for"),
-        (s.watchdog_holds, "holds by the watchdog"),
-        (s.own_holds, "holds for the server's own lateness"),
-        (s.stops, "emergency stops"),
-        (s.strangers, "strangers refused"),
-    )
-    told = ", ".join(f"{what}: {count}" for count, what in rest if count)
-    return f"{s.sessions} sessions, {s.accepted} commands accepted" + (f"; {told}" if told else "")

@@ -58,6 +58,31 @@ def test_anybody_may_stop_the_arm_with_one_frame(
     raw.close()
 
 
+def test_the_arm_holds_before_anybody_is_told_of_a_stop(robot: SetpointRobot, tmp_path: Path) -> None:
+    """Whoever is told may be a terminal that takes nothing."""
+    holds: list[int] = []
+    with serving(robot, ipc(tmp_path), CLOCK, tell=lambda text: holds.append(len(robot.hold_times_ns))) as server:
+        server.stop("the button")
+    assert holds == [1]
+
+
+@pytest.mark.parametrize("session", ["x" * 65, "\x1b[2J", "x\n", "é"])
+def test_nobodys_name_makes_states_that_nobody_can_read(
+    session: str, server: RobotServer, robot: SetpointRobot, remote: RemoteRobot
+) -> None:
+    """A stop by a name as long as a message was latched, and went out with every answer: too long for any client."""
+    raw = Raw(server.endpoint)
+    for message in (Stop(session, 1), Stop("x" * 64, 2)):
+        raw.say(message)
+        raw.hear()
+    raw.close()
+    assert server.statistics.corrupt == 1
+    assert robot.hold_times_ns
+    assert eventually(lambda: remote.read_state().fault == f"emergency stop by session {'x' * 64}")
+    remote.clear()
+    assert not server.stopped
+
+
 def test_a_stop_may_let_go_where_the_robot_is_told_so(robot: SetpointRobot, tmp_path: Path) -> None:
     with (
         serving(robot, ipc(tmp_path), CLOCK, ServerSettings(stop_torque_off=True)) as server,
@@ -110,6 +135,8 @@ def test_a_latch_that_was_cut_off_or_cannot_be_read_is_a_stop(tmp_path: Path) ->
     empty.path.touch()
     assert empty.read()
     assert "cannot be read" in StopLatch(tmp_path).read()  # a folder
+    empty.path.write_text("x" * 5000)
+    assert len(empty.read()) < 1000  # it goes out with every state
 
 
 def test_a_stop_that_cannot_be_written_down_still_stops(robot: SetpointRobot, tmp_path: Path) -> None:
@@ -189,6 +216,19 @@ def test_a_session_of_another_epoch_means_nothing(robot: SetpointRobot, tmp_path
         raw = Raw(server.endpoint)
         assert raw.move(command_to(START, 5)).verdict == "unknown session"
         raw.close()
+
+
+def test_commands_that_come_late_are_counted_and_warned_of_now_and_then(robot: SetpointRobot, tmp_path: Path) -> None:
+    told: list[str] = []
+    settings = ServerSettings(WatchdogLimits(hold_s=5.0, own_s=1.0))
+    with (
+        serving(robot, ipc(tmp_path), CLOCK, settings, told.append) as server,
+        RemoteRobot(server.endpoint, ARM, CLOCK) as remote,
+    ):
+        for seq in (1, 2):
+            remote.send(command_to(START, seq))
+            assert eventually(lambda: server.statistics.late == seq)  # noqa: B023
+        assert told == [f"commands of session {remote.session} come late: 1 so far"]
 
 
 # Parking -------------------------------------------------------------------------------------------

@@ -166,21 +166,21 @@ def test_without_a_calibration_nothing_is_opened(bench: Bench, tmp_path: Path) -
 def test_a_refused_endpoint_is_refused_before_the_port_is_opened(bench: Bench) -> None:
     bench.serve()
     heard = len(bench.board.heard)
-    taken = socket.create_server(("127.0.0.1", 0))
-    port = taken.getsockname()[1]
-    ways = (
-        ("tcp://0.0.0.0:5555", "keys"),
-        (bench.endpoint, "already serves"),
-        (f"tcp://127.0.0.1:{port}", "in use"),
-        (f"tcp://127.0.0.1:{port - 1}", "in use"),  # the state's
-    )
-    for endpoint, why in ways:
-        words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", endpoint]
-        done = subprocess.run(
-            [sys.executable, "-m", *words], env=bench.environment, capture_output=True, text=True, timeout=30
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ways = (
+            ("tcp://0.0.0.0:5555", "keys"),
+            (bench.endpoint, "already serves"),
+            (f"tcp://127.0.0.1:{port}", "in use"),
+            (f"tcp://127.0.0.1:{port - 1}", "in use"),  # the state's
         )
-        assert done.returncode in (1, 2)
-        assert why in done.stderr
-    taken.close()
+        for endpoint, why in ways:
+            words = ["scripts.main", "serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", endpoint]
+            done = subprocess.run(
+                [sys.executable, "-m", *words], env=bench.environment, capture_output=True, text=True, timeout=30
+            )
+            assert done.returncode in (1, 2)
+            assert why in done.stderr
+            assert "opening" not in done.stdout
     commands = list(bench.board.heard)[heard:]
     assert [f for f in commands if f.command in (MOVE_SIX, TORQUE)] == []

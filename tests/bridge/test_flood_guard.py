@@ -98,6 +98,27 @@ def test_many_connections_have_no_more_than_their_common_share(guard: FloodGuard
     assert sum(line.is_open() for line in lines) == 5
 
 
+def test_of_too_many_connections_the_newest_go_that_have_said_nothing(
+    guard: FloodGuard, lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flood_guard, "MAX_CONNECTIONS", 4)
+    guard.opened(lines[1].near.fileno())  # its number had been another's before: it came last
+    guard.read(lines[5].near.fileno(), 10)
+    assert guard.thin_out() == 2
+    assert [line.is_open() for line in lines] == [True, False, True, True, False, True]
+    assert guard.thin_out() == 0
+
+
+def test_a_number_that_goes_from_one_socket_to_another_is_accounted_for(guard: FloodGuard, lines: list[Line]) -> None:
+    """Two sockets tell of it, and the one that has it now may be heard first."""
+    descriptor = lines[0].near.fileno()
+    guard.opened(descriptor, 1)
+    guard.closed(descriptor, 1)
+    lines[0].send(MAX_AHEAD_BYTES + 2000)
+    assert guard.look() == 1
+    assert not lines[0].is_open()
+
+
 def test_a_heart_that_beats_is_no_flood(guard: FloodGuard, lines: list[Line], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hours of 90 bytes a second, in a clock of the test's own."""
     now_s = time.monotonic()

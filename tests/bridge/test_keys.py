@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
+import resource
+import socket
 import stat
 import threading
 import time
 from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +21,13 @@ from bridge.clock import MonotonicClock
 from bridge.errors import CommandRefused, EndpointRefused, KeyRefused, RobotLost, SessionRefused, StaleState
 from bridge.keys import ClientKey, KeyPair, KeyRing
 from bridge.link import decode_server, encode
-from bridge.messages import Ping, Pong
+from bridge.messages import JointCommand, Ping, Pong
 from bridge.remote import RemoteRobot
 from bridge.server import RobotServer
 from bridge.server_settings import ServerSettings
 from bridge.watcher import RobotWatcher
 from tests.bridge.benches import ARM, START, SetpointRobot, command_to, eventually, serving
+from tests.bridge.served_bench import Bench
 
 CLOCK = MonotonicClock()
 
@@ -188,6 +193,79 @@ def test_a_key_that_is_revoked_while_it_moves_the_arm_is_turned_out_and_the_arm_
     assert any("revoked" in text for text in told)
     with pytest.raises(RobotLost):
         RemoteRobot(server.endpoint, ARM, CLOCK, timeout_s=0.3, key=key)
+
+
+def test_who_only_watches_is_turned_out_as_well_and_the_others_watch_on(server: RobotServer, ring: KeyRing) -> None:
+    with (
+        RobotWatcher(server.endpoint, CLOCK, ring.new("old")) as old,
+        RobotWatcher(server.endpoint, CLOCK, ring.new("desk")) as desk,
+    ):
+        assert sees(old)
+        assert sees(desk)
+        ring.revoke("old")
+        assert eventually(lambda: not sees(old), 3.0)
+        time.sleep(0.3)
+        assert eventually(lambda: sees(desk), 3.0)
+        assert not sees(old)
+
+
+def sees(watcher: RobotWatcher) -> bool:
+    """Return whether a watcher knows where the arm is now."""
+    try:
+        watcher.read_state()
+    except StaleState:
+        return False
+    return True
+
+
+def test_a_list_of_keys_that_cannot_be_read_takes_nobody_s_key_away(
+    server: RobotServer, robot: SetpointRobot, ring: KeyRing, key: ClientKey
+) -> None:
+    """A process that has no descriptor left cannot look: it took that for an empty list, or died of it."""
+    _, most = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with RemoteRobot(server.endpoint, ARM, CLOCK, key=key) as remote:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                ring.allowed()
+            for seq in range(1, 40):
+                remote.send(command_to(START + 0.01, seq))
+                time.sleep(0.02)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(robot.commands) == 39
+
+
+def test_strangers_without_number_cost_the_server_no_descriptors_and_its_controller_nothing(
+    bench: Bench, ring: KeyRing
+) -> None:
+    """They connect and say nothing. Of the thousand descriptors that a process has, a quarter, so that it is quick."""
+    laptop = KeyRing(bench.folder / "keys").new("laptop")
+    bench.endpoint = f"tcp://127.0.0.1:{free_port()}"
+    server, strangers = bench.serve("hold", ["--keys"]), list[socket.socket]()
+    with ExitStack() as stack, RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=3.0, key=laptop) as robot:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (256, 256))
+        here = robot.read_state().position_rad
+        port = int(bench.endpoint.rpartition(":")[2])
+        for seq in range(1, 61):
+            for _ in range(12):
+                strangers.append(stack.enter_context(socket.socket()))
+                strangers[-1].setblocking(False)
+                strangers[-1].connect_ex(("127.0.0.1", port + seq % 2))  # the states' as well
+            robot.send(JointCommand(seq, CLOCK.now_ns(), here, 0.05, 0.5))
+            time.sleep(0.02)
+        assert robot.commands_refused == 0
+        assert len(os.listdir(f"/proc/{server.pid}/fd")) < 150
+    server.terminate()
+    said, _ = server.communicate(timeout=20)
+    assert server.returncode == 0
+    assert "there are too many" in said
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def test_nobody_moves_the_arm_in_anothers_session(server: RobotServer, ring: KeyRing, key: ClientKey) -> None:

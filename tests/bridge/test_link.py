@@ -160,6 +160,16 @@ def test_a_second_server_on_a_served_path_is_refused_and_the_first_lives(server:
     RemoteRobot(server.endpoint, ARM, CLOCK).close()
 
 
+@pytest.mark.parametrize("below", [0, 1])
+def test_a_port_that_is_taken_is_refused_before_anything_is_bound(below: int) -> None:
+    """That of the commands, and that of the states above it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] - below
+        with pytest.raises(EndpointRefused, match="in use"):
+            check_unserved(f"tcp://127.0.0.1:{port}")
+    check_unserved("tcp://127.0.0.1:*")
+
+
 def test_the_socket_belongs_to_its_owner_alone(server: RobotServer) -> None:
     assert Path(server.endpoint.removeprefix("ipc://")).stat().st_mode & 0o077 == 0
 
@@ -519,14 +529,15 @@ commands = st.builds(
     duration_s=st.floats(1e-3, 5.0),
     ttl_s=st.floats(1e-3, 5.0),
 )
+sessions = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=64)
 client_messages = st.one_of(
-    st.builds(Hello, st.text(max_size=20), stamps, st.text(max_size=20), st.text(max_size=64), stamps, st.booleans()),
-    st.builds(Stop, st.text(max_size=20), stamps),
-    st.builds(Clear, st.text(max_size=20), stamps, stamps),
+    st.builds(Hello, sessions, stamps, st.text(max_size=20), st.text(max_size=64), stamps, st.booleans()),
+    st.builds(Stop, sessions, stamps),
+    st.builds(Clear, sessions, stamps, stamps),
     st.builds(Ping, stamps),
-    st.builds(Move, st.text(max_size=20), commands),
-    st.builds(Hold, st.text(max_size=20), stamps),
-    st.builds(Bye, st.text(max_size=20)),
+    st.builds(Move, sessions, commands),
+    st.builds(Hold, sessions, stamps),
+    st.builds(Bye, sessions),
 )
 
 

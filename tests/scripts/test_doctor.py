@@ -19,17 +19,20 @@ from bridge.clock import MonotonicClock
 from bridge.keys import KeyRing
 from bridge.link import software_version
 from bridge.server_settings import ServerSettings
+from bridge.stop_latch import StopLatch
 from calibration.servo import ServoCalibration
 from hardware.virtual.dofbot_board import BoardFaults, BoardManners, DofbotBoard
 from hardware.virtual.plant import FreePlant
 from scripts.doctor import DoctorArgs, run
 from scripts.programs import doctor_machine
 from scripts.programs.doctor_ports import ports
+from scripts.programs.doctor_servos import servos
 from scripts.programs.findings import Finding, Level
 from scripts.programs.host import Host
-from scripts.programs.robot_file import RobotFile
+from scripts.programs.robot_file import RobotFile, robot_file_path, stop_latch_path
 from scripts.programs.served_arm import served_arm
-from tests.bridge.benches import SetpointRobot, serving
+from tests.bridge.benches import SetpointRobot, ipc, serving
+from tests.hardware import lx16a_bench
 from urdf.description import load_arm
 
 ARM = load_arm("dofbot")
@@ -278,6 +281,61 @@ def test_a_robot_without_calibration_is_told_the_very_command(
     calibration = only_of(findings, "Robot")["servo calibration"]
     assert calibration.level is Level.FAIL
     assert calibration.fix == f"tandem calibrate servos --robot desk --port {board.port} --bus dofbot-serial"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ("arm = [", "Invalid value"), ('arm = "dofbott"\nrig = "table"', "unknown arm 'dofbott'"),
+    ('arm = "dofbot"\nrig = "tabel"', "tabel"),
+])  # fmt: skip
+def test_a_robot_toml_that_no_run_could_read_stops_one_and_ends_no_examination(
+    words: str, said: str, doctor: Doctor, tmp_path: Path
+) -> None:
+    ServoCalibration.nominal(ARM, "desk").save(tmp_path)
+    robot_file_path("desk", tmp_path).write_text(f'{words}\nport = ""\nendpoint = ""\n')
+    code, findings = doctor(robot="desk")
+    assert code == 1
+    robot = only_of(findings, "Robot")
+    assert robot["robot.toml"].level is Level.FAIL
+    assert said in robot["robot.toml"].text
+    assert robot["servo calibration"].level is Level.OK
+
+
+def test_an_emergency_stop_that_is_latched_stops_a_run_and_the_fix_ends_it(doctor: Doctor, tmp_path: Path) -> None:
+    ServoCalibration.nominal(ARM, "desk").save(tmp_path)
+    latch = StopLatch(stop_latch_path("desk", tmp_path))
+    latch.write("emergency stop by the button")
+    code, findings = doctor(robot="desk")
+    stop = only_of(findings, "Robot")["emergency stop"]
+    assert (code, stop.level, stop.fix) == (1, Level.FAIL, "once it is served: tandem stop --robot desk --clear")
+    clock = MonotonicClock()
+    with serving(SetpointRobot(clock), ipc(tmp_path), clock, ServerSettings(latch=latch)) as server:
+        RobotFile("dofbot", "hanging", "", server.endpoint).save("far", tmp_path)
+        code, findings = doctor(robot="far")
+    link = only_of(findings, "Link")
+    assert code == 1
+    assert "the button" in link["arm"].text
+    assert "tandem stop --clear" in link["arm"].fix
+    assert link["rig"].level is Level.FAIL
+    assert "'hanging'" in link["rig"].text
+
+
+@pytest.mark.parametrize(("warmest_c", "supply_v", "levels"), [
+    (50, 7.4, {"voltages": Level.OK, "temperatures": Level.OK}),
+    (72, 7.4, {"voltages": Level.OK, "temperatures": Level.WARN}),
+    (81, 7.4, {"vitals": Level.FAIL}),
+    (50, 5.2, {"vitals": Level.FAIL}),
+])  # fmt: skip
+def test_what_would_have_the_arm_stopped_stops_a_run(
+    warmest_c: int, supply_v: float, levels: dict[str, Level], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servos of a chain tell how they are; a server stops such an arm at 80 degrees and below 5.5 V."""
+    clock = MonotonicClock()
+    with lx16a_bench.open_bench(clock) as (board, bus):
+        monkeypatch.setattr("scripts.programs.doctor_servos.open_bus", lambda *_: bus)
+        board.temperature_c[3], board.supply_v = warmest_c, supply_v
+        found = {f.subject: f for f in servos("lx16a", board.port, bus.servo_ids, clock, None)}
+    assert {subject: found[subject].level for subject in levels} == levels
+    assert all(bool(f.fix) == (f.level is not Level.OK) for f in found.values())
 
 
 def test_a_joint_outside_its_calibrated_range_is_named(board: DofbotBoard, doctor: Doctor, tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ def test_the_unit_starts_again_after_a_failure_only_and_not_for_ever() -> None:
     assert (unit()["Unit"]["StartLimitBurst"], unit()["Unit"]["StartLimitIntervalSec"]) == ("3", "60")
 
 
+def test_the_unit_works_in_a_folder_that_it_may_write_to() -> None:
+    """lgpio makes a pipe in the working directory when it is imported: without one there is no stop button."""
+    service = unit()["Service"]
+    assert service["ProtectSystem"] == "strict"
+    assert service["WorkingDirectory"] == f"/run/{service['RuntimeDirectory']}"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     copy = tmp_path / UNIT.name

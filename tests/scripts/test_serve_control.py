@@ -18,13 +18,18 @@ from pathlib import Path
 import pytest
 
 from bridge.episode_reader import read_episode
-from bridge.errors import CommandRefused, RobotLost
+from bridge.errors import CommandRefused, EndpointRefused, RobotLost
 from bridge.keys import ClientKey
+from bridge.link import default_endpoint
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
+from bridge.server_settings import ServerSettings
+from bridge.stop_latch import StopLatch
 from scripts.main import main
 from scripts.programs.robot_file import RobotFile
-from tests.bridge.benches import eventually
+from scripts.programs.stop_requests import StopRequests
+from scripts.serve import ServeArgs, Served, serve_robot
+from tests.bridge.benches import SetpointRobot, eventually
 from tests.bridge.served_bench import ARM, CLOCK, MOVE_SIX, NAME, START_RAD, TORQUE, Bench
 from tests.hardware import pca9685_bench
 
@@ -108,6 +113,47 @@ def test_the_space_bar_of_the_servers_terminal_stops_the_arm(bench: Bench) -> No
         os.close(follower)
 
 
+def test_a_terminal_that_is_halted_stops_neither_the_stop_nor_the_end(bench: Bench) -> None:
+    """Ctrl-S: whoever prints there stands still until Ctrl-Q."""
+    leader, follower = pty.openpty()
+    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint, "--on-exit", "hold"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts.main", *words], stdin=follower, stdout=follower, stderr=follower,
+        env=bench.environment,
+    )  # fmt: skip
+    try:
+        assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
+        time.sleep(0.3)
+        os.write(leader, b"\x13")
+        with RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=3.0) as robot:
+            robot.send(command(1))
+            since_ns = CLOCK.now_ns()
+            robot.stop()
+            assert [frame for frame in bench.heard(since_ns) if frame.command == MOVE_SIX]
+            assert "emergency stop" in robot.read_state().fault
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+        os.close(follower)
+
+
+def test_a_server_that_cannot_begin_moves_no_arm_that_was_stopped(tmp_path: Path) -> None:
+    """It had the torque on already when its port turned out to be taken, and walked the arm to its rest pose."""
+    latch = StopLatch(tmp_path / "emergency_stop")
+    latch.write("emergency stop by the button")
+    robot, rig, settings = SetpointRobot(CLOCK), ARM.rig("table"), ServerSettings(latch=latch)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EndpointRefused):
+            serve_robot(robot, rig, endpoint, CLOCK, "relax", StopRequests(), lambda text: None, settings)
+    assert robot.commands == []
+    assert robot.let_go_ns == []
+    assert len(robot.hold_times_ns) == 1
+
+
 def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -115,11 +161,14 @@ def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, 
     refused = tandem(bench, ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint])
     assert refused.returncode == 2
     assert "tandem keys new" in refused.stderr
+    RobotFile("dofbot", "table", bench.board.port, "ipc:///elsewhere", camera="uvc:0").save(NAME, bench.folder)
     made = tandem(bench, ["keys", "new", "laptop", "--json"])
     assert made.returncode == 0, made.stderr
     key = ClientKey.load(Path(json.loads(made.stdout.splitlines()[-1])["path"]))
     assert tandem(bench, ["keys", "new", "laptop"]).returncode == 2
     bench.serve(more=["--keys"])
+    filed = RobotFile.load(NAME, bench.folder)
+    assert (filed.endpoint, filed.camera) == (bench.endpoint, "uvc:0")  # what was said now is where it is reached
     near = bench.endpoint.replace("0.0.0.0", "127.0.0.1")
     with RemoteRobot(near, ARM, CLOCK, key=key) as robot:
         robot.send(command(1))
@@ -130,6 +179,21 @@ def test_keys_from_the_command_line_open_the_network_and_close_it(bench: Bench, 
     assert tandem(bench, ["keys", "revoke", "laptop"]).returncode == 2
     with pytest.raises(RobotLost):
         RemoteRobot(near, ARM, CLOCK, timeout_s=0.3, key=key)
+
+
+def test_a_service_serves_in_its_own_folder_what_was_served_in_a_login_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/run/user is hidden from the service, and gone when nobody is logged in."""
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    RobotFile("dofbot", "table", "/dev/ttyUSB0", default_endpoint(NAME)).save(NAME, tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/tandem-arm")
+    served = Served.of(ServeArgs(robot=NAME))
+    assert served.address.endpoint.startswith("ipc:///run/tandem-arm/")
+    assert served.is_news
+    RobotFile("dofbot", "table", "/dev/ttyUSB0", "ipc:///elsewhere").save(NAME, tmp_path)
+    assert Served.of(ServeArgs(robot=NAME)).address.endpoint == "ipc:///elsewhere"
 
 
 def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None:
