@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -58,12 +59,10 @@ def test_a_clock_that_is_stepped_by_an_hour_moves_nothing_and_bends_nothing(cloc
     clock.step_to(HOUR_S)
     server.terminate()
     said, _ = server.communicate(timeout=20)
-    counted = {
-        word: int(number)
-        for number, word in re.findall(r"(\d+) (accepted|stale|by the|for the)", said.replace("commands ", ""))
-    }
+    told = re.findall(r"(\d+) (?:commands |holds )?(accepted|stale|by the|for the)", said)
+    counted = Counter({word: int(number) for number, word in told})  # what did not happen is not told
     # A busy machine may be late by itself; a step that counted as time would be one each.
-    assert counted["by the"] < STEPS  # holds by the watchdog
+    assert 1 <= counted["by the"] < STEPS  # holds by the watchdog: the killed client is one
     assert counted["for the"] < STEPS  # holds for the server's own lateness
     assert counted["stale"] == 0
     assert counted["accepted"] > 20
