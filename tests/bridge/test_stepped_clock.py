@@ -42,6 +42,7 @@ def test_the_clock_of_a_process_can_be_stepped(clock: SteppedClock, bench: Bench
 
 
 def test_a_clock_that_is_stepped_by_an_hour_moves_nothing_and_bends_nothing(clock: SteppedClock, bench: Bench) -> None:
+    bench.board.press_k1(CLOCK.now_ns())  # without torque the bench's arm falls through its desk: no way is clear
     server = bench.serve("hold", ["--hold-after-s", "0.5"])
     client = bench.stream()
     with RemoteRobot(bench.endpoint, ARM, CLOCK) as other:
