@@ -122,7 +122,7 @@ class BenchArgs:
     Rows are written as they are measured: an interrupted bench leaves NAME.partial.json.
     """
 
-    name: Annotated[str, tyro.conf.Positional] = "all"
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BENCH")] = "all"
     """Which bench: policy, kinematics, env, training, bus, bridge, servos (minutes each), perception (cameras, markers,
     calibration, half an hour), grasp (the Dofbot's, half an hour), tasks (every arm's, hours), train (how quickly and
     how well learners learn, hours; goes on where it was stopped), teleop (a minute, and what demonstrations are worth,

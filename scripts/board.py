@@ -71,7 +71,7 @@ class BoardMakeArgs:
 class BoardMeasuredArgs:
     """Tell the length of the two printed rulers: what is calibrated with the board from then on is to your scale."""
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BOARD")]
     """Which board; `tandem board` lists them."""
     across_mm: float
     """Length of the ruler across the sheet, from its first line to its last [mm]; 150 from a perfect printer."""

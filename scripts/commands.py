@@ -18,10 +18,9 @@ class Command:
 
 
 def _parse(name: str, kind: type[Args], words: Sequence[str]) -> Args:
-    import tyro  # 40 ms that `tandem --help` does not need
+    from scripts.arguments import parse  # tyro: 40 ms that `tandem --help` does not need
 
-    # What is one of several words is written as the word, `--eyes depth`, not as Python calls it.
-    return tyro.cli(kind, prog=f"tandem {name}", args=list(words), config=(tyro.conf.EnumChoicesFromValues,))
+    return parse(name, kind, words)
 
 
 def _train(words: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
@@ -10,12 +11,14 @@ from bridge.keys import KeyRing
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE
 
+KeyName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+
 
 @dataclass(frozen=True)
 class KeysNewArgs:
     """Make a client's key and let it in; makes the server's key as well where there is none."""
 
-    name: tyro.conf.Positional[str] = ""
+    name: KeyName
     """Who it is for, such as laptop: letters, digits, dots, dashes."""
     json: bool = False
     """Print the path as one JSON object on the last line."""
@@ -33,7 +36,7 @@ class KeysListArgs:
 class KeysRevokeArgs:
     """Let a client in no longer; a running server ends its connections within a second."""
 
-    name: tyro.conf.Positional[str] = ""
+    name: KeyName
     """Whose key it is."""
     json: bool = False
     """Print the name as one JSON object on the last line."""

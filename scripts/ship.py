@@ -37,7 +37,7 @@ class ShipArgs:
     one of that name. What `tandem policies` lists is what is there.
     """
 
-    run: Annotated[str, tyro.conf.Positional] = "newest"
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = "newest"
     """A run: its folder, its name, or `newest`."""
     json: bool = False
     """Print one JSON object as the last line of stdout: name, folder, and how the policy was made."""

@@ -17,6 +17,7 @@ from policies.config import TrainConfig
 from policies.errors import BadConfig
 from policies.presets import PRESETS, find_preset
 from scripts import run_folder
+from scripts.arguments import parse as parse_words
 from scripts.cli import data_root, resolve_run
 from scripts.provenance import git_commit, versions
 from scripts.run_folder import RunConfig
@@ -75,8 +76,7 @@ def parse(words: Sequence[str], presets: Mapping[str, TrainConfig] = PRESETS) ->
     first.add_argument("--preset", default=TrainArgs.preset)
     preset = first.parse_known_args(list(words))[0].preset
     default = _Options(preset=preset, settings=find_preset(preset, presets))
-    config = (tyro.conf.EnumChoicesFromValues,)
-    args = tyro.cli(_Options, prog="tandem train", default=default, args=list(words), config=config)
+    args = parse_words("train", _Options, words, default)
     typed = {word[2:].partition("=")[0] for word in words if word.startswith("--")}
     if args.resume and args.repeat:
         raise BadConfig("--resume goes on with a run and --from begins another: give one of them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ NEEDED = {
     "board make": ["charuco"],
     "board measured": ["charuco", "--across-mm", "150", "--down-mm", "200"],
     "episodes import": ["dataset"],
+    "keys new": ["laptop"],
+    "keys revoke": ["laptop"],
 }
 
 
@@ -74,6 +77,22 @@ def test_each_command_explains_itself_and_takes_json(name: str, capsys: pytest.C
     shown = capsys.readouterr().out
     assert f"usage: tandem {name}" in shown
     assert "--json" in shown
+    assert not re.search(r"\(default: (None|''|)\)|^usage: .*\bSTR\b[^-]*$", shown, re.MULTILINE)
+    assert ("{None}" in shown) is (name == "train")  # where a setting that is on can be turned off
+
+
+def test_help_flows_to_the_width_of_the_terminal_and_says_no_python(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        tandem.main(["doctor", "--help"])
+    shown = capsys.readouterr().out
+    assert "at its servos unless it is being served, and at the link if it is. (optional)" in shown
+    assert re.search(
+        r"--key PATH +Our key file, where the arm is served with keys. Default: as robot.toml says. ", shown
+    )
+    assert "--bus {dofbot-serial,dofbot-i2c,lx16a,sts,pca9685}" in shown
 
 
 def test_a_group_of_commands_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
