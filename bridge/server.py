@@ -162,7 +162,7 @@ class RobotServer:
         tier = self._watchdog.look(now_ns)
         if tier is Tier.LATE:
             self._late(now_ns)
-        elif tier is Tier.HOLD:
+        if tier is Tier.HOLD:
             self.statistics.watchdog_holds += 1
             if not self._holding:
                 self._stand_still()

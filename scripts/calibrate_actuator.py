@@ -14,9 +14,11 @@ import numpy as np
 from rich.console import Console
 
 from bridge.clock import MonotonicClock
+from bridge.errors import CommandRefused
 from bridge.exits import leave
 from bridge.messages import JointCommand
 from bridge.ports import Robot
+from bridge.stop_latch import StopLatch
 from calibration.actuator import ActuatorModel
 from calibration.actuator_file import ActuatorCalibration
 from calibration.actuator_fit import FittedActuator, fit_actuator
@@ -24,14 +26,18 @@ from calibration.errors import RoutineStopped
 from calibration.excitation import Room, excitation, find_room
 from calibration.servo import ServoCalibration
 from hardware.servo_robot import ServoRobot
+from hardware.witnessed_bus import WitnessedBus
 from scripts.cli import data_root, emit_json, say
 from scripts.counted_progress import CountedProgress
 from scripts.exit_codes import BAD_INPUT, DONE
 from scripts.programs.actuator_plot import ActuatorPicture, draw_actuator
 from scripts.programs.actuator_run import MotionLog, MotionPlayer
 from scripts.programs.bus_choice import BusKind, open_bus
+from scripts.programs.bus_recording import ArmScribe
+from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.picture_file import check_picture
 from scripts.programs.posing import PosedArm
+from scripts.programs.robot_file import stop_latch_path
 from scripts.programs.robot_link import RobotLink
 from scripts.run import find_robot
 from scripts.settled_memory import settled_memory
@@ -116,15 +122,18 @@ def run(args: CalibrateActuatorArgs) -> int:
         check_picture(args.out, "a picture of the servos' motion")
     console = Console(stderr=True)
     rng = np.random.default_rng(args.seed)
-    with _arm_in_hand(args, console) as arm, settled_memory():
+    with arm_in_hand(args, console) as arm, settled_memory():
         room = find_room(arm.description, arm.rig, rng)
         log = _play(args, arm, room, rng, console)
     return _finish(args, arm.description, room, log, console)
 
 
 @contextmanager
-def _arm_in_hand(args: CalibrateActuatorArgs, console: Console) -> Iterator[_Arm]:
-    """Give the served arm, or the one on a port of ours, which relaxes afterwards."""
+def arm_in_hand(args: CalibrateActuatorArgs, console: Console) -> Iterator[_Arm]:
+    """Give the served arm, or the one on a port of ours, which is recorded, and relaxes afterwards.
+
+    Raises CommandRefused, before anything moves, where the arm's emergency stop is latched.
+    """
     with ExitStack() as stack:
         if not args.port:
             address = stack.enter_context(find_robot(args.robot, args.rig, args.seed, console))
@@ -135,9 +144,16 @@ def _arm_in_hand(args: CalibrateActuatorArgs, console: Console) -> Iterator[_Arm
         description, clock = load_arm(args.arm), MonotonicClock()
         rig = description.rig(args.rig)
         calibration = ServoCalibration.load(args.robot, description, data_root())
-        bus = open_bus(args.bus, args.port, calibration.servo_ids, clock)
+        stopped = StopLatch(stop_latch_path(args.robot, data_root())).read()
+        if stopped:
+            raise CommandRefused(f"{args.robot} has an {stopped}: serve it, and clear it first (`tandem stop --clear`)")
+        what = RecordedRun(args.robot, description, rig, _PERIOD_S, "calibrate actuator")
+        record = stack.enter_context(recording(data_root(), what, clock, lambda text: say(text, args.json)))
+        scribe = ArmScribe(record.writer.take, clock, calibration)
+        bus = WitnessedBus(open_bus(args.bus, args.port, calibration.servo_ids, clock), scribe)
         stack.callback(bus.close)
         owned = ServoRobot.connect(bus, calibration, description, rig, clock)
+        scribe.watch(owned.read_state)
         stack.callback(leave, owned, "relax", rig.rest_rad, lambda: False)
         yield _Arm(owned, description, rig)
 

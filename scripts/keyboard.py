@@ -28,6 +28,7 @@ class Keyboard:
         """`stops` are the keys that overtake whatever was pressed before them and make it void."""
         self._fd, self._stops = fd, stops
         self._waiting: list[str] = []
+        self._unread = b""
 
     def read(self, timeout_s: float) -> str:
         """Return the next key ('up', 'down', 'left', 'right', or its character), or '' when none came in time.
@@ -51,6 +52,7 @@ class Keyboard:
     def forget(self) -> None:
         """Drop the keys that are waiting."""
         self._waiting.clear()
+        self._unread = b""
         termios.tcflush(self._fd, termios.TCIFLUSH)
 
     def _next(self, timeout_s: float) -> str:
@@ -58,10 +60,15 @@ class Keyboard:
         if first != ESCAPE.encode():
             return first.decode("ascii", errors="ignore")
         rest = self._byte(_SEQUENCE_S)
-        rest += self._byte(_SEQUENCE_S) if rest == b"[" else b""
-        return _ARROWS.get(rest, ESCAPE)
+        if rest != b"[":
+            self._unread = rest  # a key of its own, and it may be the one that stops the arm
+            return ESCAPE
+        return _ARROWS.get(rest + self._byte(_SEQUENCE_S), ESCAPE)
 
     def _byte(self, timeout_s: float) -> bytes:
+        if self._unread:
+            kept, self._unread = self._unread, b""
+            return kept
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
         if not ready:
             return b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import get_args
 
 from bridge.clock import MonotonicClock
 from bridge.exits import OnExit
@@ -35,7 +36,8 @@ class FailingClock(MonotonicClock):
         return now_ns
 
 
-def main(port: str, name: str, endpoint: str, on_exit: OnExit, after_s: str) -> None:
+def main(port: str, name: str, endpoint: str, word: str, after_s: str) -> None:
+    on_exit: OnExit = next(known for known in get_args(OnExit) if known == word)
     arm = load_arm("dofbot")
     rig, clock = arm.rig("table"), MonotonicClock()
     calibration = ServoCalibration.load(name, arm, data_root())
@@ -45,4 +47,4 @@ def main(port: str, name: str, endpoint: str, on_exit: OnExit, after_s: str) -> 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], "hold" if sys.argv[4] == "hold" else "relax", sys.argv[5])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5])

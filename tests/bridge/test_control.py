@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from bridge.clock import MAX_DRIFT, ClockOffset, MonotonicClock
 from bridge.errors import CommandRefused, StaleState
-from bridge.messages import PROTOCOL_VERSION, Ack, Hello, Move, Stop
+from bridge.messages import PROTOCOL_VERSION, Ack, Hello, Move, RobotState, Stop
 from bridge.remote import RemoteRobot
 from bridge.server import RobotServer
 from bridge.server_settings import ServerSettings
@@ -231,6 +233,30 @@ def test_commands_that_come_late_are_counted_and_warned_of_now_and_then(robot: S
         assert told == [f"commands of session {remote.session} come late: 1 so far"]
 
 
+def test_a_server_that_was_away_while_it_led_the_arm_holds_before_it_reads_on(
+    robot: SetpointRobot, tmp_path: Path
+) -> None:
+    """Whatever kept it: what it would have had to notice meanwhile, it has not noticed."""
+    limits = WatchdogLimits(hold_s=5.0, own_s=0.4)
+    with closing(RobotServer(robot, "table", PERIOD_S, ipc(tmp_path), CLOCK, ServerSettings(limits))) as server:
+        raw = Raw(server.endpoint)
+        for message in (Hello("raw", PROTOCOL_VERSION, ARM.name, ARM.sha256, CLOCK.now_ns()), command_to(START, 1)):
+            raw.say(message if isinstance(message, Hello) else Move("raw", message))
+            server.turn(1000)
+        assert len(robot.commands) == 1
+        assert robot.hold_times_ns == []
+        time.sleep(0.45)
+        server.turn()
+        assert len(robot.hold_times_ns) == server.statistics.own_holds == 1
+        raw.say(Move("raw", command_to(START, 2, ttl_s=5.0)))
+        time.sleep(0.45)
+        server.turn()
+        assert len(robot.hold_times_ns) == server.statistics.own_holds == 2
+        assert len(robot.commands) == 2
+        assert not server.holding  # what came meanwhile moves the arm, after the hold
+        raw.close()
+
+
 # Parking -------------------------------------------------------------------------------------------
 def test_an_arm_that_nobody_leads_walks_to_its_rest_pose(robot: SetpointRobot, tmp_path: Path) -> None:
     settings = ServerSettings(WatchdogLimits(park_s=0.3))
@@ -253,6 +279,17 @@ def test_a_stop_ends_the_walk_at_once(robot: SetpointRobot, tmp_path: Path) -> N
         time.sleep(0.2)
         assert len(robot.commands) == moved
         assert float(np.abs(robot.position_rad - REST).max()) > 0.05
+
+
+def test_clearing_ends_the_walk_too(robot: SetpointRobot, tmp_path: Path) -> None:
+    settings = ServerSettings(WatchdogLimits(park_s=0.3))
+    with serving(robot, ipc(tmp_path), CLOCK, settings), RemoteRobot(ipc(tmp_path), ARM, CLOCK) as remote:
+        remote.send(command_to(START + 0.01))
+        assert eventually(lambda: len(robot.commands) > 5)
+        remote.clear()
+        moved = len(robot.commands)
+        time.sleep(0.2)
+        assert len(robot.commands) == moved
 
 
 # Watching ------------------------------------------------------------------------------------------
@@ -289,6 +326,23 @@ def test_a_dead_server_never_looks_like_an_arm_that_stands_still(robot: Setpoint
     with pytest.raises(StaleState, match="not known any more"):
         remote.read_state()
     watcher.close()
+
+
+@pytest.mark.parametrize(("off_s", "said"), [(-0.4, "s old"), (0.4, "ahead of now")])
+def test_a_server_that_does_not_know_where_its_arm_is_says_nothing_of_it(
+    off_s: float, said: str, robot: SetpointRobot, remote: RemoteRobot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers, and quickly; its state is of another time."""
+    told = robot.read_state
+
+    def of_another_time() -> RobotState:
+        state = told()
+        return structs.replace(state, stamp_ns=state.stamp_ns + round(off_s * 1e9))
+
+    monkeypatch.setattr(robot, "read_state", of_another_time)
+    time.sleep(0.02)  # the state that the client has is good for 5 ms
+    with pytest.raises(StaleState, match=said):
+        remote.read_state()
 
 
 def test_nothing_to_watch_is_an_error_in_bounded_time(tmp_path: Path) -> None:

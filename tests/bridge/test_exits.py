@@ -76,16 +76,32 @@ def test_a_server_whose_terminal_has_gone_still_sets_the_arm_down(bench: Bench) 
     assert_ramp_to_rest_then_torque_off(bench, signalled_ns)
 
 
-@pytest.mark.parametrize(("on_exit", "torque_left_on"), [("hold", True), ("torque_off", False)])
-def test_on_exit_is_obeyed(bench: Bench, on_exit: Literal["hold", "torque_off"], torque_left_on: bool) -> None:
+@pytest.mark.parametrize(
+    ("on_exit", "torque_left_on", "number"), [("hold", True, signal.SIGINT), ("torque_off", False, signal.SIGTERM)]
+)
+def test_on_exit_is_obeyed(
+    bench: Bench, on_exit: Literal["hold", "torque_off"], torque_left_on: bool, number: signal.Signals
+) -> None:
     server = bench.serve(on_exit)
     signalled_ns = time.monotonic_ns()
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=5) == 0
+    server.send_signal(number)
+    assert server.wait(timeout=5) == (130 if number is signal.SIGINT else 0)
     time.sleep(0.1)
     frames = bench.heard(signalled_ns)
     assert {f.command for f in frames} == ({MOVE_SIX} if torque_left_on else {TORQUE})
     assert all(on == torque_left_on for on in bench.board.torque_on)
+
+
+@pytest.mark.parametrize("on_exit", ["hold", "torque_off"])
+def test_on_exit_is_obeyed_after_an_exception_as_well(bench: Bench, on_exit: str) -> None:
+    words = ["tests.bridge.failing_server", bench.board.port, NAME, bench.endpoint, on_exit, "3.0"]
+    server = bench.start(words, "ready")
+    ready_ns = time.monotonic_ns()
+    assert server.wait(timeout=15) == 1
+    time.sleep(0.1)
+    frames = bench.heard(ready_ns)
+    assert {f.command for f in frames} == ({MOVE_SIX} if on_exit == "hold" else {TORQUE})
+    assert all(on == (on_exit == "hold") for on in bench.board.torque_on)
 
 
 def test_a_second_signal_stops_the_ramp_and_keeps_the_torque(bench: Bench) -> None:
