@@ -88,7 +88,7 @@ class ServoRobot:
         wherever it really is; from then on its state is the model of its commands.
 
         Raises WrongServo with every missing and unexpected id, ForeignCalibration, Astray where the arm goes on moving,
-        or what the bus raises. On an error the bus stays open and belongs to the caller.
+        Overheated, Undervoltage, or what the bus raises. On an error the bus stays open and belongs to the caller.
         """
         calibration.check_belongs(calibration.robot_serial, description)
         readings = ServoJoints.find(bus, calibration, assume_rad)
@@ -100,6 +100,7 @@ class ServoRobot:
         arm = ServoArm(joints, description, rig, clock, standing, model, pace)
         arm.stand(standing, readings)
         robot = ServoRobot(arm, description, clock, limits, readings is not None)
+        check_vitals(joints, robot._vitals)
         arm.take_hold()
         if readings is not None:
             robot._reader.start()
