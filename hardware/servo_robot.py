@@ -167,7 +167,8 @@ class ServoRobot:
     def close(self) -> None:
         """Stop reading and give the port back; the servos keep holding what they hold. Calling it twice is harmless."""
         self._reader.stop()
-        self._arm.joints.bus.close()
+        with self._recovery_lock:  # an arm that is being looked for is first held where it is found
+            self._arm.joints.bus.close()
         self._reader.join()
 
     # Leaving and recovering ------------------------------------------------------------------------
@@ -254,6 +255,8 @@ class ServoRobot:
                 self._let_go(walk, rest_rad)
         except RelaxBlocked:
             self.hold()
+            if self._adrift:  # whoever ends now must not leave servos that press on something
+                self._regain_if_possible()
             raise
 
     def _let_go(self, walk: SlowWalk, rest_rad: Array) -> None:
