@@ -110,6 +110,10 @@ class ServoReader:
                     self._listener.silence(error)
                 self._stop.wait(LOST_S)
                 continue
+            except Exception as error:  # whatever it is, the arm must not go on unwatched
+                self._listener.silence(NoReply(f"reading the servos failed: {error!r}"))
+                self._stop.wait(LOST_S)
+                continue
             spent_s = (self._clock.now_ns() - started_ns) * 1e-9
             turn_s = min(max(self._period_s / TURNS_A_PERIOD, spent_s / MOST_SHARE), self._period_s)
             self._stop.wait(max(0.0, turn_s - spent_s))

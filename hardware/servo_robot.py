@@ -88,7 +88,7 @@ class ServoRobot:
         wherever it really is; from then on its state is the model of its commands.
 
         Raises WrongServo with every missing and unexpected id, ForeignCalibration, Astray where the arm goes on moving,
-        or what the bus raises. On an error the bus stays open and belongs to the caller.
+        Overheated, Undervoltage, or what the bus raises. On an error the bus stays open and belongs to the caller.
         """
         calibration.check_belongs(calibration.robot_serial, description)
         readings = ServoJoints.find(bus, calibration, assume_rad)
@@ -100,6 +100,7 @@ class ServoRobot:
         arm = ServoArm(joints, description, rig, clock, standing, model, pace)
         arm.stand(standing, readings)
         robot = ServoRobot(arm, description, clock, limits, readings is not None)
+        check_vitals(joints, robot._vitals)
         arm.take_hold()
         if readings is not None:
             robot._reader.start()
@@ -166,7 +167,8 @@ class ServoRobot:
     def close(self) -> None:
         """Stop reading and give the port back; the servos keep holding what they hold. Calling it twice is harmless."""
         self._reader.stop()
-        self._arm.joints.bus.close()
+        with self._recovery_lock:  # an arm that is being looked for is first held where it is found
+            self._arm.joints.bus.close()
         self._reader.join()
 
     # Leaving and recovering ------------------------------------------------------------------------
@@ -253,6 +255,8 @@ class ServoRobot:
                 self._let_go(walk, rest_rad)
         except RelaxBlocked:
             self.hold()
+            if self._adrift:  # whoever ends now must not leave servos that press on something
+                self._regain_if_possible()
             raise
 
     def _let_go(self, walk: SlowWalk, rest_rad: Array) -> None:

@@ -276,9 +276,11 @@ def _say_nothing(_line: str) -> None:
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        return ipaddress.ip_address("127.0.0.1" if text == "localhost" else text)
+        address = ipaddress.ip_address("127.0.0.1" if text == "localhost" else text)
     except ValueError as error:
         raise EndpointRefused(f"{text!r} is no IP address, such as 192.168.1.20") from error
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return mapped or address  # where both kinds of network are served, clients of the older one have mapped addresses
 
 
 def _listen(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> socket.socket:

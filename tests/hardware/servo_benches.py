@@ -16,7 +16,7 @@ from hardware.buses.half_duplex import HalfDuplexSettings
 from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
 from hardware.virtual.chain_wire import ChainFaults
-from hardware.virtual.dofbot_board import BoardFaults
+from hardware.virtual.dofbot_board import BoardFaults, BoardManners
 from hardware.virtual.servo_rack import ServoRack
 from tests.hardware import dofbot_i2c_bench, dofbot_serial_bench, lx16a_bench, sts_bench
 from urdf.description import load_arm
@@ -83,9 +83,10 @@ def stream(robot: ServoRobot, target: Array, periods: int) -> list[JointCommand]
 
 
 @contextlib.contextmanager
-def dofbot_serial(folder: Path) -> Iterator[ServoBench]:
+def dofbot_serial(folder: Path, manners: BoardManners = dofbot_serial_bench.QUICK) -> Iterator[ServoBench]:
     calibration = dofbot_serial_bench.nominal_calibration(ARM)
-    with dofbot_serial_bench.open_bench(CLOCK, calibration.to_ticks(START), folder / "servos") as (board, bus):
+    ticks, link = calibration.to_ticks(START), folder / "servos"
+    with dofbot_serial_bench.open_bench(CLOCK, ticks, link, manners) as (board, bus):
         moving = (0x1D, 0x1A, *range(0x11, 0x18))
         yield ServoBench(
             bus,

@@ -326,6 +326,17 @@ def test_an_address_that_is_not_listed_is_refused() -> None:
     desk.close()
 
 
+def test_an_address_is_the_same_where_both_kinds_of_network_are_served() -> None:
+    robot, clock, said = SetpointRobot(SteppedClock()), SteppedClock(), list[str]()
+    try:
+        server = LegacyServer(robot, clock, "::", 0, ("127.0.0.5",), PERIOD_S, said.append)
+    except EndpointRefused as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    with contextlib.closing(server), socket.create_connection((LOOPBACK, server.port), 2.0, ("127.0.0.5", 0)) as client:
+        client.sendall(UPRIGHT_GRIPPER_30)
+        assert eventually(lambda: (server.turn(0.01), server.statistics.commands == 1)[1]), said
+
+
 def test_a_stranger_who_knocks_all_the_time_fills_no_log() -> None:
     desk = Desk(allow=("127.0.0.5",))
     for _ in range(20):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bridge.errors import CommandRefused
-from hardware.errors import BusLost, RelaxBlocked, RobotFaulted, WrongServo
+from hardware.errors import BusLost, Overheated, RelaxBlocked, RobotFaulted, WrongServo
+from hardware.servo_bus import Reading
 from hardware.servo_robot import ServoRobot
 from hardware.virtual.plant import FreePlant
 from tests.hardware import dofbot_serial_bench, servo_benches
@@ -243,6 +244,24 @@ def test_one_servo_that_falls_silent_is_a_fault_although_the_others_answer(bench
     assert fault_of(robot) == ""
 
 
+@on("dofbot_serial")
+def test_whatever_ends_the_reading_latches_and_it_goes_on(bench: ServoBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot = bench.connect()
+    read_ticks, failures = bench.bus.read_ticks, iter([ZeroDivisionError("a mistake of ours")])
+
+    def failing(servo_id: int) -> Reading:
+        for error in failures:
+            raise error
+        return read_ticks(servo_id)
+
+    monkeypatch.setattr(bench.bus, "read_ticks", failing)
+    wait_until(lambda: "a mistake of ours" in fault_of(robot), 2.0)
+    assert_refused_and_silent(robot, bench)
+    wait_until_read_again(robot)
+    robot.recover()
+    assert fault_of(robot) == ""
+
+
 @on("lx16a")
 def test_a_hold_ends_a_walk_to_the_rest_pose(bench: ServoBench) -> None:
     robot = bench.connect()
@@ -357,6 +376,16 @@ def test_a_servo_that_grows_hot_warns_then_stops_the_arm_which_can_still_be_park
     bench.temperature_c[2] = 50
     robot.recover()
     assert fault_of(robot) == ""
+
+
+@on("lx16a", "sts")
+def test_an_arm_with_a_hot_servo_is_not_taken_hold_of(bench: ServoBench) -> None:
+    assert bench.temperature_c is not None
+    bench.temperature_c[4] = 68
+    commanded = bench.commanded_ns()
+    with pytest.raises(Overheated, match="joint4 is 68 C hot"):
+        bench.connect()
+    assert bench.commanded_ns() == commanded
 
 
 @on("sts")

@@ -13,9 +13,10 @@ import pytest
 
 from hardware.errors import RelaxBlocked
 from hardware.servo_robot import ServoRobot
+from hardware.virtual.dofbot_board import BoardManners
 from hardware.virtual.plant import FreePlant
 from tests.bridge.benches import eventually
-from tests.hardware.servo_benches import BENCHES, START, ServoBench
+from tests.hardware.servo_benches import BENCHES, START, ServoBench, command, dofbot_serial
 
 REST = START + np.array([0.0, 0.3, 0.0, 0.0, 0.0, 0.0])
 
@@ -73,6 +74,25 @@ def test_an_arm_that_is_caught_just_before_its_rest_pose_keeps_its_torque_and_pr
     assert all(bench.rack.torque_on)
     np.testing.assert_allclose(bench.stands_rad()[1], caught_at[1], atol=0.02)
     np.testing.assert_allclose(bench.aims_rad()[1], caught_at[1], atol=0.02)
+
+
+@pytest.mark.parametrize("leave", ["relax", "close"])
+def test_who_ends_while_the_arm_is_looked_for_leaves_no_servo_that_presses(tmp_path: Path, leave: str) -> None:
+    """A servo that presses in vain cuts its torque after 3 s: the arm would fall when everybody has gone."""
+    with dofbot_serial(tmp_path, BoardManners()) as bench, contextlib.closing(bench):
+        robot, plant = bench.connect(), bench.rack.plant
+        assert isinstance(plant, FreePlant)
+        plant.blocked[1] = True
+        if leave == "relax":
+            with pytest.raises(RelaxBlocked):
+                robot.relax(REST)
+        else:
+            robot.send(command(REST, duration_s=0.3))
+            assert eventually(lambda: "Astray" in robot.read_state().fault, 5.0)
+        robot.close()
+        time.sleep(0.1)
+        assert all(bench.rack.torque_on)
+        np.testing.assert_allclose(bench.aims_rad()[1], bench.stands_rad()[1], atol=0.02)
 
 
 @on("dofbot_serial", "sts")
