@@ -68,6 +68,11 @@ def state_endpoint(endpoint: str) -> str:
     return f"{head}:{int(port) + 1}"
 
 
+def is_local(endpoint: str) -> bool:
+    """Return whether an endpoint is this machine's alone, so that it may be served without keys."""
+    return endpoint.startswith("ipc://") or _is_loopback(urlsplit(endpoint).hostname or "")
+
+
 def _check_port(endpoint: str) -> None:
     """Raise EndpointRefused for a port that is none. `*` is any free one; the state goes out on the port above."""
     port = endpoint.rpartition(":")[2]

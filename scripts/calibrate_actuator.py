@@ -27,9 +27,9 @@ from calibration.excitation import Room, excitation, find_room
 from calibration.servo import ServoCalibration
 from hardware.servo_robot import ServoRobot
 from hardware.witnessed_bus import WitnessedBus
-from scripts.cli import data_root, emit_json, say
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import DONE
 from scripts.programs.actuator_plot import ActuatorPicture, draw_actuator
 from scripts.programs.actuator_run import MotionLog, MotionPlayer
 from scripts.programs.bus_choice import BusKind, open_bus
@@ -113,11 +113,9 @@ class _Arm:
 def run(args: CalibrateActuatorArgs) -> int:
     """Play, fit, write, show; return the exit code."""
     if not (math.isfinite(args.seconds) and _LEAST_S <= args.seconds <= _MOST_S):
-        say(f"tandem calibrate actuator: --seconds must be {_LEAST_S:g} to {_MOST_S:g}, got {args.seconds}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem calibrate actuator: --seconds must be {_LEAST_S:g} to {_MOST_S:g}, got {args.seconds}")
     if args.seed < 0:
-        say(f"tandem calibrate actuator: --seed must be at least 0, got {args.seed}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem calibrate actuator: --seed must be at least 0, got {args.seed}")
     if args.out is not None:
         check_picture(args.out, "a picture of the servos' motion")
     console = Console(stderr=True)

@@ -14,9 +14,9 @@ from bridge.clock import MonotonicClock
 from bridge.messages import JointCommand
 from bridge.ports import Camera
 from calibration.errors import CalibrationError
-from scripts.cli import data_root, emit_json
+from scripts.cli import data_root, emit_json, refuse
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED
+from scripts.exit_codes import DONE, FAILED
 from scripts.programs.calibrate_chain import DEFAULTS, Bench, Chain, ChainSettings, StepReport, Workplace
 from scripts.programs.calibrated_camera import DESK_CAMERA
 from scripts.programs.camera_choice import open_camera
@@ -106,8 +106,7 @@ def run(args: CalibrateAllArgs) -> int:
     settings = ChainSettings(args.views, args.poses, args.rounds, seed=args.seed)
     too_little = less_than_needed(settings)
     if too_little:
-        _say(console, f"tandem calibrate all: {too_little}")
-        return BAD_INPUT
+        return refuse(f"tandem calibrate all: {too_little}")
     place = workplace_of(args, console)
     chain = Chain(place, settings, tell=lambda report: _say(console, f"{report.step}: {report.words}"))
     with settled_memory(), CountedProgress(console, "calibrating", chain.pieces) as progress:

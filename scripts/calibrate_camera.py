@@ -22,8 +22,8 @@ from calibration.errors import CalibrationError, WeakViews
 from calibration.intrinsics import MIN_VIEWS, MODELS, CameraResult, Refused, Seen, calibrate
 from calibration.view_guide import HOLD_STILL, WANTED_VIEWS, Advice, ViewGuide
 from hardware.cameras.newest import NewestCamera
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE
 from urdf.description import load_arm
 from urdf.errors import UnknownName
 
@@ -100,11 +100,9 @@ def run(args: CalibrateCameraArgs) -> int:
         if model not in MODELS:
             raise UnknownName("lens model", model, MODELS)
     if (args.folder is None) == (not args.camera) or args.views < MIN_VIEWS:
-        say(
-            f"tandem calibrate camera: give --folder or --camera, one of them, and at least {MIN_VIEWS} views",
-            json=True,
+        return refuse(
+            f"tandem calibrate camera: give --folder or --camera, one of them, and at least {MIN_VIEWS} views"
         )
-        return BAD_INPUT
     board = load_board(args.board, root)
     if args.folder is None:
         seen, size_px, refused = _from_camera(args, board, root)

@@ -25,9 +25,9 @@ from calibration.hand_eye_poses import HandEyePlanner
 from calibration.hand_eye_routine import HandEyeRoutine, HandEyeSetup
 from calibration.hand_eye_sample import MIN_SAMPLES, Mount
 from calibration.servo import ServoCalibration
-from scripts.cli import data_root, emit_json, say
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import DONE
 from scripts.programs.camera_choice import CameraChoice, open_robot_camera
 from scripts.programs.hand_eye_by_hand import HandEyeByHand
 from scripts.programs.hand_eye_plot import HandEyePicture, draw_hand_eye
@@ -113,8 +113,7 @@ def run(args: CalibrateHandEyeArgs) -> int:
     """Sample, solve, write and show; return the exit code."""
     trouble = _refused(args)
     if trouble:
-        say(f"tandem calibrate hand-eye: {trouble}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem calibrate hand-eye: {trouble}")
     if args.out is not None:
         check_picture(args.out, "a picture of hand and eye")
     console = Console(stderr=True)

@@ -16,8 +16,7 @@ from calibration.routines import MarkedPose, ServoRoutine
 from calibration.servo import ServoCalibration
 from hardware.errors import NotMeasured
 from hardware.servo_bus import find_servos
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.programs.bus_choice import BusKind, open_bus
 from urdf.description import load_arm
 
@@ -104,8 +103,7 @@ class CalibrateServosResult:
 def run(args: CalibrateServosArgs) -> int:
     """Measure one way or the other; return the exit code."""
     if bool(args.port) == bool(args.sight.camera):
-        say("tandem calibrate servos: say --port PORT to measure by hand, or --camera NAME, one of the two", args.json)
-        return BAD_INPUT
+        return refuse("tandem calibrate servos: say --port PORT to measure by hand, or --camera NAME, one of the two")
     if args.sight.camera:
         from scripts.programs.servo_camera import measure  # OpenCV and matplotlib, which the Pi has not
 

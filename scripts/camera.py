@@ -11,8 +11,8 @@ from pathlib import Path
 
 from bridge.ports import Frame
 from hardware.errors import CameraMissing
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE
 from scripts.programs.camera_choice import CameraChoice, open_camera
 from scripts.programs.camera_devices import video_devices
 from scripts.programs.camera_figures import CameraFigures
@@ -123,8 +123,7 @@ def run_view(args: CameraViewArgs) -> int:
     """Look through a camera; return the exit code."""
     choice = CameraChoice.parse(args.camera)
     if not args.seconds > 0:
-        say(f"tandem camera view: --seconds must be above 0, got {args.seconds}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem camera view: --seconds must be above 0, got {args.seconds}")
     path = args.out or default_picture(choice.name, data_root())
     check_picture(path, "the picture of a camera")
     display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from bridge.ports import Frame
 from calibration.artifacts import utc_now
 from hardware.errors import SettingRefused
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.camera_choice import CameraChoice, open_camera
 from scripts.programs.camera_figures import CameraFigures
 from scripts.programs.camera_look import figures_in_words, look
@@ -45,12 +45,10 @@ def run_record(args: CameraRecordArgs) -> int:
     """Record a camera; return the exit code."""
     choice = CameraChoice.parse(args.camera)
     if not args.seconds > 0 or (args.rate is not None and not args.rate > 0):
-        say("tandem camera record: --seconds and --rate must be above 0", args.json)
-        return BAD_INPUT
+        return refuse("tandem camera record: --seconds and --rate must be above 0")
     out = args.out or data_root() / "recordings" / f"{Path(choice.name).stem}_{utc_now()}"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        say(f"tandem camera record: {out} exists: name another, nothing is written over", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem camera record: {out} exists: name another, nothing is written over")
     stopped = False
     with open_camera(args.camera, key=args.key) as camera:
         writer = _writer(out, choice.name, args.rate)

@@ -14,8 +14,8 @@ from bridge.link import default_endpoint
 from bridge.ports import Frame
 from hardware.cameras.newest import NewestCamera
 from hardware.cameras.remote import FrameSender
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.camera_choice import CameraChoice, open_camera
 from scripts.programs.camera_figures import CameraFigures
 from scripts.programs.camera_look import figures_in_words
@@ -52,8 +52,7 @@ def run_serve(args: CameraServeArgs) -> int:
     ring = KeyRing(data_root() / "keys") if args.keys else None
     endpoint = args.endpoint or default_endpoint(f"camera-{choice.name}")
     if not 1 <= args.quality <= 100 or (args.seconds is not None and not args.seconds > 0):
-        say("tandem camera serve: --quality is 1 to 100, and --seconds above 0", args.json)
-        return BAD_INPUT
+        return refuse("tandem camera serve: --quality is 1 to 100, and --seconds above 0")
     with StopRequests().listening() as stop, open_camera(args.camera) as camera:
         sender = FrameSender(
             endpoint, ring=ring, to_jpeg=_jpeg(endpoint, args.quality), tell=lambda t: say(t, args.json)

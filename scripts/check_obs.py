@@ -18,9 +18,9 @@ from calibration.servo import ServoCalibration
 from perception.block_source import CameraBlockSource
 from perception.marker_locator import MarkerLocator
 from scripts.calibrate_all import CalibrateAllArgs, workplace_of
-from scripts.cli import data_root, emit_json
+from scripts.cli import data_root, emit_json, refuse
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED
+from scripts.exit_codes import DONE, FAILED
 from scripts.programs.calibrate_chain import Bench, Workplace
 from scripts.programs.calibrated_camera import CalibratedCamera, printed_desk_board
 from scripts.programs.lab import ROBOT_NAME
@@ -105,8 +105,7 @@ def run(args: CheckObsArgs) -> int:
     console = Console(stderr=args.json)
     gap_level(args.level)
     if args.seed < 0:
-        _say(console, f"tandem check-obs: --seed must be at least 0, got {args.seed}")
-        return BAD_INPUT
+        return refuse(f"tandem check-obs: --seed must be at least 0, got {args.seed}")
     picture = args.out or data_root() / "robots" / args.robot / "check_obs.png"
     check_picture(picture, "a check of the observation")
     place = workplace_of(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from scripts.exit_codes import BAD_INPUT
 from urdf.errors import UnknownName
 
 _MARKS_OF_A_RUN = ("run.json", "metrics.jsonl", "policy")
@@ -21,6 +22,12 @@ def data_root() -> Path:
 def say(text: str, json: bool = False) -> None:
     """Print a line for people at once: on stderr when `json` keeps stdout for the JSON object."""
     print(text, file=sys.stderr if json else sys.stdout, flush=True)
+
+
+def refuse(text: str) -> int:
+    """Say on stderr what is wrong with the arguments; return the exit code for that."""
+    print(text, file=sys.stderr, flush=True)
+    return BAD_INPUT
 
 
 def emit_json(result: object, enabled: bool = True) -> None:

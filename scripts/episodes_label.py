@@ -9,9 +9,9 @@ import msgspec
 
 from bridge.episode_attempts import RecordedDemonstrations, read_demonstrations
 from bridge.episode_decisions import FAILURE, SUCCESS, UNKNOWN, Verdict
-from scripts.cli import data_root, emit_json, say
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.episodes import EpisodeName
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import DONE
 from scripts.programs.demonstration_notes import (
     AttemptNote,
     DemonstrationNotes,
@@ -97,8 +97,7 @@ def run_label(args: EpisodesLabelArgs) -> int:
     named = [number for numbers, _ in words for number in numbers]
     twice = sorted({number for number in named if named.count(number) > 1})
     if twice:
-        say(f"tandem episodes label: attempt {twice[0]} is named twice", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem episodes label: attempt {twice[0]} is named twice")
     check_attempts(recorded, tuple(named))
     notes = read_notes(recorded)
     labels = {n: msgspec.structs.replace(notes.on(n), verdict=verdict) for numbers, verdict in words for n in numbers}
@@ -108,8 +107,7 @@ def run_label(args: EpisodesLabelArgs) -> int:
 def run_trim(args: EpisodesTrimArgs) -> int:
     """Trim; return the exit code."""
     if not (math.isfinite(args.still) and 0 <= args.still <= 1) or args.spare < 0:
-        say(f"tandem episodes trim: --still 0 to 1, --spare 0 or more; got {args.still} and {args.spare}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem episodes trim: --still 0 to 1, --spare 0 or more; got {args.still} and {args.spare}")
     recorded = read_demonstrations(resolve_episode(args.episode, data_root()))
     notes = read_notes(recorded)
     ranges: dict[int, AttemptNote] = {}

@@ -18,10 +18,10 @@ from bridge.episode_witness import demonstration_header
 from bridge.observation import PRIVILEGED, STATE, ObservationSpec
 from bridge.ports import Policy
 from policies.evaluation import episode_seeds
-from scripts.cli import data_root, emit_json
+from scripts.cli import data_root, emit_json, refuse
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, scripted_choice
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from scripts.exit_codes import DONE, FAILED, INTERRUPTED
 from scripts.keyboard import keyboard
 from scripts.programs.demonstration_record import (
     AttemptClock,
@@ -127,8 +127,7 @@ def run(args: EpisodesRecordArgs) -> int:
     console = Console(stderr=args.json)
     for option, value, least in (("episodes", args.episodes, 1), ("seed", args.seed, 0)):
         if value < least:
-            _say(console, f"tandem episodes record: --{option} must be at least {least}, got {value}")
-            return BAD_INPUT
+            return refuse(f"tandem episodes record: --{option} must be at least {least}, got {value}")
     start_s = time.monotonic()
     if args.robot == SIMULATED:
         exit_code, summary = _in_simulation(args, console)

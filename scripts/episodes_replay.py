@@ -15,10 +15,10 @@ from bridge.clock import MonotonicClock
 from bridge.episode_reader import Episode, read_episode
 from bridge.errors import PolicyMismatch
 from bridge.ports import Clock, Robot
-from scripts.cli import data_root, emit_json, say
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.counted_progress import CountedProgress
 from scripts.episodes import EpisodeName
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import DONE
 from scripts.programs.episode_files import resolve_episode
 from scripts.programs.episode_recording import RecordedRun, recording
 from scripts.programs.episode_replay import JointDifference, Timeline, check_same_arm, replay
@@ -72,8 +72,7 @@ def run(args: EpisodesReplayArgs) -> int:
     """Play it again; return the exit code."""
     console = Console(stderr=args.json)
     if not (math.isfinite(args.max_pause_s) and args.max_pause_s >= 0):
-        say(f"tandem episodes replay: --max-pause-s must be at least 0, got {args.max_pause_s}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem episodes replay: --max-pause-s must be at least 0, got {args.max_pause_s}")
     episode = read_episode(resolve_episode(args.episode, data_root()))
     timeline = Timeline.of(episode, args.max_pause_s)
     header = episode.header

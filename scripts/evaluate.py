@@ -24,8 +24,8 @@ from policies.evaluation import episode_seeds, play, wilson_interval
 from policies.onnx_policy import OnnxPolicy
 from policies.scripted import SCRIPTED_NAMES, scripted_policy
 from policies.shipped import MADE_NAME, shipped_folders
-from scripts.cli import data_root, emit_json, resolve_run, run_folders
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.cli import data_root, emit_json, refuse, resolve_run, run_folders
+from scripts.exit_codes import DONE
 from scripts.programs.area_map import Area, PlacedEpisode, Region, area_of, count_regions, place_of
 from scripts.programs.area_plot import draw_area_map
 from scripts.programs.picture_file import check_picture
@@ -164,10 +164,7 @@ def run(args: EvaluateArgs) -> int:
     console = Console(stderr=args.json)
     for option, value, least in (("episodes", args.episodes, 1), ("seed", args.seed, 0), ("workers", args.workers, 0)):
         if value < least:
-            console.print(
-                f"tandem evaluate: --{option} must be at least {least}, got {value}", highlight=False, markup=False
-            )
-            return BAD_INPUT
+            return refuse(f"tandem evaluate: --{option} must be at least {least}, got {value}")
     choice = choose_policy(args.policy, args.rig, args.arm, args.task)
     path = _map_path(args, choice)
     area = _check(choice, args.map)

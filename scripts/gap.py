@@ -11,10 +11,10 @@ from rich.console import Console
 
 from policies.artifact import MANIFEST_NAME
 from scripts.calibrate_all import less_than_needed
-from scripts.cli import data_root, emit_json
+from scripts.cli import data_root, emit_json, refuse
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, evaluate_policy
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED
+from scripts.exit_codes import DONE, FAILED
 from scripts.programs.calibrate_chain import DEFAULTS, ChainSettings
 from scripts.programs.gap_crew import Piece, measure_units
 from scripts.programs.gap_measure import worst_zero_deg
@@ -82,13 +82,11 @@ def run(args: GapArgs) -> int:
     console = Console(stderr=args.json)
     trouble = _refused(args)
     if trouble:
-        _say(console, f"tandem gap: {trouble}")
-        return BAD_INPUT
+        return refuse(f"tandem gap: {trouble}")
     try:
         table, path = measure_gap(args, console, args.workers or os.cpu_count() or 1)
     except GapError as error:
-        _say(console, f"tandem gap: {error}")
-        return BAD_INPUT
+        return refuse(f"tandem gap: {error}")
     picture = path.with_name("gap.png")
     draw_gap(table, picture)
     for line in describe(table):

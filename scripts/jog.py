@@ -11,8 +11,8 @@ from hardware.errors import BadChecksum, NoReply, NotMeasured, ServoAlarm
 from hardware.jog import STEP_S, Jogger, check_step
 from hardware.servo_bus import ServoBus
 from hardware.witnessed_bus import WitnessedBus
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE
 from scripts.keyboard import ESCAPE, Keyboard, keyboard
 from scripts.programs.bus_choice import BusKind, open_bus
 from scripts.programs.bus_recording import BusScribe
@@ -67,8 +67,7 @@ class JogResult:
 def run(args: JogArgs) -> int:
     """Jog until the person stops; return the exit code."""
     if args.bus.startswith("dofbot") and args.servo_ids != _DOFBOT_IDS:
-        say("tandem jog: --servo-ids is for lx16a, sts and pca9685: a Dofbot's servos are 1 to 6", json=True)
-        return BAD_INPUT
+        return refuse("tandem jog: --servo-ids is for lx16a, sts and pca9685: a Dofbot's servos are 1 to 6")
     clock = MonotonicClock()
     if not Path(args.port).exists():
         open_bus(args.bus, args.port, args.servo_ids, clock).close()  # raises, and names the ports that are there

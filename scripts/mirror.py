@@ -22,9 +22,9 @@ from bridge.errors import PolicyMismatch
 from bridge.loop import LoopStep
 from bridge.remote import RemoteRobot
 from scripts.calibrate_servos import SightArgs
-from scripts.cli import data_root, emit_json, say
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from scripts.exit_codes import DONE, FAILED, INTERRUPTED
 from scripts.programs.camera_choice import CameraChoice
 from scripts.programs.episode_files import resolve_episode
 from scripts.programs.episode_recording import RecordedRun, Recording, recording
@@ -91,8 +91,7 @@ def run(args: MirrorArgs) -> int:
     """Mirror one motion; return the exit code."""
     console = Console(stderr=args.json)
     if not (math.isfinite(args.seconds) and LEAST_SECONDS <= args.seconds <= 600.0):
-        say(f"tandem mirror: --seconds must be {LEAST_SECONDS:g} to 600, got {args.seconds}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem mirror: --seconds must be {LEAST_SECONDS:g} to 600, got {args.seconds}")
     if args.out is not None:
         check_picture(args.out, "a mirror's picture")
     if args.camera not in ("", _OWN_CAMERA, _NO_CAMERA):

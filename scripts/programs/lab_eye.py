@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bridge.clock import MonotonicClock
 from bridge.ports import Frame
-from scripts.programs.process_tree import die_with_parent
+from scripts.programs.process_tree import deaf_children, die_with_parent
 from sim.lab_truth import CameraTruth
 from urdf.description import load_arm
 from urdf.pose import Array, Pose
@@ -110,7 +110,8 @@ def start_eye(setup: EyeSetup, mirror: SceneMirror) -> BaseProcess:
     """Start the camera process; it ends with `terminate()` or with this process."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_watch, args=(setup, mirror, os.getpid()), name="lab camera", daemon=True)
-    process.start()
+    with deaf_children():  # Ctrl-C reaches the whole terminal; the lab ends its own children
+        process.start()
     return process
 
 
@@ -120,7 +121,6 @@ def _watch(setup: EyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
     from sim.lab_camera import HeldBoard, LabRenderer
     from sim.lab_scene import LAB_INTRINSICS
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the lab ends its own children
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(signal.SIGKILL, parent_pid)
     os.nice(5)  # a late picture is better than a late servo

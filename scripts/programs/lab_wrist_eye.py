@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 
 from bridge.clock import MonotonicClock
 from scripts.programs.lab_eye import SceneMirror
-from scripts.programs.process_tree import die_with_parent
+from scripts.programs.process_tree import deaf_children, die_with_parent
 from sim.lab_truth import LabTruth
 from urdf.description import load_arm
 
@@ -31,7 +31,8 @@ def start_wrist_eye(setup: WristEyeSetup, mirror: SceneMirror) -> BaseProcess:
     """Start the process; it ends with `terminate()` or with this process."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_watch, args=(setup, mirror, os.getpid()), name="lab wrist camera", daemon=True)
-    process.start()
+    with deaf_children():
+        process.start()
     return process
 
 
@@ -39,7 +40,6 @@ def _watch(setup: WristEyeSetup, mirror: SceneMirror, parent_pid: int) -> None:
     from hardware.cameras.remote import FrameSender
     from sim.lab_depth import LabDepthEye
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(signal.SIGKILL, parent_pid)
     os.nice(5)

@@ -1,4 +1,4 @@
-"""Children that do not outlive their parents, whatever kills those."""
+"""Children that do not outlive their parents, whatever kills those, and that leave Ctrl-C to them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,3 +42,17 @@ def before_exec(number: signal.Signals) -> Callable[[], None]:
     """Return what `subprocess.Popen(preexec_fn=...)` runs in a child that shall get `number` when we die."""
     parent_pid = os.getpid()
     return lambda: die_with_parent(number, parent_pid)
+
+
+@contextmanager
+def deaf_children() -> Generator[None]:
+    """Have processes that are started meanwhile never hear Ctrl-C, their imports included; ours comes afterwards.
+
+    Ref: Linux signal(7): the mask of blocked signals is inherited, across execve too.
+    """
+    resource_tracker.ensure_running()  # or multiprocessing starts it with the first child, and unblocks SIGINT then
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.clock import MonotonicClock
+from bridge.errors import KeyRefused
 from bridge.keys import ClientKey
+from bridge.link import is_local
 from bridge.ports import Clock
 from bridge.remote import RemoteRobot
 from bridge.watcher import RobotWatcher
@@ -25,8 +27,13 @@ class RobotLink:
 
     @staticmethod
     def of(address: RobotFile, key: Path | None = None, take_over: bool = False) -> RobotLink:
-        """Read the key, that of robot.toml unless another is given; raises KeyRefused."""
+        """Read the key, that of robot.toml unless another is given; raises KeyRefused, also where one is missing."""
         path = key or (Path(address.key) if address.key else None)
+        if path is None and address.endpoint and not is_local(address.endpoint):
+            raise KeyRefused(
+                f"{address.endpoint} is reached with a key alone: say --key FILE, or name it in robot.toml "
+                '(key = "FILE"). `tandem keys new NAME` on the machine that serves the arm makes one'
+            )
         return RobotLink(address, load_arm(address.arm), ClientKey.load(path) if path else None, take_over)
 
     def connect(self, clock: Clock | None = None) -> RemoteRobot:

@@ -17,9 +17,9 @@ from calibration.servo import ServoCalibration
 from calibration.servo_vision import MIN_SAMPLES
 from calibration.servo_vision_file import ServoVisionReport, recalibrated
 from hardware.cameras.newest import NewestCamera
-from scripts.cli import data_root, emit_json, say
+from scripts.cli import data_root, emit_json, refuse, say
 from scripts.counted_progress import CountedProgress
-from scripts.exit_codes import BAD_INPUT, DONE
+from scripts.exit_codes import DONE
 from scripts.programs.bus_choice import ticks_range
 from scripts.programs.calibrated_camera import printed_desk_board
 from scripts.programs.camera_choice import CameraChoice, open_robot_camera
@@ -68,8 +68,7 @@ def measure(robot: str, args: SightArgs, fresh: bool, json: bool) -> int:
     """
     trouble = _refused(args)
     if trouble:
-        say(f"tandem calibrate servos: {trouble}", json)
-        return BAD_INPUT
+        return refuse(f"tandem calibrate servos: {trouble}")
     if args.out is not None:
         check_picture(args.out, "a picture of the servos")
     console = Console(stderr=True)

@@ -113,4 +113,4 @@ def test_places_that_are_no_numbers_are_refused(
     words: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["calibrate", "servos", "--robot", "lab", "--camera", "robot", *words]) == 2
-    assert says in capsys.readouterr().out
+    assert says in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_a_recording_is_a_camera_again_and_nothing_is_written_over(
         assert camera.wait(5.0).rgb.shape == (48, 64, 3)
     before = sorted(out.iterdir())
     assert run_record(CameraRecordArgs(f"video:{film}", out, seconds=0.3)) == 2
-    assert "nothing is written over" in capsys.readouterr().out
+    assert "nothing is written over" in capsys.readouterr().err
     assert sorted(out.iterdir()) == before
 
 

@@ -159,6 +159,26 @@ def test_typed_errors_become_one_line_and_an_exit_code(
     assert len(captured.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "mirror --seconds 1",
+        "run --episodes 0",
+        "lab --seed -1",
+        "camera view --seconds 0",
+        "jog --port X --bus dofbot-i2c --servo-ids 9",
+    ],
+)
+def test_wrong_arguments_are_told_on_stderr_by_the_commands_name(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_DATA", str(tmp_path))
+    assert tandem.main(words.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"tandem {words.partition(' -')[0]}: --")
+
+
 def errors_of_the_rooms() -> dict[str, type[Exception]]:
     rooms = ("urdf", "bridge", "hardware", "calibration", "perception", "policies", "sim")
     return {
