@@ -19,13 +19,14 @@ import pytest
 
 from bridge.episode_reader import read_episode
 from bridge.errors import CommandRefused, EndpointRefused, RobotLost
-from bridge.keys import ClientKey
+from bridge.keys import ClientKey, KeyRing
 from bridge.link import default_endpoint
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
 from bridge.server_settings import ServerSettings
 from bridge.stop_latch import StopLatch
 from scripts.main import main
+from scripts.programs.legacy_serving import legacy_stream
 from scripts.programs.robot_file import RobotFile
 from scripts.programs.stop_requests import StopRequests
 from scripts.serve import ServeArgs, Served, serve_robot
@@ -218,6 +219,19 @@ def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None
     told = [e.text for e in read_episode(recorded).events]
     assert "legacy stream: 127.0.0.1 is connected" in told
     assert any("EMERGENCY STOP" in text for text in told)
+
+
+def test_a_killed_server_s_key_of_the_stream_neither_stays_nor_hinders_the_next(tmp_path: Path) -> None:
+    """A service that starts at boot may have the number that it had before the power cut."""
+    ring = KeyRing(tmp_path / "keys")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (f"legacy-{os.getpid()}", f"legacy-{ended.pid}", "legacy-1", "legacy-laptop"):
+        ring.new(name)
+    with legacy_stream("ipc:///nobody", ARM, "127.0.0.1", (), ring, lambda text: None, port=0):
+        names = {f"legacy-{os.getpid()}", "legacy-1", "legacy-laptop"}  # the process 1 runs
+        assert set(ring.allowed().values()) == names
+    assert set(ring.allowed().values()) == {"legacy-1", "legacy-laptop"}
 
 
 def test_the_stream_goes_to_the_network_for_a_list_of_addresses_alone(bench: Bench) -> None:
