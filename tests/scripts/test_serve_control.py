@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -125,6 +126,9 @@ def test_a_terminal_that_is_halted_stops_neither_the_stop_nor_the_end(bench: Ben
     try:
         assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
         time.sleep(0.3)
+        ignored = re.search(r"^SigIgn:\s+(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+        assert ignored is not None
+        assert int(ignored[1], 16) >> (signal.SIGTSTP - 1) & 1  # nor does Ctrl-Z halt it
         os.write(leader, b"\x13")
         with RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=3.0) as robot:
             robot.send(command(1))
