@@ -72,7 +72,10 @@ class Keyboard:
         ready, _, _ = select.select([self._fd], [], [], timeout_s)
         if not ready:
             return b""
-        data = os.read(self._fd, 1)
+        try:
+            data = os.read(self._fd, 1)
+        except OSError as error:  # a pseudo-terminal whose other end was closed
+            raise NoTerminal(f"the terminal has gone: {error.strerror}") from error
         if not data:
             raise NoTerminal("the terminal has gone")
         return data

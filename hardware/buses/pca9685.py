@@ -72,6 +72,16 @@ class Pca9685Settings:
         return math.floor(pulse_s * self.frequency_hz * STEPS + 0.5)
 
 
+def ask_chip(port: str, clock: Clock, open_bus: OpenBus = open_smbus) -> None:
+    """Ask a chip at the usual address for one register, which changes nothing; raises PortError or BusLost."""
+    settings = Pca9685Settings()
+
+    def greet(bus: SmBus) -> None:
+        bus.read_byte_data(settings.address, Register.MODE1)
+
+    I2cChip(port, settings.address, "PCA9685", clock, greet, settings.chip, open_bus).close()
+
+
 class Pca9685Bus:
     """A ServoBus in open loop: nothing tells where the servos are, whether they are powered, or whether they exist.
 

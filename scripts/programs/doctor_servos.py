@@ -21,7 +21,7 @@ def servos(
 ) -> Iterator[Finding]:
     """Open the bus, ask every servo where it stands and how it is, and close it."""
     if kind == "pca9685":
-        yield ok(_TOPIC, port, "a PCA9685 only sends pulses: whether servos are there cannot be read, nor how they are")
+        yield _pulses(port, clock)
         return
     try:
         bus = open_bus(kind, port, servo_ids, clock)
@@ -46,6 +46,18 @@ def servos(
         yield from _vitals(bus, tuple(standing), vitals_limits(kind))
         if calibration is not None:
             yield from _ranges(calibration, standing)
+
+
+def _pulses(port: str, clock: Clock) -> Finding:
+    """Ask a chip that has nothing to tell of its servos whether it is there."""
+    from hardware.buses.pca9685 import ask_chip
+
+    try:
+        ask_chip(port, clock)
+    except (PortError, BusError) as error:
+        return fail(_TOPIC, port, str(error), "`i2cdetect -y 1` shows 40 where it is wired up and has its 3.3 V")
+    text = "a PCA9685 answers; it only sends pulses: whether servos are there cannot be read, nor how they are"
+    return ok(_TOPIC, port, text)
 
 
 def _answers(bus: ServoBus, expected: Sequence[int], standing: dict[int, int]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +13,10 @@ from bridge.keys import ClientKey, KeyRing
 from bridge.messages import JointCommand, RobotState
 from bridge.remote import RemoteRobot
 from hardware.buses.legacy_tcp import LegacyServer
+from scripts.programs.process_tree import is_running
 from urdf.description import ArmDescription
+
+_OURS = re.compile(r"legacy-(\d+)")
 
 
 class LateRobot:
@@ -58,6 +62,14 @@ class LateRobot:
             raise
 
 
+def _revoke_left_behind(ring: KeyRing) -> None:
+    """Revoke the keys of servers that were killed: after a power cut, our number may be that of one of them."""
+    for name in sorted(ring.allowed().values()):
+        made = _OURS.fullmatch(name)
+        if made is not None and (int(made[1]) == os.getpid() or not is_running(int(made[1]))):
+            ring.revoke(name)
+
+
 @contextmanager
 def legacy_stream(
     endpoint: str,
@@ -74,6 +86,8 @@ def legacy_stream(
     emergency stop hold for it as for anybody.
     """
     name = f"legacy-{os.getpid()}"
+    if ring is not None:
+        _revoke_left_behind(ring)
     robot = LateRobot(endpoint, description, ring.new(name) if ring is not None else None)
     try:
         options = {} if port is None else {"port": port}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -25,11 +27,24 @@ class StopSources:
 
 @contextmanager
 def stop_sources(gpio: int | None) -> Generator[StopSources]:
-    """Listen to the terminal, where there is one, and to the button of a GPIO number; raises ButtonFailed."""
+    """Listen to the terminal, where there is one, and to the button of a GPIO number; raises ButtonFailed.
+
+    A program in the background leaves the keys to the shell: the kernel halts whoever reads them from there. Ctrl-Z
+    halts nobody: an arm whose server stands still has no watchdog.
+    """
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTSTP, signal.signal(signal.SIGTSTP, signal.SIG_IGN))
         button = stack.enter_context(stop_button(gpio)) if gpio is not None else None
-        keys = stack.enter_context(keyboard((_STOP_KEY,))) if sys.stdin.isatty() else None
+        keys = stack.enter_context(keyboard((_STOP_KEY,))) if sys.stdin.isatty() and _in_front() else None
         yield StopSources(keys, button)
+
+
+def _in_front() -> bool:
+    """Whether no other program has our terminal; one that is not ours to control has no front."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:
+        return True
 
 
 def pass_on(stops: StopSources, server: RobotServer, tell: Callable[[str], None]) -> None:

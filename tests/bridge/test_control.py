@@ -373,8 +373,8 @@ def test_a_server_a_billion_seconds_away_and_100_ppm_fast_works_the_same(tmp_pat
     robot = SetpointRobot(clock)
     with serving(robot, ipc(tmp_path), clock) as server, RemoteRobot(server.endpoint, ARM, CLOCK) as remote:
         for seq in range(1, 60):
-            remote.send(command_to(START + 0.01, seq, CLOCK.now_ns()))
-            truth_ns = clock.now_ns() - CLOCK.now_ns()
+            remote.send(command_to(START + 0.01, seq, CLOCK.now_ns(), ttl_s=0.5))
+            truth_ns = max(clock.now_ns() - CLOCK.now_ns() for _ in range(3))  # a busy machine may come in between
             bound_ns = remote.offset.error_ns(CLOCK.now_ns())
             assert abs(remote.offset.offset_ns - truth_ns) <= bound_ns + 50_000
             assert bound_ns < 20_000_000

@@ -322,6 +322,14 @@ def test_a_corrupt_message_is_counted_dropped_and_answered_and_the_arm_holds(
     assert raw.move(command_to(START + 0.02, seq=2)).verdict == "accepted"
 
 
+def test_an_oversized_message_ends_its_connection_before_anything_is_allocated(raw: Raw, server: RobotServer) -> None:
+    """Without keys as well, where no flood guard counts bytes."""
+    raw.socket.send(bytes(20_000_000))
+    raw.say(Ping(7))  # goes out on the next connection
+    assert isinstance(raw.hear(3000), Pong)
+    assert server.statistics.corrupt == 0  # not one byte of it came to be looked at
+
+
 def test_a_message_in_several_frames_is_corrupt(raw: Raw, robot: SetpointRobot, server: RobotServer) -> None:
     raw.greet()
     raw.socket.send_multipart([encode(Move("raw", command_to(START + 0.01))), b"more"])

@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from bridge.link import software_version
 from bridge.server_settings import ServerSettings
 from bridge.stop_latch import StopLatch
 from calibration.servo import ServoCalibration
+from hardware.buses.pca9685 import ask_chip
 from hardware.virtual.dofbot_board import BoardFaults, BoardManners, DofbotBoard
 from hardware.virtual.plant import FreePlant
 from scripts.doctor import DoctorArgs, run
@@ -32,7 +34,7 @@ from scripts.programs.host import Host
 from scripts.programs.robot_file import RobotFile, robot_file_path, stop_latch_path
 from scripts.programs.served_arm import served_arm
 from tests.bridge.benches import SetpointRobot, ipc, serving
-from tests.hardware import lx16a_bench
+from tests.hardware import lx16a_bench, pca9685_bench
 from urdf.description import load_arm
 
 ARM = load_arm("dofbot")
@@ -336,6 +338,21 @@ def test_what_would_have_the_arm_stopped_stops_a_run(
         found = {f.subject: f for f in servos("lx16a", board.port, bus.servo_ids, clock, None)}
     assert {subject: found[subject].level for subject in levels} == levels
     assert all(bool(f.fix) == (f.level is not Level.OK) for f in found.values())
+
+
+def test_a_chip_that_is_not_there_stops_a_run_although_it_tells_nothing_of_its_servos(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = MonotonicClock()
+    (missing,) = servos("pca9685", "/dev/i2c-no-such", pca9685_bench.IDS, clock, None)
+    with pca9685_bench.open_bench(clock) as (board, _):
+        monkeypatch.setattr("hardware.buses.pca9685.ask_chip", partial(ask_chip, open_bus=board.wire.open))
+        before = len(board.wire.writes)
+        (there,) = servos("pca9685", "/dev/i2c-1", pca9685_bench.IDS, clock, None)
+        board.wire.unplug()
+        (gone,) = servos("pca9685", "/dev/i2c-1", pca9685_bench.IDS, clock, None)
+        assert len(board.wire.writes) == before  # nothing was set up
+    assert (there.level, gone.level, missing.level) == (Level.OK, Level.FAIL, Level.FAIL)
 
 
 def test_a_joint_outside_its_calibrated_range_is_named(board: DofbotBoard, doctor: Doctor, tmp_path: Path) -> None:

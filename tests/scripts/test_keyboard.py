@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 
-from scripts.keyboard import ESCAPE, Keyboard
+from scripts.keyboard import ESCAPE, Keyboard, NoTerminal
 
 Terminal = tuple[Keyboard, int]
 
@@ -29,6 +29,15 @@ def test_a_stop_right_behind_escape_is_not_taken_for_the_rest_of_an_arrow(termin
     os.write(person, b"\x1b ")
     assert keys.read(1.0) == " "
     assert keys.read(0.0) == ""
+
+
+def test_a_terminal_whose_other_end_was_closed_is_told_as_gone(terminal: Terminal) -> None:
+    keys, person = terminal
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, person)
+    os.close(other)
+    with pytest.raises(NoTerminal, match="gone"):
+        keys.read(1.0)
 
 
 def test_keys_behind_escape_come_in_their_turn(terminal: Terminal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -19,13 +20,14 @@ import pytest
 
 from bridge.episode_reader import read_episode
 from bridge.errors import CommandRefused, EndpointRefused, RobotLost
-from bridge.keys import ClientKey
+from bridge.keys import ClientKey, KeyRing
 from bridge.link import default_endpoint
 from bridge.messages import JointCommand
 from bridge.remote import RemoteRobot
 from bridge.server_settings import ServerSettings
 from bridge.stop_latch import StopLatch
 from scripts.main import main
+from scripts.programs.legacy_serving import legacy_stream
 from scripts.programs.robot_file import RobotFile
 from scripts.programs.stop_requests import StopRequests
 from scripts.serve import ServeArgs, Served, serve_robot
@@ -124,6 +126,9 @@ def test_a_terminal_that_is_halted_stops_neither_the_stop_nor_the_end(bench: Ben
     try:
         assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
         time.sleep(0.3)
+        ignored = re.search(r"^SigIgn:\s+(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+        assert ignored is not None
+        assert int(ignored[1], 16) >> (signal.SIGTSTP - 1) & 1  # nor does Ctrl-Z halt it
         os.write(leader, b"\x13")
         with RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=3.0) as robot:
             robot.send(command(1))
@@ -218,6 +223,19 @@ def test_older_programs_move_the_arm_through_the_same_door(bench: Bench) -> None
     told = [e.text for e in read_episode(recorded).events]
     assert "legacy stream: 127.0.0.1 is connected" in told
     assert any("EMERGENCY STOP" in text for text in told)
+
+
+def test_a_killed_server_s_key_of_the_stream_neither_stays_nor_hinders_the_next(tmp_path: Path) -> None:
+    """A service that starts at boot may have the number that it had before the power cut."""
+    ring = KeyRing(tmp_path / "keys")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for name in (f"legacy-{os.getpid()}", f"legacy-{ended.pid}", "legacy-1", "legacy-laptop"):
+        ring.new(name)
+    with legacy_stream("ipc:///nobody", ARM, "127.0.0.1", (), ring, lambda text: None, port=0):
+        names = {f"legacy-{os.getpid()}", "legacy-1", "legacy-laptop"}  # the process 1 runs
+        assert set(ring.allowed().values()) == names
+    assert set(ring.allowed().values()) == {"legacy-1", "legacy-laptop"}
 
 
 def test_a_stream_that_cannot_be_served_is_refused_before_the_torque_comes_on(bench: Bench) -> None:
