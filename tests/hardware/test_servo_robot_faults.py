@@ -297,7 +297,8 @@ def test_replies_that_are_spoilt_now_and_then_change_nothing(bench: ServoBench) 
             setattr(bench.faults, ("drop_replies", "corrupt_replies", "wrong_id_replies", "split_replies")[k // 6], 2)
         target[0] = START[0] + 0.01 * k
         stream(robot, target, 1)
-        assert abs(float(bench.aims_rad()[0]) - target[0]) < 0.01 + TICK_RAD  # the last may be on its way
+        wanted = float(target[0])
+        wait_until(lambda wanted=wanted: abs(float(bench.aims_rad()[0]) - wanted) < 0.01 + TICK_RAD, 1.0)
     assert fault_of(robot) == ""
     wait_until(lambda: bool(np.abs(np.array(robot.read_state().position_rad) - bench.stands_rad()).max() < 0.02), 1.0)
 
