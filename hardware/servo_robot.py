@@ -225,17 +225,18 @@ class ServoRobot:
         return sent
 
     # Readings and faults ---------------------------------------------------------------------------
-    def _take_in(self, joint: int, reading: Reading) -> None:
+    def _take_in(self, joint: int, reading: Reading) -> bool:
         if not self._arm.torque_on or self._latch.adrift:
             moved = self._arm.let_go(joint, reading)
             if moved is not None:
                 self._fail(moved)
-            return
+            return False
         trouble = self._arm.correct(joint, reading)
         if isinstance(trouble, Stalled):
             self._arm.let_go(joint, reading)  # the hold must not press on
         if trouble is not None:
             self._fail(trouble)
+        return self._arm.is_suspicious(joint)
 
     def _feel(self, joint: int, vitals: ServoVitals) -> bool:
         trouble = self._vitals.check(joint, vitals)
