@@ -17,9 +17,10 @@ class FollowMonitor:
     it has pressed so hard and so long that its servo cuts its own torque: more than 60 of a Dofbot's 3,905 counts, for
     3 s (Ref: DS-SY15A sheet).
 
-    Astray. An arm joint that was standing where it was left and has moved with no command; or that stands far from
-    where it was sent on two readings in a row, although its motion should be over; or, without torque, any joint that
-    lay still and moves again: the board's button that centres the arm switches the torque on first.
+    Astray. An arm joint that was standing where it was left and has moved with no command, or that stands far from
+    where it was sent although its motion should be over, on two readings in a row: a bus without checksums spoils one
+    now and then. Or, without torque, any joint that lay still and moves again: the board's button that centres the arm
+    switches the torque on first.
     """
 
     STALL_RAD, STALL_S = 0.12, 0.5
@@ -40,6 +41,7 @@ class FollowMonitor:
         self._still_at_ticks: list[float] = [math.nan] * count
         self._pulled = [False] * count
         self._far_readings = [0] * count
+        self._moved_readings = [0] * count
         self._left_at_ticks: list[float] = [math.nan] * count
         self._rests_at_rad: list[float] = [math.nan] * count
         self._rests_since_ns = [now_ns] * count
@@ -55,7 +57,8 @@ class FollowMonitor:
         """
         is_gripper = joint == len(self._names) - 1
         where = f"{self._names[joint]} stands {math.degrees(abs(lag_rad)):.1f} deg from where it was sent"
-        moved_alone = self._moved_alone(joint, ticks, lag_rad, lag_ticks, moving)
+        moved = self._moved_alone(joint, ticks, lag_rad, lag_ticks, moving)
+        self._moved_readings[joint] = self._moved_readings[joint] + 1 if moved else 0
         far = abs(lag_rad) > self.FAR_RAD and not moving
         self._far_readings[joint] = self._far_readings[joint] + 1 if far else 0
         pressed_s = self._pressed_s(joint, ticks, lag_rad, lag_ticks, is_gripper, stamp_ns)
@@ -63,7 +66,7 @@ class FollowMonitor:
             if pressed_s < self.PRESS_S:
                 return None
             return Stalled(f"{where} for {self.PRESS_S:g} s, so its servo has cut its torque: it is stalled")
-        if moved_alone:
+        if self._moved_readings[joint] >= 2:
             return Astray(
                 f"{where} and had arrived: torque is off, a button of the board was pressed, or it was pushed"
             )
@@ -72,6 +75,10 @@ class FollowMonitor:
         if pressed_s >= self.STALL_S:
             return Stalled(f"{where} for {self.STALL_S:g} s: something blocks it")
         return None
+
+    def is_suspicious(self, joint: int) -> bool:
+        """Return whether the last reading alone says that a joint has moved by itself: it should be read again now."""
+        return self._moved_readings[joint] == 1 and joint != len(self._names) - 1
 
     def check_loose(self, joint: int, at_rad: float, stamp_ns: int) -> Astray | None:
         """Return what is wrong with a joint that has no torque, after a reading; None when nothing is."""

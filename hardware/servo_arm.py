@@ -135,6 +135,11 @@ class ServoArm:
             lag_ticks = lag * self.joints.ticks_per_rad(joint)
             return self._monitor.check(joint, reading.ticks, lag, lag_ticks, moving, stamp_ns)
 
+    def is_suspicious(self, joint: int) -> bool:
+        """Return whether one reading alone says that a joint has moved by itself."""
+        with self._lock:
+            return self._monitor.is_suspicious(joint)
+
     def let_go(self, joint: int, reading: Reading) -> HardwareError | None:
         """Take a joint to be where it is read, whatever was commanded; return Astray where one without torque moves."""
         measured = self.joints.angle_rad(joint, reading.ticks)

@@ -33,8 +33,8 @@ class Listener:
 
     gripper_moves: Callable[[], bool]
     """Whether the gripper is on its way: it is then read every second turn."""
-    reading: Callable[[int, Reading], None]
-    """A joint has been read."""
+    reading: Callable[[int, Reading], bool]
+    """A joint has been read; returns whether to read the same one again before any other."""
     vitals: Callable[[int, ServoVitals], bool]
     """A joint's servo has said how it is; returns whether to ask the same one again."""
     alarm: Callable[[ServoAlarm], None]
@@ -49,6 +49,7 @@ class ServoReader:
     def __init__(self, joints: ServoJoints, listener: Listener, clock: Clock, period_s: float) -> None:
         self._joints, self._listener, self._clock, self._period_s = joints, listener, clock, period_s
         self._schedule = ReadSchedule(joints.count)
+        self._again: int | None = None
         self._failed_reads = 0
         self._failed_by_joint = [0] * joints.count
         self._tells = True
@@ -72,11 +73,14 @@ class ServoReader:
 
     def turn(self) -> None:
         """Read once; raises BusLost where there is nothing to read from."""
-        joint = self._schedule.next(self._listener.gripper_moves())
+        joint, self._again = self._again, None
+        if joint is None:
+            joint = self._schedule.next(self._listener.gripper_moves())
         try:
             reading = self._joints.read(joint)
             self._failed_reads = self._failed_by_joint[joint] = 0
-            self._listener.reading(joint, reading)
+            if self._listener.reading(joint, reading):
+                self._again = joint
             if self._tells and self._clock.now_ns() >= self._vitals_due_ns:
                 self._ask_vitals()
         except ServoAlarm as alarm:

@@ -27,20 +27,19 @@ from hardware.errors import (
     BusLost,
     HardwareError,
     NoReply,
-    RelaxBlocked,
     RobotFaulted,
     ServoAlarm,
     Stalled,
-    WrongServo,
 )
+from hardware.fault_latch import FaultLatch
 from hardware.footing import check_vitals, come_to_rest, find_footing
 from hardware.guards import ANY_SERVO_LIMITS, VitalsGuard, VitalsLimits
+from hardware.leaving import Leaving, Walked
 from hardware.pace import Pace
 from hardware.servo_arm import ServoArm
 from hardware.servo_bus import Reading, ServoBus, ServoVitals
 from hardware.servo_joints import ServoJoints
 from hardware.servo_reader import FAILED_READS, Listener, ServoReader
-from hardware.slow_walk import SUPPORT_IT, SlowWalk
 from urdf.description import ArmDescription, Rig
 from urdf.pose import Array
 
@@ -60,11 +59,11 @@ class ServoRobot:
         """Take over an arm that has just been found, on a bus that reads its servos or (`is_read`) does not."""
         self._arm, self._description, self._clock, self._is_read = arm, description, clock, is_read
         self._vitals = VitalsGuard(description.joint_names, limits)
-        self._command_lock = threading.RLock()
+        self._latch = FaultLatch()
+        walked = Walked(self._send, self.hold, self.torque_off, self._regain)
+        self._leaving = Leaving(walked, arm, self._latch, clock, is_read)
         self._recovery_lock = threading.Lock()
         self._seqs = itertools.count(1)
-        self._holds = 0
-        self._holding, self._adrift, self._fault = True, False, ""
         listener = Listener(arm.gripper_moves, self._take_in, self._feel, self._take_alarm, self._fall_silent)
         self._reader = ServoReader(arm.joints, listener, clock, arm.pace.period_s)
 
@@ -131,8 +130,8 @@ class ServoRobot:
             velocity_rad_s=tuple(velocity.tolist()),
             reading_age_s=ages,
             torque_on=self._arm.torque_on,
-            holding=self._holding,
-            fault=self._fault,
+            holding=self._latch.holding,
+            fault=self._latch.reason,
             reading_rad=readings if self._is_read else (),
         )
 
@@ -141,9 +140,9 @@ class ServoRobot:
 
         Returns what was really sent. Raises RobotFaulted once a fault has latched, and when torque is off.
         """
-        with self._command_lock:
-            if self._fault:
-                raise RobotFaulted(f"{self._fault}. Recover the robot, or connect again, once the cause is gone")
+        with self._latch.lock:
+            if self._latch.reason:
+                raise RobotFaulted(f"{self._latch.reason}. Recover the robot, or connect again, once the cause is gone")
             if not self._arm.torque_on:
                 raise RobotFaulted(_NO_TORQUE)
             return self._send(command)
@@ -155,14 +154,13 @@ class ServoRobot:
         nothing is sent. Ends a walk to the rest pose. Never raises for a lost bus: that latches and stands in the
         state, and there is nobody left to stop.
         """
-        with self._command_lock:
-            self._holding = True
-            self._holds += 1
-            if self._arm.torque_on and not self._adrift:
+        with self._latch.lock:
+            self._latch.stop()
+            if self._arm.torque_on and not self._latch.adrift:
                 try:
                     self._arm.stop()
                 except BusLost as error:
-                    self._latch(error, adrift=True)
+                    self._latch.latch(error, adrift=True)
 
     def close(self) -> None:
         """Stop reading and give the port back; the servos keep holding what they hold. Calling it twice is harmless."""
@@ -180,7 +178,7 @@ class ServoRobot:
         """
         rest = np.asarray(rest_rad, dtype=np.float64)
         if self._arm.torque_on:
-            self._walk(rest, should_stop, let_go=True)
+            self._leaving.walk(rest, should_stop, let_go=True)
         else:
             self.torque_off()
 
@@ -191,14 +189,13 @@ class ServoRobot:
         """
         if not self._arm.torque_on:
             raise RobotFaulted(_NO_TORQUE)
-        self._walk(np.asarray(rest_rad, dtype=np.float64), should_stop, let_go=False)
-        self._holding = True
+        self._leaving.walk(np.asarray(rest_rad, dtype=np.float64), should_stop, let_go=False)
+        self._latch.holding = True
 
     def torque_off(self) -> None:
         """Let go at once: a raised arm falls. Raises BusLost."""
-        with self._command_lock:
-            self._holding = True
-            self._holds += 1
+        with self._latch.lock:
+            self._latch.stop()
             self._arm.release()
 
     def recover(self) -> None:
@@ -207,83 +204,39 @@ class ServoRobot:
         Raises what still stands in the way: BusLost, WrongServo with the servos that do not answer, Astray while the
         arm moves, Overheated or Undervoltage. On a bus that reads no servo the last command is taken for the truth.
         """
-        if self._arm.torque_on and not self._fault:
+        if self._arm.torque_on and not self._latch.reason:
             return
         with self._recovery_lock:
             standing, readings = self._find_footing()
             check_vitals(self._arm.joints, self._vitals)
-            with self._command_lock:
-                if self._arm.torque_on and not self._adrift:  # jaws that squeeze something have never let go
+            with self._latch.lock:
+                if self._arm.torque_on and not self._latch.adrift:  # jaws that squeeze something have never let go
                     standing = np.append(standing[:-1], self._arm.output_rad[-1])
                 self._arm.stand(standing, readings)
                 self._arm.take_hold()
-                self._adrift, self._holding, self._fault = False, True, ""
+                self._latch.clear()
 
     def _send(self, command: JointCommand) -> JointCommand:
         try:
-            sent, self._holding = self._arm.send(command)
+            sent, self._latch.holding = self._arm.send(command)
         except BusLost as error:
-            self._latch(error, adrift=True)
-            raise RobotFaulted(self._fault) from error
+            self._latch.latch(error, adrift=True)
+            raise RobotFaulted(self._latch.reason) from error
         return sent
 
-    def _walk(self, rest_rad: Array, should_stop: Callable[[], bool], let_go: bool) -> None:
-        """Walk the arm to the rest pose; to `let_go`, walk the gripper there too. Hold where the walk is stopped."""
-        if self._adrift:
-            try:
-                self._regain()
-            except (WrongServo, Astray) as error:
-                raise RelaxBlocked(f"{error}: the arm is left as it is; support it by hand") from error
-        holds = self._holds
-
-        def go_on() -> None:
-            if self._holds != holds:
-                raise RelaxBlocked(f"stopped on the way to the rest pose: {self._fault or 'somebody said hold'}")
-
-        def step_to(waypoint_rad: Array) -> None:
-            now_ns, period_s = self._clock.now_ns(), self._arm.pace.period_s
-            with self._command_lock:
-                go_on()
-                self._send(JointCommand(0, now_ns, tuple(waypoint_rad.tolist()), period_s))
-
-        walk = SlowWalk(self._arm, self._clock, go_on, step_to, should_stop)
-        jaws_as_they_are = np.append(rest_rad[:-1], self._arm.output_rad[-1])
-        try:
-            if not (walk.to(jaws_as_they_are) and (not let_go or walk.to(rest_rad))):
-                self.hold()
-            elif let_go:
-                self._let_go(walk, rest_rad)
-        except RelaxBlocked:
-            self.hold()
-            if self._adrift:  # whoever ends now must not leave servos that press on something
-                self._regain_if_possible()
-            raise
-
-    def _let_go(self, walk: SlowWalk, rest_rad: Array) -> None:
-        """Switch the torque off once the arm lies at the rest pose; hold where it does not, or where told to stop."""
-        off = walk.off(rest_rad, self._is_read)
-        if off:
-            self._regain_if_possible()  # the servos must not press on towards the rest pose
-            raise RelaxBlocked(f"the arm does not lie in its rest pose, {off}: {SUPPORT_IT}")
-        with self._command_lock:
-            walk.go_on()
-            if off is None:
-                self.hold()
-            else:
-                self.torque_off()
-
     # Readings and faults ---------------------------------------------------------------------------
-    def _take_in(self, joint: int, reading: Reading) -> None:
-        if not self._arm.torque_on or self._adrift:
+    def _take_in(self, joint: int, reading: Reading) -> bool:
+        if not self._arm.torque_on or self._latch.adrift:
             moved = self._arm.let_go(joint, reading)
             if moved is not None:
                 self._fail(moved)
-            return
+            return False
         trouble = self._arm.correct(joint, reading)
         if isinstance(trouble, Stalled):
             self._arm.let_go(joint, reading)  # the hold must not press on
         if trouble is not None:
             self._fail(trouble)
+        return self._arm.is_suspicious(joint)
 
     def _feel(self, joint: int, vitals: ServoVitals) -> bool:
         trouble = self._vitals.check(joint, vitals)
@@ -293,23 +246,23 @@ class ServoRobot:
 
     def _take_alarm(self, alarm: ServoAlarm) -> None:
         """A servo that complains of itself lets go, or has: stop the others, and find out where it stands."""
-        if not self._fault:
+        if not self._latch.reason:
             self._fail(alarm)
-            self._latch(alarm, adrift=True)
+            self._latch.latch(alarm, adrift=True)
             self._regain_if_possible()
 
     def _fall_silent(self, error: BusError) -> None:
         if isinstance(error, BusLost):
-            self._latch(error, adrift=True)
+            self._latch.latch(error, adrift=True)
             return
         self._fail(NoReply(f"{FAILED_READS} reads in a row failed: {error}"))
-        self._latch(error, adrift=True)
+        self._latch.latch(error, adrift=True)
 
     def _fail(self, trouble: HardwareError) -> None:
         """Latch a fault and stop whatever still moves; an arm that has gone astray is first looked for."""
-        with self._command_lock:
-            known = self._fault != ""
-            self._latch(trouble, adrift=isinstance(trouble, Astray))
+        with self._latch.lock:
+            known = self._latch.reason != ""
+            self._latch.latch(trouble, adrift=isinstance(trouble, Astray))
             if not known or isinstance(trouble, Stalled):
                 self.hold()
         if isinstance(trouble, Astray):
@@ -323,18 +276,11 @@ class ServoRobot:
         """Take the arm to stand where it is found once it has come to rest, and hold it there; the fault stays."""
         with self._recovery_lock:
             standing, readings = self._find_footing()
-            with self._command_lock:
+            with self._latch.lock:
                 self._arm.stand(standing, readings)
                 if self._arm.torque_on:
                     self._arm.stop()
-                self._adrift = False
+                self._latch.adrift = False
 
     def _find_footing(self) -> tuple[Array, list[Reading] | None]:
         return find_footing(self._arm.joints, self._clock, None if self._is_read else self._arm.output_rad)
-
-    def _latch(self, why: HardwareError, adrift: bool = False) -> None:
-        with self._command_lock:
-            self._fault = self._fault or f"{type(why).__name__}: {why}"
-            self._adrift = self._adrift or adrift
-            self._holding = True
-            self._holds += adrift

@@ -67,10 +67,19 @@ def test_an_arm_joint_that_stands_far_from_its_target_twice_does_not_follow(moni
 
 def test_a_joint_that_leaves_the_place_where_it_had_arrived_has_been_moved(monitor: FollowMonitor) -> None:
     assert monitor.check(2, 2000, 0.01, 7.0, False, 0) is None
-    report = monitor.check(2, 1890, 0.167, 117.0, False, S // 4)  # sent to 2007 then and now
+    assert monitor.check(2, 1890, 0.167, 117.0, False, S // 4) is None  # sent to 2007 then and now
+    assert monitor.is_suspicious(2)
+    report = monitor.check(2, 1890, 0.167, 117.0, False, S // 3)
     assert isinstance(report, Astray)
     assert "joint3" in str(report)
     assert "button" in str(report)
+
+
+def test_one_spoilt_reading_is_no_motion(monitor: FollowMonitor) -> None:
+    for k in range(0, 8, 2):
+        assert monitor.check(2, 2000, 0.01, 7.0, False, k * S // 4) is None
+        assert not monitor.is_suspicious(2)
+        assert monitor.check(2, 1807, 0.28, 200.0, False, (k + 1) * S // 4) is None
 
 
 def test_a_joint_that_was_sent_elsewhere_meanwhile_has_not_been_moved_by_others(monitor: FollowMonitor) -> None:

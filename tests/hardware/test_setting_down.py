@@ -144,5 +144,5 @@ def test_a_servo_that_complains_without_torque_is_not_commanded(
     assert bench.temperature_c is not None
     bench.temperature_c[1] = 90
     assert eventually(lambda: "Overheated" in robot.read_state().fault, 3.0)
-    assert eventually(lambda: not robot._adrift, 5.0)  # it has been looked for, and found
+    assert eventually(lambda: not robot._latch.adrift, 5.0)  # it has been looked for, and found
     assert bench.commanded_ns() == commanded
