@@ -58,7 +58,7 @@ check: setup ## format, lint, types, import contracts, the Pi half alone, all te
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) $(PI_ALONE)
 	$(BIN)/python -m pytest $(ALONE)
 
-check-deep: setup ## the long tests: 10^5 hostile sequences, messages and replies, whole labs; mutation testing (half an hour)
+check-deep: setup ## the long tests: 10^5 hostile sequences, messages and replies, whole labs; mutation testing (an hour)
 	TANDEM_DEEP=1 $(BIN)/python -m pytest $(shell grep -rlE 'TANDEM_DEEP|mark\.deep' --include='test_*.py' tests)
 	$(BIN)/python -m scripts.programs.mutate --jobs 2
 
