@@ -16,7 +16,7 @@ from zmq.utils.monitor import parse_monitor_message
 from bridge.flood_guard import FloodGuard, bytes_on_the_wire
 from bridge.keys import KeyRing
 
-_DOMAIN = "tandem"
+_DOMAIN, _UNKNOWN_KEY = "tandem", "unknown key"
 #: How long a revoked client may go on at most.
 RECHECK_S = 0.5
 TELL_AGAIN_S = 10.0
@@ -62,7 +62,10 @@ class Doorkeeper:
         if public in self._newly_read():
             self._admitted.add(public)
             return True
-        self._refuse(f"a client with the key {public[:8]}... was refused: it is not, or no longer, let in")
+        # One kind of refusal, whichever key it was: a stranger can have a new one for every knock.
+        self._refuse(
+            f"a client with the key {public[:8]}... was refused: it is not, or no longer, let in", _UNKNOWN_KEY
+        )
         return False
 
     def look(self) -> None:
@@ -117,12 +120,12 @@ class Doorkeeper:
         for _ in range(self._floods.look()):
             self._refuse("a client was cut off: it sent more than can be read, or a message without end")
 
-    def _refuse(self, why: str) -> None:
-        """Count a refusal; tell of the same one every ten seconds at most: who is refused knocks again and again."""
+    def _refuse(self, why: str, kind: str = "") -> None:
+        """Count a refusal; tell of the same kind every ten seconds at most: who is refused knocks again and again."""
         self.refused += 1
-        now_s = time.monotonic()
-        if now_s - self._told_s.get(why, -TELL_AGAIN_S) >= TELL_AGAIN_S:
-            self._told_s[why] = now_s
+        now_s, kind = time.monotonic(), kind or why
+        if now_s - self._told_s.get(kind, -TELL_AGAIN_S) >= TELL_AGAIN_S:
+            self._told_s[kind] = now_s
             self._on_refused(why)
 
     def still_allows(self, public: str) -> bool:

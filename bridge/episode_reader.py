@@ -38,7 +38,7 @@ from bridge.episode_format import (
     from_metadata,
 )
 from bridge.episode_messages import Event, Picture
-from bridge.episode_records import PARSE_ERRORS, Record, RecordScan
+from bridge.episode_records import PARSE_ERRORS, Record, RecordScan, repeated_at_the_end
 from bridge.errors import BadEpisode
 from urdf.pose import Array
 
@@ -117,6 +117,7 @@ def read_episode(path: Path) -> Episode:
     content = _Content()
     try:
         with path.open("rb") as file:
+            content.know(repeated_at_the_end(file))
             scan = RecordScan(file)
             for record in scan.records():
                 content.take(record, scan)
@@ -130,9 +131,9 @@ def read_episode(path: Path) -> Episode:
 
 def read_pictures(episode: Episode, camera: str) -> Iterator[Picture]:
     """Give the pictures of one camera in order."""
-    channels: dict[int, str] = {}
     utc_from_clock_ns = episode.header.start_utc_ns - episode.header.start_clock_ns
     with episode.path.open("rb") as file:
+        channels = {item.id: item.topic for item in repeated_at_the_end(file) if isinstance(item, Channel)}
         for item in _items(file):
             if isinstance(item, Channel):
                 channels[item.id] = item.topic
@@ -165,6 +166,10 @@ class _Content:
         self._blocks: list[tuple[int, tuple[float, float, float]]] = []
         self._bus_sent: list[BusSent] = []
         self._bus_read: list[BusRead] = []
+
+    def know(self, openings: Sequence[McapRecord]) -> None:
+        """Learn what the channels hold before the chunks tell."""
+        self._channels.update({item.id: item.topic for item in openings if isinstance(item, Channel)})
 
     def take(self, record: Record, scan: RecordScan) -> None:
         """Take in one record of the file."""

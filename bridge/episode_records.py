@@ -18,13 +18,16 @@ import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Chunk, DataEnd, McapRecord
+from mcap.records import Channel, Chunk, DataEnd, Footer, McapRecord, Schema
 from mcap.stream_reader import breakup_chunk
 
 from bridge.errors import BadEpisode
 
 MAGIC = b"\x89MCAP0\r\n"
 _HEAD = struct.Struct("<BQ")
+#: A footer: two places and a CRC; the CRC itself is not part of what it covers.
+_CRC_BYTES = 4
+_END_BYTES = _HEAD.size + 8 + 8 + _CRC_BYTES + len(MAGIC)
 #: What the library's parsers raise on bytes that are not what they seem. CRCValidationError is a ValueError.
 PARSE_ERRORS = (McapError, struct.error, ValueError, RuntimeError, MemoryError, OverflowError, zstandard.ZstdError)
 
@@ -109,3 +112,40 @@ class RecordScan:
     def _cut_off(self, offset: int, size: int) -> None:
         rest = f", {size - offset} bytes of an unfinished record left out" if size > offset else ""
         self.remarks.append(f"cut off at byte {offset}{rest}")
+
+
+def repeated_at_the_end(file: BinaryIO) -> list[Schema | Channel]:
+    """Return the schemas and channels that a whole file repeats behind its data; none where there is no sound end.
+
+    What a damaged chunk opened is not lost by that. Leaves the file at its beginning.
+    """
+    try:
+        file.seek(-_END_BYTES, os.SEEK_END)
+        opcode, length = _HEAD.unpack(file.read(_HEAD.size))
+        end = file.read()
+        footer = Footer.read(ReadDataStream(io.BytesIO(end[:length])))
+        begin = footer.summary_start
+        if opcode != Opcode.FOOTER or not end.endswith(MAGIC) or begin == 0:
+            return []
+        file.seek(begin)
+        summary = file.read()[: -len(MAGIC)]
+    except (OSError, *PARSE_ERRORS):
+        return []
+    finally:
+        file.seek(0)
+    if zlib.crc32(summary[:-_CRC_BYTES]) != footer.summary_crc:
+        return []
+    return list(_openings(summary))
+
+
+def _openings(summary: bytes) -> Iterator[Schema | Channel]:
+    offset = 0
+    while offset < len(summary):
+        opcode, length = _HEAD.unpack_from(summary, offset)
+        offset += _HEAD.size
+        stream = ReadDataStream(io.BytesIO(summary[offset : offset + length]))
+        if opcode == Opcode.SCHEMA:
+            yield Schema.read(stream)
+        elif opcode == Opcode.CHANNEL:
+            yield Channel.read(stream)
+        offset += length

@@ -18,7 +18,7 @@ from mcap.writer import CompressionType, Writer
 
 from bridge.episode_format import PROFILE, REPAIR, EpisodeRepair, to_metadata, utc_name
 from bridge.episode_reader import Episode, read_episode
-from bridge.episode_records import RecordScan
+from bridge.episode_records import RecordScan, repeated_at_the_end
 from bridge.errors import BadEpisode
 
 
@@ -65,6 +65,8 @@ def _copy(source: BinaryIO, target: BinaryIO, episode: Episode) -> None:
     writer = Writer(target, compression=CompressionType.ZSTD, enable_data_crcs=True)
     writer.start(PROFILE)
     copy = _Copy(writer)
+    for opening in repeated_at_the_end(source):
+        copy.take(opening)
     scan = RecordScan(source)
     for record in scan.records():
         if record.opcode == Opcode.METADATA:
@@ -89,12 +91,14 @@ class _Copy:
         self._channels: dict[int, int] = {}
 
     def take(self, item: McapRecord) -> None:
-        """Write one record of a chunk."""
+        """Write one record of a chunk; what is known already is not opened again."""
         if isinstance(item, Schema):
-            self._schemas[item.id] = self._writer.register_schema(item.name, item.encoding, item.data)
+            if item.id not in self._schemas:
+                self._schemas[item.id] = self._writer.register_schema(item.name, item.encoding, item.data)
         elif isinstance(item, Channel):
-            schema = self._schemas.get(item.schema_id, 0)
-            self._channels[item.id] = self._writer.register_channel(item.topic, item.message_encoding, schema)
+            if item.id not in self._channels:
+                schema = self._schemas.get(item.schema_id, 0)
+                self._channels[item.id] = self._writer.register_channel(item.topic, item.message_encoding, schema)
         elif isinstance(item, Message) and item.channel_id in self._channels:
             channel = self._channels[item.channel_id]
             self._writer.add_message(channel, item.log_time, item.data, item.publish_time, item.sequence)

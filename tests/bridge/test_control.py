@@ -210,6 +210,21 @@ def test_of_commands_that_wait_together_only_the_newest_moves_the_arm(robot: Set
     server.close()
 
 
+def test_of_more_than_are_answered_at_a_time_only_the_newest_moves_the_arm_as_well(
+    robot: SetpointRobot, tmp_path: Path
+) -> None:
+    with closing(RobotServer(robot, "table", PERIOD_S, ipc(tmp_path), CLOCK)) as server:
+        raw = Raw(server.endpoint)
+        raw.say(Hello("raw", PROTOCOL_VERSION, ARM.name, ARM.sha256, CLOCK.now_ns()))
+        for seq in range(1, 301):
+            raw.say(Move("raw", command_to(START + 0.0001 * seq, seq, ttl_s=0.5)))
+        time.sleep(0.05)
+        for _ in range(10):
+            server.turn(10)
+        assert [command.seq for command in robot.commands] == [300]
+        raw.close()
+
+
 def test_a_session_of_another_epoch_means_nothing(robot: SetpointRobot, tmp_path: Path) -> None:
     with serving(robot, ipc(tmp_path), CLOCK) as server, RemoteRobot(server.endpoint, ARM, CLOCK) as remote:
         before = remote.epoch

@@ -275,6 +275,21 @@ def test_a_damaged_chunk_is_left_out_and_the_rest_is_read_and_repaired(whole: Pa
     assert message_counts(path)["/state"] == 10
 
 
+def test_what_a_damaged_chunk_opened_is_told_by_the_end_of_the_file(whole: Path, tmp_path: Path) -> None:
+    """The first chunk opens the channels of all others: one byte of it cost the whole recording."""
+    path, data = tmp_path / "bad.mcap", bytearray(whole.read_bytes())
+    data[chunk_ends(whole)[0] - 20] ^= 0xFF
+    path.write_bytes(data)
+    episode = read_episode(path)
+    assert (episode.steps, episode.damaged) == (14, True)
+    assert len(list(read_pictures(episode, "desk"))) == 4
+    repair_episode(path)
+    again = read_episode(path)
+    assert (again.steps, again.whole, again.damaged) == (14, True, False)
+    counts = message_counts(path)
+    assert (counts["/state"], counts["/camera/desk"]) == (14, 4)
+
+
 # Repair --------------------------------------------------------------------------------------------
 def cut_off(whole: Path, path: Path) -> Episode:
     path.write_bytes(whole.read_bytes()[: chunk_ends(whole)[3] + 40])

@@ -18,6 +18,7 @@ import pytest
 import zmq
 
 from bridge.clock import MonotonicClock
+from bridge.doorkeeper import Doorkeeper
 from bridge.errors import CommandRefused, EndpointRefused, KeyRefused, RobotLost, SessionRefused, StaleState
 from bridge.keys import ClientKey, KeyPair, KeyRing
 from bridge.link import decode_server, encode
@@ -175,6 +176,22 @@ def test_strangers_are_refused_counted_and_told_and_who_is_in_control_feels_noth
     # What the machine does beside is in both: whoever knocks adds nothing that could be felt.
     assert np.median(late[alone:]) < 2 * np.median(late[:alone]) + 0.005
     assert {command.position_rad for command in robot.commands} == {tuple((START + 0.01).tolist())}
+
+
+def test_a_stranger_with_a_new_key_for_every_knock_fills_neither_log_nor_memory(ring: KeyRing, key: ClientKey) -> None:
+    told: list[str] = []
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    doors = Doorkeeper(context, ring, told.append)
+    try:
+        for number in range(50):
+            assert not doors.callback("tandem", f"{number:08d}{'x' * 32}".encode())
+        assert doors.callback("tandem", key.public.encode())
+    finally:
+        doors.close()
+        context.destroy(0)
+    assert doors.refused == 50
+    assert len(told) == 1
+    assert "00000000..." in told[0]
 
 
 def test_a_key_that_is_revoked_while_it_moves_the_arm_is_turned_out_and_the_arm_holds(
