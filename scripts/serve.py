@@ -194,7 +194,10 @@ def _checked(args: ServeArgs, served: Served) -> ServoCalibration:
 
         check_stream(description, args.allow_unauthenticated or _LOOPBACK, args.legacy_clients)
     if served.settings.keys is not None:
+        from scripts.programs.legacy_serving import revoke_left_behind
+
         served.settings.keys.server()
+        revoke_left_behind(served.settings.keys)
     return calibration
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +13,22 @@ from bridge.keys import ClientKey, KeyRing
 from bridge.messages import JointCommand, RobotState
 from bridge.remote import RemoteRobot
 from hardware.buses.legacy_tcp import LegacyServer
+from scripts.programs.process_tree import is_running
 from urdf.description import ArmDescription
+
+_OWN = "legacy-"
+
+
+def is_own_key(name: str) -> bool:
+    """Return whether a key is that of a server's own stream, named after its process, and nobody's to carry away."""
+    return re.fullmatch(rf"{_OWN}\d+", name) is not None
+
+
+def revoke_left_behind(ring: KeyRing) -> None:
+    """Take away the keys of streams whose server was killed: they would open the door for ever."""
+    for name in ring.allowed().values():
+        if is_own_key(name) and not is_running(int(name.removeprefix(_OWN))):
+            ring.revoke(name)
 
 
 class LateRobot:
@@ -78,7 +94,7 @@ def legacy_stream(
     It goes in by the server's own door, with a key of its own where there are keys: filter, lease, watchdog and
     emergency stop hold for it as for anybody.
     """
-    name = f"legacy-{os.getpid()}"
+    name = f"{_OWN}{os.getpid()}"
     robot = LateRobot(endpoint, description, ring.new(name) if ring is not None else None)
     try:
         options = {} if port is None else {"port": port}
