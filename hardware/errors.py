@@ -36,7 +36,7 @@ class WrongServo(BusError):
         self.missing, self.unexpected = tuple(missing), tuple(unexpected)
         parts = [f"{_servos(self.missing)} not answer"] if self.missing else []
         parts += [f"servo {i} answers but is not in the calibration" for i in self.unexpected]
-        advice = "check the servo ids" if self.unexpected else "check the 12 V supply and the servo cables"
+        advice = "check the servo ids" if self.unexpected else "check the 12 V supply, the servo cables and --bus"
         super().__init__(f"{port}: {'; '.join(parts)}: {advice}")
 
 

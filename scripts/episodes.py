@@ -210,6 +210,8 @@ def run_show(args: EpisodesShowArgs) -> int:
     picture = args.out or data_root() / "plots" / f"episode_{file.stem}.png"
     if args.plot:
         check_picture(picture, "a plot")
+    if read_brief(file).condition == "being written":
+        say("it is being written: this is what there is so far", args.json)
     episode = read_episode(file)
     drawn = args.plot and bool(episode.steps or episode.bus_sent or episode.bus_read)
     figures = episode_figures(episode, picture if drawn else None)

@@ -10,6 +10,7 @@ import tyro
 from bridge.keys import KeyRing
 from scripts.cli import data_root, emit_json, say
 from scripts.exit_codes import DONE
+from scripts.programs.legacy_serving import is_own_key
 
 KeyName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
 
@@ -65,7 +66,7 @@ def run_list(args: KeysListArgs) -> int:
     ring = key_ring()
     allowed = {name: public for public, name in ring.allowed().items()}
     for name, public in sorted(allowed.items()):
-        waiting = ring.client_path(name).exists()
+        waiting = ring.client_path(name).exists() and not is_own_key(name)
         say(f"{name}  {public}" + ("  (its secret still lies here: carry it away)" if waiting else ""), args.json)
     if not allowed:
         say("nobody is let in: `tandem keys new NAME`", args.json)

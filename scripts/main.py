@@ -12,10 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from scripts.commands import COMMANDS
 from scripts.exit_codes import describe
-from urdf.errors import UnknownName, nearest_first
-
-#: Of so many commands the whole list would fill a screen.
-_NEAREST = 5
+from urdf.errors import UnknownName
 
 
 def help_text() -> str:
@@ -46,9 +43,7 @@ def find_command(words: Sequence[str]) -> tuple[str, Sequence[str]]:
             return name, words[length:]
     asked = words[0]
     group = [name for name in COMMANDS if name.startswith(f"{asked} ")]
-    if group:
-        raise UnknownName("command", " ".join(words[:2]), group)
-    raise UnknownName("command", asked, nearest_first(asked, COMMANDS)[:_NEAREST], "`tandem --help` lists all")
+    raise UnknownName("command", " ".join(words[:2]) if group else asked, group or COMMANDS)
 
 
 def group_text(words: Sequence[str]) -> str:

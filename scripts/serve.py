@@ -202,7 +202,10 @@ def _checked(args: ServeArgs, served: Served) -> ServoCalibration:
         raise RobotFileError(_STANDING_UNKNOWN if address.bus == "pca9685" else _STANDING_READ)
     check_unserved(address.endpoint)
     if served.settings.keys is not None:
+        from scripts.programs.legacy_serving import revoke_left_behind
+
         served.settings.keys.server()
+        revoke_left_behind(served.settings.keys)
     return calibration
 
 

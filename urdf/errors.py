@@ -15,12 +15,18 @@ def nearest_first(name: str, valid: Iterable[str]) -> list[str]:
     return sorted(valid, key=lambda v: -difflib.SequenceMatcher(None, name.lower(), v.lower()).ratio())
 
 
+#: More names than these fill a screen; the nearest are among them.
+_MOST_SHOWN = 12
+
+
 class UnknownName(ArmError):
-    """A name that is not in a closed list; the message lists the valid ones, nearest first."""
+    """A name that is not in a closed list; the message lists the valid ones, nearest first, of many the nearest."""
 
     def __init__(self, kind: str, name: str, valid: Iterable[str], hint: str = "") -> None:
         self.valid = nearest_first(name, valid)
-        listing = ", ".join(self.valid) or "(none yet)"
+        listing = ", ".join(self.valid[:_MOST_SHOWN]) or "(none yet)"
+        if more := len(self.valid[_MOST_SHOWN:]):
+            listing += f" and {more} more"
         super().__init__(f"unknown {kind} {name!r}; valid, nearest first: {listing}" + (f"; {hint}" if hint else ""))
 
 

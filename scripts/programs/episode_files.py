@@ -26,7 +26,7 @@ def resolve_episode(name: str, data: Path) -> Path:
     """Return a recording by path, by name (with or without .mcap), or the `newest`.
 
     What a server has recorded is the newest only where there is nothing else: it records along with every run.
-    Raises UnknownName, which lists the recordings that exist, the most similar name first; BadEpisode where none does.
+    Raises UnknownName, which lists the recordings that exist, the most similar name first.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -39,6 +39,5 @@ def resolve_episode(name: str, data: Path) -> Path:
     for file in files:
         if name in (file.name, file.stem):
             return file
-    if not files:
-        raise BadEpisode(f"no recording in {episodes_folder(data)}, and {name!r} is no file: `tandem run` leaves one")
-    raise UnknownName("recording", name, [*(file.stem for file in files), "newest"])
+    hint = "" if files else f"`tandem run` leaves one in {episodes_folder(data)}"
+    raise UnknownName("recording", name, [*(file.stem for file in files), "newest"] if files else [], hint)

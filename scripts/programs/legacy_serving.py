@@ -16,7 +16,22 @@ from hardware.buses.legacy_tcp import LegacyServer
 from scripts.programs.process_tree import is_running
 from urdf.description import ArmDescription
 
-_OURS = re.compile(r"legacy-(\d+)")
+_OWN = "legacy-"
+
+
+def is_own_key(name: str) -> bool:
+    """Return whether a key is that of a server's own stream, named after its process, and nobody's to carry away."""
+    return re.fullmatch(rf"{_OWN}\d+", name) is not None
+
+
+def revoke_left_behind(ring: KeyRing) -> None:
+    """Revoke the keys of servers that were killed: after a power cut, our number may be that of one of them."""
+    for name in sorted(ring.allowed().values()):
+        if not is_own_key(name):
+            continue
+        process = int(name.removeprefix(_OWN))
+        if process == os.getpid() or not is_running(process):
+            ring.revoke(name)
 
 
 class LateRobot:
@@ -62,14 +77,6 @@ class LateRobot:
             raise
 
 
-def _revoke_left_behind(ring: KeyRing) -> None:
-    """Revoke the keys of servers that were killed: after a power cut, our number may be that of one of them."""
-    for name in sorted(ring.allowed().values()):
-        made = _OURS.fullmatch(name)
-        if made is not None and (int(made[1]) == os.getpid() or not is_running(int(made[1]))):
-            ring.revoke(name)
-
-
 @contextmanager
 def legacy_stream(
     endpoint: str,
@@ -85,9 +92,9 @@ def legacy_stream(
     It goes in by the server's own door, with a key of its own where there are keys: filter, lease, watchdog and
     emergency stop hold for it as for anybody.
     """
-    name = f"legacy-{os.getpid()}"
+    name = f"{_OWN}{os.getpid()}"
     if ring is not None:
-        _revoke_left_behind(ring)
+        revoke_left_behind(ring)
     robot = LateRobot(endpoint, description, ring.new(name) if ring is not None else None)
     try:
         options = {} if port is None else {"port": port}

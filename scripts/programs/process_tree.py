@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,10 +45,12 @@ def before_exec(number: signal.Signals) -> Callable[[], None]:
 
 @contextmanager
 def deaf_children() -> Generator[None]:
-    """Have processes that are started meanwhile never hear Ctrl-C, their imports included; ours comes afterwards.
+    """Have processes that are started meanwhile never hear Ctrl-C, their imports included; ours is not lost.
 
     Ref: Linux signal(7): the mask of blocked signals is inherited, across execve too.
     """
+    from multiprocessing import resource_tracker  # a server on a Pi starts none, and need not load it
+
     resource_tracker.ensure_running()  # or multiprocessing starts it with the first child, and unblocks SIGINT then
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

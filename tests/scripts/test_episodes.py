@@ -148,7 +148,7 @@ def test_an_empty_folder_is_said_to_be_one(data: Path, capsys: pytest.CaptureFix
     assert "no recording in" in capsys.readouterr().out
     for words in (["show"], ["replay"], ["repair", "20260102T030405Z"]):
         assert main(["episodes", *words]) == 2
-        assert "`tandem run` leaves one" in capsys.readouterr().err
+        assert "(none yet); `tandem run` leaves one" in capsys.readouterr().err
 
 
 def test_a_long_ending_is_shortened_in_the_list_and_a_recording_of_nothing_has_no_picture(
