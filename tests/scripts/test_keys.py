@@ -32,7 +32,7 @@ def test_the_key_of_a_killed_servers_stream_opens_no_door_and_is_nobodys_to_carr
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     ring = KeyRing(tmp_path / "keys")
-    alive = f"legacy-{os.getpid()}"
+    alive = f"legacy-{os.getppid()}"
     for name in ("laptop", alive, f"legacy-{gone.pid}", "legacy-desk"):
         ring.new(name)
     revoke_left_behind(ring)
