@@ -152,7 +152,7 @@ def test_a_stop_is_heard_while_commands_flood(server: RobotServer, robot: Setpoi
 def test_taking_over_must_be_asked_for_and_counts_once(server: RobotServer, robot: SetpointRobot) -> None:
     first = RemoteRobot(server.endpoint, ARM, CLOCK)
     first.send(command_to(START + 0.01))
-    with RemoteRobot(server.endpoint, ARM, CLOCK) as polite, pytest.raises(CommandRefused, match="take over"):
+    with RemoteRobot(server.endpoint, ARM, CLOCK) as polite, pytest.raises(CommandRefused, match="--take-over"):
         polite.send(command_to(START + 0.02))
     second = RemoteRobot(server.endpoint, ARM, CLOCK, take_over=True)
     second.send(command_to(START + 0.02))
