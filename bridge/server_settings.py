@@ -56,5 +56,5 @@ class ServerStatistics(msgspec.Struct):
             (self.stops, "emergency stops"),
             (self.strangers, "strangers refused"),
         )
-        told = ", ".join(f"{count} {what}" for count, what in rest if count)
+        told = ", ".join(f"{what}: {count}" for count, what in rest if count)
         return f"{self.sessions} sessions, {self.accepted} commands accepted" + (f"; {told}" if told else "")

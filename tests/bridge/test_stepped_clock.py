@@ -60,13 +60,13 @@ def test_a_clock_that_is_stepped_by_an_hour_moves_nothing_and_bends_nothing(cloc
     clock.step_to(HOUR_S)
     server.terminate()
     said, _ = server.communicate(timeout=20)
-    told = re.findall(r"(\d+) (?:commands |holds )?(accepted|stale|by the|for the)", said)
-    counted = Counter({word: int(number) for number, word in told})  # what did not happen is not told
+    counted = Counter({word: int(number) for word, number in re.findall(r"(watchdog|lateness|stale): (\d+)", said)})
     # A busy machine may be late by itself; a step that counted as time would be one each.
-    assert 1 <= counted["by the"] < STEPS  # holds by the watchdog: the killed client is one
-    assert counted["for the"] < STEPS  # holds for the server's own lateness
-    assert counted["stale"] == 0
-    assert counted["accepted"] > 20
+    assert 1 <= counted["watchdog"] < STEPS  # the killed client is one
+    assert counted["lateness"] < STEPS
+    assert "stale" not in counted
+    (accepted,) = re.findall(r"(\d+) commands accepted", said)
+    assert int(accepted) > 20
     assert_times_of_the_recording_are_real(bench)
 
 

@@ -218,7 +218,7 @@ def test_a_killed_run_with_a_lab_of_its_own_is_held_before_the_lab_relaxes_the_a
     (log,) = tmp_path.glob("labs/*/server.log")
     assert wait_for(lambda: "bus:" in log.read_text(encoding="utf-8"), 40.0)
     said = log.read_text(encoding="utf-8")
-    (held,) = re.findall(r"(\d+) by the watchdog", said)
+    (held,) = re.findall(r"holds by the watchdog: (\d+)", said)
     assert int(held) >= 1
     assert said.index("by the watchdog") < said.index("leaving the arm: relax")
 
