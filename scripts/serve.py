@@ -88,7 +88,7 @@ class ServeArgs:
     legacy_clients: tuple[str, ...] = ()
     """Addresses that may connect to the stream where it is served beyond loopback."""
     period_s: float = PERIOD_S
-    """Command period that the arm's motions of its own are cut into, in seconds."""
+    """Seconds between commands: what clients are told, and what the arm's motions of its own are cut into."""
     move_time_s: float | None = None
     """Seconds that the servos are given for a command. Default: the command's own period. Longer is smoother, later."""
     assume_rest: bool = False
@@ -165,7 +165,7 @@ def run(args: ServeArgs) -> int:
             tell(f"written to {address.save(args.robot, data_root())}: where it is reached")
         statistics = serve_robot(
             robot, robot.description.rig(address.rig), address.endpoint, clock, args.on_exit, stop, tell,
-            served.settings, stops, partial(_beside, record, legacy),
+            served.settings, stops, partial(_beside, record, legacy), args.period_s,
         )  # fmt: skip
         health = bus.read_health()
         tell(f"bus: {health.frames_sent} frames sent, {health.reads_ok} reads, {health.timeouts} timeouts")
@@ -247,6 +247,7 @@ def serve_robot(
     settings: ServerSettings | None = None,
     stops: StopSources | None = None,
     beside: Callable[[RobotServer, RelaxingRobot, Callable[[str], None]], AbstractContextManager[object]] | None = None,
+    period_s: float = PERIOD_S,
 ) -> ServerStatistics:
     """Serve until a signal or an error, then leave the arm as asked, whichever it was, and give it back.
 
@@ -258,7 +259,7 @@ def serve_robot(
     try:
         with (
             settled_memory(),
-            RobotServer(robot, rig.name, PERIOD_S, endpoint, clock, settings, tell) as server,
+            RobotServer(robot, rig.name, period_s, endpoint, clock, settings, tell) as server,
             beside(server, robot, tell) if beside is not None else nullcontext(),
         ):
             statistics = server.statistics

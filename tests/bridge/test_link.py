@@ -119,6 +119,12 @@ def test_an_address_without_a_port_for_commands_and_one_for_the_state_is_refused
     assert check_endpoint("tcp://127.0.0.1:65534") == "tcp://127.0.0.1:65534"
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+def test_an_address_of_ipv6_is_refused_in_words(keyed: bool) -> None:
+    with pytest.raises(EndpointRefused, match="IPv6"):
+        check_endpoint("tcp://[::1]:5555", keyed=keyed)
+
+
 def test_what_cannot_be_served_is_found_without_serving_it(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -69,6 +69,12 @@ def test_stop_and_clear_from_another_terminal(bench: Bench) -> None:
     assert all(abs(bench.target_rad(frame) - stands_rad).max() < 0.06 for frame in moves)  # it sagged first
 
 
+def test_clients_are_told_the_servers_own_period(bench: Bench) -> None:
+    bench.serve(more=["--period-s", "0.1"])
+    with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
+        assert robot.period_s == 0.1
+
+
 def test_a_stop_outlives_the_server_which_moves_nothing_as_it_ends(bench: Bench) -> None:
     server = bench.serve(more=["--on-exit", "relax"])
     assert tandem(bench, ["stop", "--robot", NAME]).returncode == 0
