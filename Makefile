@@ -55,7 +55,7 @@ check: setup ## format, lint, types, import contracts, the Pi half alone, all te
 	$(MAKE) --no-print-directory test-pi; tested=$$?; \
 	wait $$types; typed=$$?; cat "$$log"; rm -f "$$log"; exit $$((tested || typed))
 	@# One thread each: two of them share two cores, and threads that wait for each other there spin.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) $(PI_ALONE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 $(addprefix --ignore=,$(ALONE)) $(PI_ALONE)
 	$(BIN)/python -m pytest $(ALONE)
 
 check-deep: setup ## the long tests: 10^5 hostile sequences, messages and replies, whole labs; mutation testing (an hour)
