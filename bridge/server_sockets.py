@@ -172,4 +172,4 @@ def _decoded(frames: Sequence[zmq.Frame]) -> ClientMessage | BadMessage:
     try:
         return decode_client(frames[0].bytes)
     except BadMessage as error:
-        return error
+        return BadMessage(str(error))  # the other's traceback would keep the bytes until it is answered
