@@ -50,9 +50,7 @@ def check_endpoint(endpoint: str, keyed: bool = False) -> str:
     host = parts.hostname or ""
     if parts.scheme == "tcp" and host:
         if ":" in host:
-            raise EndpointRefused(
-                f"{endpoint!r} is an address of IPv6, which this link does not speak: use IPv4"
-            )
+            raise EndpointRefused(f"{endpoint!r} is an address of IPv6, which this link does not speak: use IPv4")
         _check_port(endpoint)
     if parts.scheme == "tcp" and _is_loopback(host):
         return endpoint.replace("//localhost", "//127.0.0.1", 1)
