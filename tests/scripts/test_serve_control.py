@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,11 @@ def test_a_stop_may_let_go(bench: Bench) -> None:
     assert [frame.data for frame in bench.heard(since_ns) if frame.command == TORQUE][:1] == [b"\x00"]
 
 
-def test_the_space_bar_of_the_servers_terminal_stops_the_arm(bench: Bench) -> None:
+@contextmanager
+def on_a_terminal(bench: Bench, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server on a terminal of its own, which serves; the process, and where the terminal's keys are pressed."""
     leader, follower = pty.openpty()
-    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint]
+    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint, *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.main", *words], stdin=follower, stdout=follower, stderr=follower,
         env=bench.environment,
@@ -107,35 +110,33 @@ def test_the_space_bar_of_the_servers_terminal_stops_the_arm(bench: Bench) -> No
     try:
         assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
         time.sleep(0.3)
-        with RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
-            robot.send(command(1))
-            os.write(leader, b" ")
-            assert eventually(lambda: "the keyboard" in robot.read_state().fault)
-            os.write(leader, b"c")
-            assert eventually(lambda: robot.read_state().fault == "")
-            robot.send(command(2))
-    finally:
+        yield process, leader
         process.terminate()
         process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
         os.close(leader)
         os.close(follower)
 
 
+def test_the_space_bar_of_the_servers_terminal_stops_the_arm(bench: Bench) -> None:
+    with on_a_terminal(bench) as (_, keys), RemoteRobot(bench.endpoint, ARM, CLOCK) as robot:
+        robot.send(command(1))
+        os.write(keys, b" ")
+        assert eventually(lambda: "the keyboard" in robot.read_state().fault)
+        os.write(keys, b"c")
+        assert eventually(lambda: robot.read_state().fault == "")
+        robot.send(command(2))
+
+
 def test_a_terminal_that_is_halted_stops_neither_the_stop_nor_the_end(bench: Bench) -> None:
     """Ctrl-S: whoever prints there stands still until Ctrl-Q."""
-    leader, follower = pty.openpty()
-    words = ["serve", "--port", bench.board.port, "--robot", NAME, "--endpoint", bench.endpoint, "--on-exit", "hold"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.main", *words], stdin=follower, stdout=follower, stderr=follower,
-        env=bench.environment,
-    )  # fmt: skip
-    try:
-        assert eventually(lambda: Path(bench.endpoint.removeprefix("ipc://")).exists(), 20.0)
-        time.sleep(0.3)
+    with on_a_terminal(bench, "--on-exit", "hold") as (process, keys):
         ignored = re.search(r"^SigIgn:\s+(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
         assert ignored is not None
         assert int(ignored[1], 16) >> (signal.SIGTSTP - 1) & 1  # nor does Ctrl-Z halt it
-        os.write(leader, b"\x13")
+        os.write(keys, b"\x13")
         with RemoteRobot(bench.endpoint, ARM, CLOCK, timeout_s=3.0) as robot:
             robot.send(command(1))
             since_ns = CLOCK.now_ns()
@@ -144,11 +145,6 @@ def test_a_terminal_that_is_halted_stops_neither_the_stop_nor_the_end(bench: Ben
             assert "emergency stop" in robot.read_state().fault
         process.terminate()
         assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(leader)
-        os.close(follower)
 
 
 def test_a_server_that_cannot_begin_moves_no_arm_that_was_stopped(tmp_path: Path) -> None:
